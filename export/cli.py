@@ -1,0 +1,71 @@
+"""Command line of the export package: ``python -m export``."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from export.errors import ExportError
+from export.to_onnx import export_onnx
+from export.verify import IMAGES
+from train.checkpoint import load_checkpoint
+from train.errors import TrainError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Turn a checkpoint into the ONNX file that the app runs.",
+)
+
+
+@app.callback()
+def main(debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False) -> None:
+    """Common options."""
+
+
+@app.command("onnx")
+def onnx_command(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="best.pt of a training run.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="ONNX file to write.")] = Path("model.onnx"),
+    size: Annotated[
+        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Input size in pixels; by default that of training.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of photos to verify on, instead of those that come with the package.")
+    ] = None,
+) -> None:
+    """Export one fixed-shape graph and verify it against the checkpoint before OUT is replaced."""
+    loaded = load_checkpoint(checkpoint)
+    size_wh = _parse_size(size) if size else (loaded.config.input_size, loaded.config.input_size)
+    differences = export_onnx(loaded, out, size_wh=size_wh, images=_photos(images))
+    typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB, input {size_wh[0]}x{size_wh[1]}; verified: {differences}")
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not match:
+        raise ExportError(f"--size {text}: expected WIDTHxHEIGHT, such as 256x256")
+    return int(match[1]), int(match[2])
+
+
+def _photos(folder: Path | None) -> list[Path]:
+    if folder is None:
+        return IMAGES
+    photos = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    if not photos:
+        raise ExportError(f"--images {folder}: no .jpg or .png files there")
+    return photos
+
+
+def run_cli() -> None:
+    """Entry point: one line on stderr and exit code 1 for what the user can mend."""
+    try:
+        app()
+    except (ExportError, TrainError) as error:
+        if "--debug" in sys.argv:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)

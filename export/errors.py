@@ -1,0 +1,5 @@
+"""The exception of this package."""
+
+
+class ExportError(Exception):
+    """Something that the user can mend: the message says what was tried, what was found and what to do next."""

@@ -1,0 +1,296 @@
+"""A trained torchvision Faster R-CNN as one graph of fixed shapes.
+
+torchvision's inference path has shapes that depend on the data (boxes that survive suppression, RoIs of each pyramid
+level), which a runtime must synchronise on, cannot capture as a CUDA graph, and which the exporter refuses. The same
+function is written here over the *same trained modules* with fixed shapes: constant budgets, masks instead of
+selections, suppression as matrix products, one RoIAlign over an atlas of all levels.
+"""
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import FrozenBatchNorm2d, roi_align
+
+from export.errors import ExportError
+
+SUPPRESSION_ROUNDS = 12
+"""Rounds of matrix suppression; exact while no chain of boxes that suppress one another is longer."""
+
+NEVER = -1e30
+"""Score of a row that holds nothing. Finite, since half precision and some runtimes treat infinities badly."""
+
+Corners = tuple[Tensor, Tensor, Tensor, Tensor]
+"""x1, y1, x2, y2 apart: every step on them is a plain elementwise operation without strided access."""
+
+
+class StaticFasterRCNN(nn.Module):
+    """The inference path of a ``FasterRCNN`` for one image of one size, with fixed shapes throughout."""
+
+    def __init__(self, model: FasterRCNN, input_hw: tuple[int, int]) -> None:
+        """Take a copy of the trained modules of ``model``, batch norms folded into their convolutions.
+
+        Raises:
+            ExportError: the model uses a part that has no fixed-shape form here.
+        """
+        super().__init__()
+        model = copy.deepcopy(model).eval()
+        if model.roi_heads.has_mask() or model.roi_heads.has_keypoint():
+            raise ExportError("only box detectors can be exported: this model has a mask or keypoint head")
+        self.input_hw = input_hw
+        fold_batch_norms(model)
+        self._fold_normalisation(model)
+        self.backbone = model.backbone
+        self.rpn = StaticRPN(model, input_hw)
+        self.roi_features = AtlasRoIAlign(model, input_hw)
+        self.roi_heads = StaticRoIHeads(model, input_hw)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Detect objects.
+
+        Args:
+            image: uint8 (1,H,W,3), BGR, letterboxed to the fixed size.
+
+        Returns:
+            boxes (D,4) float32 xyxy in pixels of the input, scores (D,) float32 in falling order, labels (D,) int64
+            zero-based; unused rows have score 0.
+        """
+        x = (image.float() - self.pixel_mean).permute(0, 3, 1, 2)  # (1,3,H,W)
+        features = list(self.backbone(x).values())
+        rois, roi_exists = self.rpn(features)  # (R,4), (R,)
+        return self.roi_heads(self.roi_features(features, rois), rois, roi_exists)
+
+    def _fold_normalisation(self, model: FasterRCNN) -> None:
+        """Put channel swap and division by the standard deviation into the first convolution.
+
+        The mean must be subtracted before: the convolution pads with zeros, which stand for the mean colour.
+        """
+        mean = torch.tensor(model.transform.image_mean)
+        std = torch.tensor(model.transform.image_std)
+        first = next(m for m in model.backbone.modules() if isinstance(m, nn.Conv2d))
+        first.weight.data = (first.weight.data / (255 * std.view(1, 3, 1, 1))).flip(1)
+        self.register_buffer("pixel_mean", (255 * mean).flip(0))
+
+
+class StaticRPN(nn.Module):
+    """Proposals: the best anchors of each level, decoded, suppressed level by level, the best of all kept."""
+
+    def __init__(self, model: FasterRCNN, input_hw: tuple[int, int]) -> None:
+        super().__init__()
+        rpn = model.rpn
+        self.head = rpn.head
+        self.input_hw = input_hw
+        self.min_size_px = rpn.min_size
+        self.nms_iou = rpn.nms_thresh
+        self.clip_log_scale = rpn.box_coder.bbox_xform_clip
+        anchors, per_location = level_anchors(model, input_hw)
+        self.budgets = [min(rpn.pre_nms_top_n(), len(level)) for level in anchors]
+        self.num_rois = min(rpn.post_nms_top_n(), sum(self.budgets))
+        for i, (level, count) in enumerate(zip(anchors, per_location, strict=True)):
+            # torchvision orders anchors (H,W,A); the head's output is (A,H,W), and reordering constants costs nothing.
+            reordered = level.view(-1, count, 4).transpose(0, 1).reshape(-1, 4)
+            self.register_buffer(f"anchors_{i}", reordered)
+
+    def forward(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return RoIs (R,4) xyxy px and which of them exist (R,) bool, best first."""
+        logits, deltas = self.head(features)
+        width = max(self.budgets)
+        scores, anchors, offsets = [], [], []
+        for i, (logit, delta, budget) in enumerate(zip(logits, deltas, self.budgets, strict=True)):
+            best, index = logit.flatten().topk(budget)  # (k,), sorted
+            per_anchor = delta.reshape(logit.shape[1], 4, -1).transpose(1, 2).reshape(-1, 4)  # (A*H*W,4)
+            scores.append(F.pad(best, (0, width - budget), value=NEVER))
+            anchors.append(F.pad(getattr(self, f"anchors_{i}")[index], (0, 0, 0, width - budget)))
+            offsets.append(F.pad(per_anchor[index], (0, 0, 0, width - budget)))
+        score = torch.stack(scores)  # (L,K)
+        corners = decode(
+            torch.stack(anchors).unbind(-1), torch.stack(offsets).unbind(-1), (1.0, 1.0, 1.0, 1.0), self.clip_log_scale
+        )
+        corners = clip(corners, self.input_hw)
+        exists = (score > NEVER) & is_large(corners, self.min_size_px)
+        kept = suppress(corners, exists, self.nms_iou)
+        best, index = torch.where(kept, score, NEVER).flatten().topk(self.num_rois)  # (R,)
+        rois = torch.stack([c.flatten()[index] for c in corners], dim=1)
+        return rois, best > NEVER
+
+
+class AtlasRoIAlign(nn.Module):
+    """``MultiScaleRoIAlign`` as a single RoIAlign over an atlas that holds all levels.
+
+    Each level, extended by one replicated row and column, is a strip of the atlas, and each RoI is scaled and shifted
+    into the strip of its level. RoIAlign clamps its samples at the border of a map; the replicated row and column give
+    the same value, since RoIs are clipped to the image.
+    """
+
+    def __init__(self, model: FasterRCNN, input_hw: tuple[int, int]) -> None:
+        super().__init__()
+        pool = model.roi_heads.box_roi_pool
+        self.output_size = pool.output_size
+        self.sampling_ratio = pool.sampling_ratio
+        if self.sampling_ratio <= 0:
+            raise ExportError("RoIAlign with an adaptive sampling ratio has no fixed shape: build the pool with 2")
+        self.canonical_scale = pool.canonical_scale
+        self.canonical_level = pool.canonical_level
+        names = list(feature_shapes(model, input_hw))
+        self.level_indices = [names.index(name) for name in pool.featmap_names]
+        shapes = [feature_shapes(model, input_hw)[name] for name in pool.featmap_names]
+        # The same rounding as torchvision's _infer_scale: strides are powers of two.
+        strides = [2 ** round(math.log2(input_hw[0] / h)) for h, _ in shapes]
+        self.width = max(w for _, w in shapes) + 1
+        starts = [sum(h + 1 for h, _ in shapes[:i]) for i in range(len(shapes))]
+        self.finest_level = round(math.log2(strides[0]))
+        self.coarsest_level = round(math.log2(strides[-1]))
+        self.register_buffer("scales", torch.tensor([1.0 / s for s in strides]))
+        self.register_buffer("starts", torch.tensor([float(s) for s in starts]))
+
+    def forward(self, features: list[Tensor], rois: Tensor) -> Tensor:
+        """Map pyramid levels (1,C,H_l,W_l) and RoIs (R,4) to RoI features (R,C,7,7)."""
+        strips = []
+        for index in self.level_indices:
+            extended = F.pad(features[index], (0, 1, 0, 1), mode="replicate")
+            strips.append(F.pad(extended, (0, self.width - extended.shape[3])))
+        atlas = torch.cat(strips, dim=2)
+        area = (rois[:, 2] - rois[:, 0]) * (rois[:, 3] - rois[:, 1])
+        # Eq. 1 of Lin et al. (2017), with torchvision's guard against rounding.
+        level = torch.floor(self.canonical_level + torch.log2(torch.sqrt(area) / self.canonical_scale) + 1e-6)
+        level = level.clamp(self.finest_level, self.coarsest_level).long() - self.finest_level
+        scaled = rois * self.scales[level][:, None]
+        start = self.starts[level]
+        zero = torch.zeros_like(start)
+        placed = scaled + torch.stack([zero, start, zero, start], dim=1)
+        batch_index = torch.zeros_like(placed[:, :1])
+        return roi_align(
+            atlas, torch.cat([batch_index, placed], dim=1), self.output_size, sampling_ratio=self.sampling_ratio
+        )
+
+
+class StaticRoIHeads(nn.Module):
+    """Second stage: class scores and boxes of every RoI, suppressed class by class, the best of all kept."""
+
+    def __init__(self, model: FasterRCNN, input_hw: tuple[int, int]) -> None:
+        super().__init__()
+        heads = model.roi_heads
+        self.box_head = heads.box_head
+        self.box_predictor = heads.box_predictor
+        self.box_weights = heads.box_coder.weights
+        self.clip_log_scale = heads.box_coder.bbox_xform_clip
+        self.input_hw = input_hw
+        self.min_score = heads.score_thresh
+        self.nms_iou = heads.nms_thresh
+        self.max_detections = heads.detections_per_img
+        self.min_size_px = 1e-2  # as in torchvision's postprocess_detections
+
+    def forward(self, roi_features: Tensor, rois: Tensor, roi_exists: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return boxes (D,4), scores (D,), labels (D,) as ``StaticFasterRCNN.forward`` describes them."""
+        logits, deltas = self.box_predictor(self.box_head(roi_features))
+        scores = F.softmax(logits, dim=1).t()[1:]  # (C,R), without background
+        num_classes = scores.shape[0]
+        per_class = deltas.reshape(-1, num_classes + 1, 4).permute(2, 1, 0)[:, 1:]  # (4,C,R)
+        corners = decode(rois.t()[:, None].unbind(0), per_class.unbind(0), self.box_weights, self.clip_log_scale)
+        corners = clip(corners, self.input_hw)
+        exists = roi_exists & (scores > self.min_score) & is_large(corners, self.min_size_px)
+        score, order = torch.where(exists, scores, NEVER).sort(dim=1, descending=True)  # (C,R)
+        corners = tuple(c.gather(1, order) for c in corners)
+        kept = suppress(corners, score > NEVER, self.nms_iou)
+        rows = min(self.max_detections, kept.numel())
+        best, index = torch.where(kept, score, NEVER).flatten().topk(rows)  # (D,)
+        boxes = torch.stack([c.flatten()[index] for c in corners], dim=1)
+        used = best > NEVER
+        labels = torch.div(index, score.shape[1], rounding_mode="floor")
+        return boxes * used[:, None], best * used, labels * used
+
+
+def decode(
+    anchors: tuple[Tensor, ...], deltas: tuple[Tensor, ...], weights: tuple[float, ...], clip_log_scale: float
+) -> Corners:
+    """Boxes from anchors and regressed deltas: the inverse of eq. 2 of Ren et al. (2015), as torchvision's BoxCoder."""
+    x1, y1, x2, y2 = anchors
+    dx, dy, dw, dh = (delta / weight for delta, weight in zip(deltas, weights, strict=True))
+    width, height = x2 - x1, y2 - y1
+    centre_x, centre_y = x1 + 0.5 * width + dx * width, y1 + 0.5 * height + dy * height
+    half_width = 0.5 * width * torch.exp(dw.clamp(max=clip_log_scale))
+    half_height = 0.5 * height * torch.exp(dh.clamp(max=clip_log_scale))
+    return centre_x - half_width, centre_y - half_height, centre_x + half_width, centre_y + half_height
+
+
+def clip(corners: Corners, input_hw: tuple[int, int]) -> Corners:
+    """Clip boxes to the image."""
+    height, width = input_hw
+    x1, y1, x2, y2 = corners
+    return x1.clamp(0, width), y1.clamp(0, height), x2.clamp(0, width), y2.clamp(0, height)
+
+
+def is_large(corners: Corners, min_size_px: float) -> Tensor:
+    """Which boxes have both sides of at least ``min_size_px``."""
+    x1, y1, x2, y2 = corners
+    return (x2 - x1 >= min_size_px) & (y2 - y1 >= min_size_px)
+
+
+def suppress(corners: Corners, exists: Tensor, iou: float) -> Tensor:
+    """Greedy non-maximum suppression of sorted boxes by matrix products, group by group.
+
+    At its fixed point ``keep = exists & no kept box before it overlaps it`` is greedy suppression (Cluster-NMS, Zheng
+    et al., 2021); a round settles at least one more link of every chain of suppressions, so ``SUPPRESSION_ROUNDS``
+    bounds the length of chains up to which this is exact.
+
+    Args:
+        corners: four tensors (G,N), the boxes of each group by falling score.
+        exists: (G,N) bool, rows that take part.
+        iou: overlap above which the lower-scored box goes.
+
+    Returns:
+        (G,N) bool, the rows kept.
+    """
+    x1, y1, x2, y2 = corners
+    # IoU > t  <=>  intersection * (1+t)/t > area_i + area_j. The factor is put into the y coordinates, and one clamp
+    # is enough: with a width of at least 0, a negative height makes the product negative and the test false.
+    factor = (1 + iou) / iou
+    area = (x2 - x1) * (y2 - y1)
+    y1, y2 = y1 * factor, y2 * factor
+    overlap_w = torch.minimum(x2[:, :, None], x2[:, None]) - torch.maximum(x1[:, :, None], x1[:, None])
+    overlap_h = torch.minimum(y2[:, :, None], y2[:, None]) - torch.maximum(y1[:, :, None], y1[:, None])
+    overlaps = F.relu(overlap_w) * overlap_h > area[:, :, None] + area[:, None]  # (G,N,N)
+    n = exists.shape[1]
+    earlier = torch.ones(n, n, dtype=torch.bool, device=exists.device).tril(-1)  # [i,j]: j is scored above i
+    suppresses = (overlaps & earlier).float()
+    keep = exists
+    for _ in range(SUPPRESSION_ROUNDS):
+        keep = exists & (suppresses @ keep.float()[:, :, None] < 0.5).squeeze(-1)
+    return keep
+
+
+def level_anchors(model: FasterRCNN, input_hw: tuple[int, int]) -> tuple[list[Tensor], list[int]]:
+    """Anchors (N_l,4) of each level, and how many a location has."""
+    shapes = list(feature_shapes(model, input_hw).values())
+    generator = model.rpn.anchor_generator
+    image = torch.zeros(1, 3, *input_hw)
+    anchors = generator(ImageList(image, [input_hw]), [torch.zeros(1, 1, *shape) for shape in shapes])[0]
+    per_location = generator.num_anchors_per_location()
+    sizes = [h * w * count for (h, w), count in zip(shapes, per_location, strict=True)]
+    return list(anchors.split(sizes)), per_location
+
+
+def feature_shapes(model: FasterRCNN, input_hw: tuple[int, int]) -> dict[str, tuple[int, int]]:
+    """Height and width of every pyramid level for an input size, finest first."""
+    with torch.inference_mode():
+        features = model.backbone(torch.zeros(1, 3, *input_hw))
+    return {name: (x.shape[2], x.shape[3]) for name, x in features.items()}
+
+
+def fold_batch_norms(module: nn.Module) -> None:
+    """Fold every batch norm that follows a convolution into it, in place; the norm becomes an identity."""
+    children = list(module.named_children())
+    for (_, first), (name, second) in zip(children, children[1:], strict=False):
+        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d | FrozenBatchNorm2d):
+            first.weight, first.bias = fuse_conv_bn_weights(
+                first.weight, first.bias, second.running_mean, second.running_var, second.eps,
+                second.weight, second.bias,
+            )  # fmt: skip
+            setattr(module, name, nn.Identity())
+    for _, child in children:
+        fold_batch_norms(child)

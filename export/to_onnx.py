@@ -1,0 +1,88 @@
+"""Checkpoint in, verified ONNX file out."""
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import onnx
+import torch
+
+from export.errors import ExportError
+from export.static import StaticFasterRCNN
+from export.verify import Differences, check_static, compare
+from realtime.metadata import INPUT_NAME, OUTPUT_NAMES, ModelMetadata
+from train.checkpoint import Checkpoint
+from train.model import SIZE_MULTIPLE_PX
+from train.transforms import PADDING_VALUE
+
+OPSET = 18
+
+
+def export_onnx(checkpoint: Checkpoint, out: Path, *, size_wh: tuple[int, int], images: Sequence[Path]) -> Differences:
+    """Write ``out``: the detector as one fixed-shape graph, with its metadata, verified against the checkpoint.
+
+    Args:
+        checkpoint: what to export.
+        out: ONNX file; replaced only after the new one has been verified.
+        size_wh: width and height in pixels of the input.
+        images: photos to verify on.
+
+    Raises:
+        ExportError: the folder is missing, the size unsuitable, or the result differs.
+    """
+    width, height = size_wh
+    if min(size_wh) < 2 * SIZE_MULTIPLE_PX or width % SIZE_MULTIPLE_PX or height % SIZE_MULTIPLE_PX:
+        raise ExportError(f"--size {width}x{height}: both sides must be multiples of {SIZE_MULTIPLE_PX}, 64 or more")
+    if not out.parent.is_dir():
+        raise ExportError(f"cannot write {out}: folder {out.parent} does not exist")
+    model = checkpoint.build()
+    static = StaticFasterRCNN(model, (height, width)).eval()
+    metadata = ModelMetadata(
+        class_names=checkpoint.config.class_names,
+        input_wh=size_wh,
+        max_detections=static.roi_heads.max_detections,
+        threshold=(checkpoint.info.get("metrics") or {}).get("threshold", 0.5),
+        min_score=static.roi_heads.min_score,
+        architecture=checkpoint.config.arch,
+        training=checkpoint.info,
+        padding_value=PADDING_VALUE,
+    )
+    proto = trace(static)
+    onnx.helper.set_model_props(proto, metadata.to_props())
+    onnx.checker.check_model(proto, full_check=True)
+    check_static(proto)
+    return _write_verified(proto, out, lambda path: compare(path, model, images, metadata.class_names))
+
+
+def trace(static: StaticFasterRCNN) -> onnx.ModelProto:
+    """Export the module with torch's exporter."""
+    height, width = static.input_hw
+    example = torch.zeros(1, height, width, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():  # the exporter warns of its own internals
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            static,
+            (example,),
+            dynamo=True,
+            input_names=[INPUT_NAME],
+            output_names=list(OUTPUT_NAMES),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    proto: onnx.ModelProto = program.model_proto
+    proto.producer_name = "facial-feature-rcnn"
+    return proto
+
+
+def _write_verified(proto: onnx.ModelProto, out: Path, verify: Callable[[Path], Differences]) -> Differences:
+    """Write beside ``out``, verify, then replace, so that under the name there is only ever a verified file."""
+    with tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent) as folder:
+        candidate = Path(folder) / out.name
+        onnx.save(proto, candidate)
+        differences = verify(candidate)
+        os.replace(candidate, out)
+    return differences

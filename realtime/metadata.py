@@ -1,0 +1,134 @@
+"""The contract between an exported model and the app, kept in the ONNX file's ``metadata_props``.
+
+Standard library only: ``export`` writes with this module what the app reads with it.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from realtime.errors import ModelError
+
+SCHEMA_VERSION = 1
+KEY_PREFIX = "realtime."
+RESIZE_MODES = ("letterbox",)
+MAX_SIDE_PX = 8192
+"""Larger inputs are refused: a hostile file must not make the app allocate without bound."""
+
+INPUT_NAME = "image"
+OUTPUT_NAMES = ("boxes", "scores", "labels")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMetadata:
+    """What the app must know of a model besides its graph."""
+
+    class_names: tuple[str, ...]
+    """Names by label: output label ``i`` is ``class_names[i]``."""
+    input_wh: tuple[int, int]
+    """Width and height in pixels of the input, which is uint8 (1,H,W,3) BGR."""
+    max_detections: int
+    """Rows of the outputs; unused rows have score 0."""
+    threshold: float
+    """Default score threshold."""
+    min_score: float
+    """Score below which the graph gives nothing."""
+    architecture: str
+    training: dict[str, Any]
+    """Data, recipe and metrics of the training run, for people."""
+    resize_mode: str = "letterbox"
+    padding_value: int = 114
+    """Grey level of the letterbox border."""
+    schema_version: int = SCHEMA_VERSION
+
+    def to_props(self) -> dict[str, str]:
+        """The metadata as ONNX ``metadata_props``: prefixed keys, JSON values."""
+        return {KEY_PREFIX + key: json.dumps(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_props(cls, props: Mapping[str, str], source: str) -> "ModelMetadata":
+        """Parse and check ``metadata_props``.
+
+        Args:
+            props: keys and values as onnxruntime or onnx give them.
+            source: name of the file, for messages.
+
+        Raises:
+            ModelError: a key is missing or its value is not what the contract says.
+        """
+        again = f"Re-export it with: python -m export onnx CHECKPOINT -o {source}"
+        if not any(key.startswith(KEY_PREFIX) for key in props):
+            raise ModelError(f"{source}: this ONNX file has no metadata of this app. {again}")
+        values = {}
+        for field in fields(cls):
+            text = props.get(KEY_PREFIX + field.name)
+            if text is None:
+                raise ModelError(f"{source}: metadata key '{field.name}' is missing. {again}")
+            try:
+                value = json.loads(text)
+            except (ValueError, RecursionError):
+                raise ModelError(f"{source}: metadata key '{field.name}' is not JSON: {text[:40]!r}. {again}") from None
+            check = _CHECKS[field.name]
+            if not check(value):
+                raise ModelError(f"{source}: metadata key '{field.name}' has a bad value: {text[:60]}. {again}")
+            values[field.name] = tuple(value) if isinstance(value, list) else value
+        return cls(**values)
+
+    def check_graph(self, inputs: Sequence["_NodeArg"], outputs: Sequence["_NodeArg"], source: str) -> None:
+        """Check that the graph's inputs and outputs are those that the metadata promise.
+
+        Raises:
+            ModelError: a name, type or shape differs.
+        """
+        width, height = self.input_wh
+        rows = self.max_detections
+        expected = {
+            INPUT_NAME: ("tensor(uint8)", [1, height, width, 3]),
+            "boxes": ("tensor(float)", [rows, 4]),
+            "scores": ("tensor(float)", [rows]),
+            "labels": ("tensor(int64)", [rows]),
+        }
+        found = {arg.name: (arg.type, list(arg.shape)) for arg in [*inputs, *outputs]}
+        if found != expected:
+            raise ModelError(f"{source}: graph and metadata disagree: expected {expected}, found {found}")
+
+
+class _NodeArg:
+    """The part of ``onnxruntime.NodeArg`` that is read here."""
+
+    name: str
+    type: str
+    shape: list[int]
+
+
+def _is_int(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_fraction(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= 1
+
+
+def _are_names(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and 1 <= len(value) <= 10_000
+        and all(isinstance(name, str) and name.strip() and len(name) <= 200 for name in value)
+        and len(set(value)) == len(value)
+    )
+
+
+_CHECKS = {
+    "class_names": _are_names,
+    "input_wh": lambda v: isinstance(v, list) and len(v) == 2 and all(_is_int(side, 32, MAX_SIDE_PX) for side in v),
+    "max_detections": lambda v: _is_int(v, 1, 100_000),
+    "threshold": _is_fraction,
+    "min_score": _is_fraction,
+    "architecture": lambda v: isinstance(v, str) and len(v) <= 200,
+    "training": lambda v: isinstance(v, dict),
+    "resize_mode": lambda v: v in RESIZE_MODES,
+    "padding_value": lambda v: _is_int(v, 0, 255),
+    "schema_version": lambda v: _is_int(v, SCHEMA_VERSION, SCHEMA_VERSION),
+}

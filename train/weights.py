@@ -1,0 +1,69 @@
+"""Where the weights come from that training starts with."""
+
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torchvision.models import MobileNet_V3_Large_Weights, MobileNet_V3_Small_Weights
+from torchvision.models.detection import FasterRCNN, FasterRCNN_ResNet50_FPN_Weights
+
+from train.checkpoint import FORMAT, load_file
+from train.errors import TrainError
+from train.model import ModelConfig, build_model
+
+PRETRAINED = {
+    "nano": MobileNet_V3_Small_Weights.IMAGENET1K_V1,
+    "mobile": MobileNet_V3_Large_Weights.IMAGENET1K_V1,
+    "resnet50": FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
+}
+
+
+def initial_model(config: ModelConfig, weights: str) -> FasterRCNN:
+    """Build a model to train.
+
+    Args:
+        config: what to build.
+        weights: ``none``, ``coco`` (torchvision's pretrained weights: COCO for ``resnet50``, ImageNet bodies for the
+            light ones), or a file: a checkpoint of this project or a state dict of the same torchvision model.
+            Tensors of another shape, such as the predictor for other classes, keep their random start.
+
+    Raises:
+        TrainError: weights that can neither be found nor downloaded, or that fit nowhere.
+    """
+    if weights == "none":
+        return build_model(config)
+    if weights == "coco":
+        return _pretrained(config)
+    model = build_model(config)
+    content = load_file(Path(weights))
+    is_checkpoint = isinstance(content, dict) and content.get("format") == FORMAT
+    load_matching(model, content["model"] if is_checkpoint else content, weights)
+    return model
+
+
+def load_matching(model: FasterRCNN, state: Any, source: str) -> None:
+    """Load those tensors of ``state`` that have the name and shape of one in ``model``.
+
+    Raises:
+        TrainError: ``state`` is no state dict, or less than half of the model's tensors are in it.
+    """
+    own = model.state_dict()
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise TrainError(f"{source}: neither a checkpoint of this project nor a torchvision state dict")
+    matching = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    if 2 * len(matching) < len(own):
+        raise TrainError(f"{source}: only {len(matching)} of {len(own)} tensors fit; it is of another architecture")
+    model.load_state_dict(matching, strict=False)
+
+
+def _pretrained(config: ModelConfig) -> FasterRCNN:
+    try:
+        return build_model(config, pretrained=True)
+    except (URLError, OSError) as error:
+        url = PRETRAINED[config.arch].url
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise TrainError(
+            f"cannot download the pretrained weights of '{config.arch}' ({error}). Fetch {url} into {folder} "
+            "on a machine with a network, or use --weights none or --weights FILE"
+        ) from error
