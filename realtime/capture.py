@@ -1,0 +1,119 @@
+"""Reading ahead: the frame buffer between threads, and the thread that fills it."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from realtime.sources.base import FrameSource
+
+T = TypeVar("T")
+JOIN_TIMEOUT_S = 2.0
+
+
+class ClosableBuffer(Generic[T]):
+    """A bounded buffer between two threads that either side can close at any time.
+
+    No sentinel goes through the queue, so closing can never wait for room, and nobody polls.
+    """
+
+    def __init__(self, capacity: int, *, drop_oldest: bool = False) -> None:
+        """``drop_oldest``: a full buffer loses its oldest item instead of making the writer wait."""
+        self._items: deque[T] = deque()
+        self._capacity = capacity
+        self._drop_oldest = drop_oldest
+        self._changed = threading.Condition()
+        self._closed = False
+        self._error: BaseException | None = None
+        self.dropped = 0
+        """Items that were lost to newer ones."""
+
+    def put(self, item: T) -> bool:
+        """Add an item, waiting for room if need be. Returns False, and drops the item, once the buffer is closed."""
+        with self._changed:
+            if self._drop_oldest and len(self._items) == self._capacity:
+                self._items.popleft()
+                self.dropped += 1
+            self._changed.wait_for(lambda: self._closed or len(self._items) < self._capacity)
+            if self._closed:
+                return False
+            self._items.append(item)
+            self._changed.notify_all()
+            return True
+
+    def get(self) -> T | None:
+        """Take the oldest item, waiting for one. None once the buffer is closed and empty.
+
+        Raises:
+            BaseException: that which the buffer was closed with, after the last item.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._items)
+            if self._items:
+                item = self._items.popleft()
+                self._changed.notify_all()
+                return item
+            if self._error is not None:
+                raise self._error
+            return None
+
+    def close(self, error: BaseException | None = None, *, discard: bool = False) -> None:
+        """Let no more items in; wake everybody.
+
+        Args:
+            error: raised to the reader after the last item.
+            discard: drop what is still inside, and the error too: nobody will read.
+        """
+        with self._changed:
+            if error is not None and not self._closed:
+                self._error = error
+            if discard:
+                self._items.clear()
+                self._error = None
+            self._closed = True
+            self._changed.notify_all()
+
+
+class CaptureThread:
+    """Reads a source ahead into a buffer, in a thread of its own."""
+
+    def __init__(self, source: FrameSource, *, ahead: int = 3, on_read: Callable[[float], None]) -> None:
+        """``ahead``: frames that a file is read in advance; of a live source only the newest is kept.
+
+        ``on_read`` is called, in the thread, with the milliseconds that each read took.
+        """
+        self._source = source
+        self._on_read = on_read
+        self.buffer: ClosableBuffer = ClosableBuffer(1 if source.is_live else ahead, drop_oldest=source.is_live)
+        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, then close the source.
+
+        A source whose thread hangs in a read is left open: freeing it under the thread would crash the process.
+        """
+        self.buffer.close(discard=True)
+        if self._thread.ident is not None:
+            self._thread.join(JOIN_TIMEOUT_S)
+        if not self._thread.is_alive():
+            self._source.close()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                started = time.perf_counter()
+                frame = self._source.read()
+                if frame is None:
+                    break
+                self._on_read(1000 * (time.perf_counter() - started))
+                if not self.buffer.put(frame):
+                    break
+        except BaseException as error:  # handed to the reader, whatever it is
+            self.buffer.close(error)
+        else:
+            self.buffer.close()

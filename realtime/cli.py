@@ -1,0 +1,232 @@
+"""Command line of the app: ``realtime``."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from realtime.detector import OnnxDetector, Provider, find_model
+from realtime.errors import RealtimeError, SinkError
+from realtime.sources.base import FrameSource
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Find face, eyes, eyebrows, nose and mouth, live.",
+)
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+Model = Annotated[str, typer.Option(help="A model that comes with the app (nano), or an ONNX file written by python -m export onnx.")]
+ProviderOption = Annotated[Provider, typer.Option("--provider", help="Where the network runs; auto prefers CUDA.")]
+Threshold = Annotated[float | None, typer.Option(min=0, max=1, help="Least score of a box; by default the model's own.")]
+JsonLines = Annotated[Path | None, typer.Option("--jsonl", help="Write the detections as JSON lines.")]
+MaxFrames = Annotated[int | None, typer.Option(min=1, help="Stop after this many frames.")]
+
+
+@app.callback()
+def main(debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False) -> None:
+    """Common options."""
+
+
+@app.command()
+def cam(
+    device: Annotated[int, typer.Option(min=0, help="Number of the camera.")] = 0,
+    window: Annotated[bool, typer.Option(help="Show the live picture; q or Esc ends.")] = True,
+    record: Annotated[Path | None, typer.Option(help="Write the drawn video to this file.")] = None,
+    jsonl: JsonLines = None,
+    model: Model = "nano",
+    provider: ProviderOption = Provider.AUTO,
+    threshold: Threshold = None,
+    max_frames: MaxFrames = None,
+    duration: Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds.")] = None,
+) -> None:
+    """Detect live from a camera."""
+    from realtime.sources.camera import CameraSource
+
+    _check_outputs(record, jsonl)
+    detector = _detector(model, provider)
+    with _closing(CameraSource(device)) as source:
+        _run(source, detector, threshold, window=window, video=record, jsonl=jsonl, sound=None,
+             max_frames=max_frames, duration_s=duration)  # fmt: skip
+
+
+@app.command()
+def video(
+    path: Annotated[Path, typer.Argument(metavar="VIDEO", help="Video file.")],
+    out: Annotated[Path | None, typer.Option(help="Write the drawn video (H.264, with the original's sound) to this file.")] = None,
+    jsonl: JsonLines = None,
+    model: Model = "nano",
+    provider: ProviderOption = Provider.AUTO,
+    threshold: Threshold = None,
+    max_frames: MaxFrames = None,
+) -> None:
+    """Detect in every frame of a video file. Without --out and --jsonl it is shown in a window."""
+    from realtime.sources.video_file import VideoFileSource
+
+    _check_outputs(out, jsonl, original=path)
+    with _closing(VideoFileSource(path)) as source:
+        _run(source, _detector(model, provider), threshold, window=not (out or jsonl), video=out, jsonl=jsonl,
+             sound=path, max_frames=max_frames, duration_s=None)  # fmt: skip
+
+
+@app.command()
+def image(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of them.")],
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the drawn pictures into this folder.")] = None,
+    jsonl: JsonLines = None,
+    model: Model = "nano",
+    provider: ProviderOption = Provider.AUTO,
+    threshold: Threshold = None,
+) -> None:
+    """Detect in still pictures. Without --out and --jsonl the JSON lines are printed."""
+    from realtime.images import detect_images, find_images
+    from realtime.sinks.jsonl import JsonLinesFile, json_line
+
+    images = find_images(paths)
+    detector = _detector(model, provider)
+    names = detector.metadata.class_names
+    file = JsonLinesFile(jsonl) if jsonl else None
+    finished = False
+    try:
+        for path, detections in detect_images(images, detector, threshold=_threshold(threshold, detector), out=out):
+            result = {"image": str(path), "detections": detections.as_dicts(names)}
+            if file:
+                file.write_line(result)
+            elif not out:
+                typer.echo(json_line(result))
+        finished = True
+    finally:
+        if file:
+            file.close(failed=not finished)
+
+
+@app.command()
+def bench(
+    path: Annotated[Path | None, typer.Argument(metavar="[VIDEO]", help="Video file; by default made 1280x720 pictures.")] = None,
+    frames: Annotated[int, typer.Option(min=1, help="How many frames to run.")] = 300,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    model: Model = "nano",
+    provider: ProviderOption = Provider.AUTO,
+    threshold: Threshold = None,
+) -> None:
+    """Measure frames/s and the milliseconds of each stage on this machine."""
+    import json
+
+    from realtime.bench import run_benchmark, table
+
+    detector = _detector(model, provider)
+    stats, report = run_benchmark(detector, video=path, max_frames=frames, threshold=_threshold(threshold, detector))
+    typer.echo(json.dumps(report, indent=2) if as_json else table(stats))
+
+
+def _run(
+    source: FrameSource,
+    detector: OnnxDetector,
+    threshold: float | None,
+    *,
+    window: bool,
+    video: Path | None,
+    jsonl: Path | None,
+    sound: Path | None,
+    max_frames: int | None,
+    duration_s: float | None,
+) -> None:
+    """Open the sinks, run the pipeline, say what was done."""
+    from realtime.pipeline import Pipeline
+    from realtime.sinks.jsonl import JsonLinesSink
+
+    with ExitStack() as opened:  # closes the sinks already open if a further one fails
+        sinks = []
+        if window:
+            from realtime.sinks.window import WindowSink
+
+            sinks.append(WindowSink("realtime"))
+        if jsonl:
+            sinks.append(JsonLinesSink(jsonl, detector.metadata.class_names))
+            opened.callback(sinks[-1].close, failed=True)
+        if video:
+            from realtime.sinks.video_file import VideoFileSink
+
+            sinks.append(
+                VideoFileSink(
+                    video,
+                    size_wh=source.size_wh,
+                    frame_rate=source.frame_rate,
+                    time_base=source.time_base,
+                    sound=sound,
+                )
+            )
+            opened.callback(sinks[-1].close, failed=True)
+        pipeline = Pipeline(
+            source, detector, sinks, threshold=_threshold(threshold, detector), show_status=source.is_live
+        )
+        opened.pop_all()  # from here on the pipeline closes them
+        with _stopped_by_signals(pipeline) as received:
+            stats = pipeline.run(max_frames=max_frames, duration_s=duration_s)
+    infer = stats.stages_ms.get("infer", {"p50": 0.0})
+    dropped = f", {stats.dropped} dropped" if source.is_live else ""
+    typer.echo(f"{stats.frames} frames, {stats.frames_per_s:.1f} frames/s, inference {infer['p50']:.1f} ms{dropped}", err=True)
+    if received:
+        raise typer.Exit(EXIT_INTERRUPTED if received[0] == signal.SIGINT else EXIT_TERMINATED)
+
+
+@contextmanager
+def _stopped_by_signals(pipeline) -> Iterator[list[int]]:
+    """Ctrl+C and SIGTERM end the run in the ordinary way, so that what was written is kept and playable."""
+    received: list[int] = []
+
+    def handle(number: int, _frame: object) -> None:
+        if received:
+            raise KeyboardInterrupt  # asked twice: at once
+        received.append(number)
+        pipeline.stop()
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _closing(source: FrameSource) -> Iterator[FrameSource]:
+    """Close a source if something fails before the pipeline, which closes it too, has it."""
+    try:
+        yield source
+    finally:
+        source.close()
+
+
+def _detector(model: str, provider: Provider) -> OnnxDetector:
+    return OnnxDetector(find_model(model), provider=provider, notice=lambda line: typer.echo(line, err=True))
+
+
+def _threshold(given: float | None, detector: OnnxDetector) -> float:
+    return detector.metadata.threshold if given is None else given
+
+
+def _check_outputs(*outputs: Path | None, original: Path | None = None) -> None:
+    paths = [path for path in outputs if path is not None]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise SinkError(f"cannot write {paths[0]}: it is given for two outputs")
+    for path in paths:
+        if original is not None and path.resolve() == original.resolve():
+            raise SinkError(f"cannot write {path}: it is the input itself; choose another name")
+
+
+def run_cli() -> None:
+    """Entry point: one line on stderr and exit code 1 for what the user can mend, 130 after Ctrl+C."""
+    try:
+        app()
+    except RealtimeError as error:
+        if "--debug" in sys.argv:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)

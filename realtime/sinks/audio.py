@@ -1,0 +1,60 @@
+"""The sound of a video file, taken over into another."""
+
+from pathlib import Path
+
+import av
+
+COPYABLE_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
+"""Codecs that players expect in MP4, MOV and Matroska alike; others, such as raw PCM, are encoded as AAC."""
+
+
+class AudioTrack:
+    """The first sound stream of a file, copied untouched where the new container allows, else encoded as AAC.
+
+    The file is opened a second time, so that sound and picture need not be read in step.
+    """
+
+    def __init__(self, source: Path, target: av.container.OutputContainer) -> None:
+        """Add the stream to ``target``; nothing is added if the file has no sound.
+
+        Raises:
+            av.FFmpegError: the file cannot be read.
+        """
+        self._source = av.open(str(source))
+        self._target = target
+        self._ahead: av.Packet | None = None
+        if not self._source.streams.audio:
+            self._packets = iter(())
+            return
+        stream = self._source.streams.audio[0]
+        if stream.codec_context.name in COPYABLE_CODECS:
+            self._stream = target.add_stream_from_template(stream)
+            self._packets = self._copied(stream)
+        else:
+            self._stream = target.add_stream("aac", rate=stream.rate, layout=stream.layout.name)
+            self._packets = self._encoded(stream)
+
+    def copy_until(self, time_s: float) -> None:
+        """Write all packets that begin up to a time, so that sound and picture lie near each other in the file."""
+        while True:
+            packet = self._ahead or next(self._packets, None)
+            self._ahead = packet
+            if packet is None or (packet.pts is not None and packet.pts * packet.time_base > time_s):
+                return
+            self._ahead = None
+            self._target.mux(packet)
+
+    def close(self) -> None:
+        """Close the file that the sound comes from."""
+        self._source.close()
+
+    def _copied(self, stream):
+        for packet in self._source.demux(stream):
+            if packet.dts is not None:  # the last, empty packet of a demuxer has none
+                packet.stream = self._stream
+                yield packet
+
+    def _encoded(self, stream):
+        for frame in self._source.decode(stream):
+            yield from self._stream.encode(frame)
+        yield from self._stream.encode(None)

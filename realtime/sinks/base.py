@@ -1,0 +1,57 @@
+"""What every receiver of results offers."""
+
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from realtime.errors import SinkError
+from realtime.structures import Detections, Frame
+
+
+class StopRun(Exception):
+    """Raised by a sink to end the run in the ordinary way: the window was closed, say."""
+
+
+class Sink(Protocol):
+    """A window, a video file, a file of detections."""
+
+    needs_canvas: bool
+    """False if ``write`` makes no use of the drawn picture."""
+    is_slow: bool
+    """True if ``write`` takes long, and so is given a thread of its own; it must not need the main thread."""
+
+    def write(self, frame: Frame, detections: Detections, canvas: np.ndarray) -> None:
+        """Take one result.
+
+        Args:
+            frame: the frame as it was read.
+            detections: what was found in it.
+            canvas: uint8 (H,W,3) BGR, the picture with the boxes drawn; the frame's own picture if no sink needs it.
+
+        Raises:
+            SinkError: it cannot be written.
+            StopRun: the run shall end.
+        """
+
+    def close(self, *, failed: bool = False) -> None:
+        """Finish. If the run ``failed``, no file is left behind. May be called twice."""
+
+
+def partial_path(path: Path) -> Path:
+    """Name beside ``path`` under which a file is written until it is whole.
+
+    Raises:
+        SinkError: the folder does not exist or cannot be written to.
+    """
+    if not path.parent.is_dir():
+        raise SinkError(f"cannot write {path}: folder {path.parent} does not exist")
+    if path.is_dir():
+        raise SinkError(f"cannot write {path}: it is a folder")
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=f".partial{path.suffix}", dir=path.parent)
+    except OSError as error:
+        raise SinkError(f"cannot write {path}: {error.strerror}") from error
+    open(handle, "wb").close()
+    return Path(name)

@@ -1,0 +1,74 @@
+"""Detections as JSON lines."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from realtime.errors import SinkError
+from realtime.sinks.base import partial_path
+from realtime.structures import Detections, Frame
+
+
+def json_line(value: dict[str, object]) -> str:
+    """One JSON object in one line, other alphabets left readable."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+class JsonLinesFile:
+    """A text file of one JSON object a line that appears under its name when it is whole."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin to write.
+
+        Raises:
+            SinkError: the folder does not exist or cannot be written to.
+        """
+        self._path = path
+        self._partial = partial_path(path)
+        self._file = self._partial.open("w", encoding="utf-8")
+
+    def write_line(self, value: dict[str, object]) -> None:
+        """Add one line.
+
+        Raises:
+            SinkError: the disk is full, say.
+        """
+        try:
+            self._file.write(json_line(value) + "\n")
+        except OSError as error:
+            raise SinkError(f"cannot write {self._path}: {error.strerror}") from error
+
+    def close(self, *, failed: bool = False) -> None:
+        """Put the file in place, or remove what was written if the run ``failed``. May be called twice."""
+        if self._file.closed:
+            return
+        try:
+            self._file.close()
+            if not failed:
+                os.replace(self._partial, self._path)
+        except OSError as error:
+            raise SinkError(f"cannot write {self._path}: {error.strerror}") from error
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+
+class JsonLinesSink:
+    """One line a frame: index, timestamp, detections with boxes in pixels of the frame."""
+
+    needs_canvas = False
+    is_slow = False
+
+    def __init__(self, path: Path, class_names: tuple[str, ...]) -> None:
+        self._file = JsonLinesFile(path)
+        self._class_names = class_names
+
+    def write(self, frame: Frame, detections: Detections, canvas: np.ndarray) -> None:
+        """Write the line of one frame."""
+        found = detections.as_dicts(self._class_names)
+        self._file.write_line({"frame": frame.index, "pts_s": round(frame.pts_s, 6), "detections": found})
+
+    def close(self, *, failed: bool = False) -> None:
+        """Finish the file."""
+        self._file.close(failed=failed)

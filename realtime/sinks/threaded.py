@@ -1,0 +1,57 @@
+"""A sink in a thread of its own."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from realtime.capture import ClosableBuffer
+from realtime.sinks.base import Sink
+from realtime.structures import Detections, Frame
+
+
+class ThreadedSink:
+    """Lets a slow sink (an encoder) work beside the detector. Its errors surface in the next ``write`` or ``close``."""
+
+    AHEAD = 4
+    """Results that may wait for the sink; a further one makes the run wait."""
+
+    is_slow = False
+
+    def __init__(self, sink: Sink, on_write: Callable[[float], None]) -> None:
+        """``on_write`` is called, in the thread, with the milliseconds that each write took."""
+        self.needs_canvas = sink.needs_canvas
+        self._on_write = on_write
+        self._sink = sink
+        self._buffer: ClosableBuffer[tuple[Frame, Detections, np.ndarray]] = ClosableBuffer(self.AHEAD)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
+        self._thread.start()
+
+    def write(self, frame: Frame, detections: Detections, canvas: np.ndarray) -> None:
+        """Hand one result over; waits while the sink is far behind.
+
+        Raises:
+            SinkError: the sink refused an earlier result.
+        """
+        if not self._buffer.put((frame, detections, canvas)) and self._error is not None:
+            raise self._error
+
+    def close(self, *, failed: bool = False) -> None:
+        """Let the sink finish what it was given (or drop it, if the run ``failed``), then close it."""
+        self._buffer.close(discard=failed)
+        self._thread.join()
+        self._sink.close(failed=failed or self._error is not None)
+        if self._error is not None and not failed:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            while (item := self._buffer.get()) is not None:
+                started = time.perf_counter()
+                self._sink.write(*item)
+                self._on_write(1000 * (time.perf_counter() - started))
+        except BaseException as error:  # raised to the run, whatever it is
+            self._error = error
+            self._buffer.close(discard=True)

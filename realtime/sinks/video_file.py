@@ -1,0 +1,110 @@
+"""Video files, encoded by PyAV (FFmpeg): H.264 that plays in a browser, with the sound of the original."""
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from realtime.errors import SinkError
+from realtime.sinks.audio import AudioTrack
+from realtime.sinks.base import partial_path
+from realtime.structures import Detections, Frame
+
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+CODEC_OPTIONS = {"crf": "20", "preset": "veryfast"}
+
+
+class VideoFileSink:
+    """Writes the drawn frames at the timestamps of the original."""
+
+    needs_canvas = True
+    is_slow = True
+
+    def __init__(
+        self, path: Path, *, size_wh: tuple[int, int], frame_rate: Fraction, time_base: Fraction, sound: Path | None
+    ) -> None:
+        """Begin a file; it appears under its name when it is whole.
+
+        Args:
+            path: .mp4, .m4v, .mov or .mkv.
+            size_wh: width and height in pixels of the frames. Odd sides gain a pixel, as H.264 wants even ones.
+            frame_rate: nominal frames per second.
+            time_base: unit of the timestamps in seconds.
+            sound: file whose sound goes along; None for none.
+
+        Raises:
+            SinkError: an unknown kind of file, or a place that cannot be written to.
+        """
+        container_format = CONTAINERS.get(path.suffix.lower())
+        if container_format is None:
+            raise SinkError(f"cannot write {path}: use a name that ends in {', '.join(CONTAINERS)}")
+        self._path = path
+        self._partial = partial_path(path)
+        self._last_pts = -1
+        self._time_base = time_base
+        self._closed = False
+        try:
+            options = {} if container_format == "matroska" else {"movflags": "+faststart"}
+            self._container = av.open(str(self._partial), "w", format=container_format, options=options)
+            self._stream = self._container.add_stream("libx264", rate=frame_rate, options=CODEC_OPTIONS)
+            self._stream.width, self._stream.height = (side + side % 2 for side in size_wh)
+            self._stream.pix_fmt = "yuv420p"
+            self._stream.codec_context.time_base = time_base
+            self._sound = AudioTrack(sound, self._container) if sound else None
+        except (av.FFmpegError, OSError, ValueError) as error:
+            self._partial.unlink(missing_ok=True)
+            raise SinkError(f"cannot write {path}: {error}") from error
+
+    def write(self, frame: Frame, detections: Detections, canvas: np.ndarray) -> None:
+        """Encode one frame.
+
+        Raises:
+            SinkError: the encoder or the disk refused it.
+        """
+        width, height = self._stream.width, self._stream.height
+        if canvas.shape[:2] != (height, width):
+            pad_h, pad_w = height - canvas.shape[0], width - canvas.shape[1]
+            if not (0 <= pad_h <= 1 and 0 <= pad_w <= 1):
+                raise SinkError(
+                    f"cannot write {self._path}: the frames changed size to {canvas.shape[1]}x{canvas.shape[0]}"
+                )
+            canvas = cv2.copyMakeBorder(canvas, 0, pad_h, 0, pad_w, cv2.BORDER_REPLICATE)
+        picture = av.VideoFrame.from_ndarray(canvas, format="bgr24")
+        # Timestamps of damaged files may stand still or go back; the encoder needs them to rise.
+        self._last_pts = max(round(frame.pts_s / self._time_base), self._last_pts + 1)
+        picture.pts, picture.time_base = self._last_pts, self._time_base
+        try:
+            self._mux(picture)
+            if self._sound:
+                self._sound.copy_until(frame.pts_s)
+        except (av.FFmpegError, OSError) as error:
+            raise SinkError(f"cannot write {self._path}: {error}") from error
+
+    def close(self, *, failed: bool = False) -> None:
+        """Finish the file and put it in place; or remove it if the run ``failed`` or gave no frame."""
+        if self._closed:
+            return
+        self._closed = True
+        keep = not failed and self._last_pts >= 0
+        try:
+            if keep:
+                self._mux(None)
+                if self._sound:
+                    self._sound.copy_until(float((self._last_pts + 1) * self._time_base) + 1)
+            self._container.close()
+            if keep:
+                os.replace(self._partial, self._path)
+        except (av.FFmpegError, OSError) as error:
+            if keep:
+                raise SinkError(f"cannot write {self._path}: {error}") from error
+        finally:
+            if self._sound:
+                self._sound.close()
+            self._partial.unlink(missing_ok=True)
+
+    def _mux(self, picture: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(picture):
+            self._container.mux(packet)

@@ -1,0 +1,83 @@
+"""A live window."""
+
+import os
+import platform
+import re
+
+import cv2
+import numpy as np
+
+from realtime.errors import SinkError
+from realtime.sinks.base import StopRun
+from realtime.structures import Detections, Frame
+
+QUIT_KEYS = frozenset({ord("q"), ord("Q"), 27})
+"""q and Esc."""
+
+
+class WindowSink:
+    """Shows the drawn frames; q, Esc or closing the window ends the run."""
+
+    needs_canvas = True
+    is_slow = False  # and most window systems want the main thread
+
+    def __init__(self, title: str) -> None:
+        """Check that a window can be shown; it opens with the first frame.
+
+        Raises:
+            SinkError: no display, or an OpenCV that was built without windows.
+        """
+        reason = why_no_window()
+        if reason is not None:
+            raise SinkError(f"cannot open a window: {reason}. Use --no-window, with --record OUT.mp4 or --jsonl FILE")
+        self._title = title
+        self._is_open = False
+
+    def write(self, frame: Frame, detections: Detections, canvas: np.ndarray) -> None:
+        """Show one frame.
+
+        Raises:
+            StopRun: the user wants to end.
+        """
+        if not self._is_open:
+            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+            cv2.resizeWindow(self._title, canvas.shape[1], canvas.shape[0])
+            self._is_open = True
+        cv2.imshow(self._title, canvas)
+        key = cv2.waitKey(1) & 0xFF
+        if key in QUIT_KEYS or cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
+            raise StopRun
+
+    def close(self, *, failed: bool = False) -> None:
+        """Close the window."""
+        if self._is_open:
+            self._is_open = False
+            cv2.destroyAllWindows()
+            cv2.waitKey(1)  # lets the window system act on it
+
+
+def why_no_window() -> str | None:
+    """Why no window can be shown here, or None. Asked first, since Qt ends the whole process where it finds no display."""
+    gui = re.search(r"GUI:\s*(\S+)", cv2.getBuildInformation())
+    if gui is None or gui[1] == "NONE":
+        return "this OpenCV is built without windows (opencv-python-headless?)"
+    if platform.system() != "Linux":
+        return None
+    if os.environ.get("DISPLAY"):
+        return None if _x_server_answers() else f"no X server answers at DISPLAY={os.environ['DISPLAY']}"
+    return None if os.environ.get("WAYLAND_DISPLAY") else "there is no display (DISPLAY is not set)"
+
+
+def _x_server_answers() -> bool:
+    import ctypes
+    import ctypes.util
+
+    library = ctypes.util.find_library("X11")
+    if library is None:
+        return True  # cannot be asked; let the window try
+    x11 = ctypes.CDLL(library)
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    display = x11.XOpenDisplay(None)
+    if display:
+        x11.XCloseDisplay(ctypes.c_void_p(display))
+    return bool(display)

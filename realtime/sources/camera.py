@@ -1,0 +1,64 @@
+"""Cameras, read by OpenCV."""
+
+import time
+from fractions import Fraction
+
+import cv2
+
+from realtime.errors import SourceError
+from realtime.structures import Frame
+
+LIVE_TIME_BASE = Fraction(1, 90_000)
+"""Clock of MPEG video: fine enough for the time that a camera's frame came."""
+
+
+class CameraSource:
+    """A camera by its index; a frame's time is when it was grabbed."""
+
+    is_live = True
+    time_base = LIVE_TIME_BASE
+    frame_count = None
+
+    def __init__(self, device: int) -> None:
+        """Open a camera.
+
+        Raises:
+            SourceError: there is none of this number, or it gives no picture.
+        """
+        # OpenCV prints several lines of its own for a camera that is not there.
+        level = cv2.getLogLevel()
+        cv2.setLogLevel(0)
+        try:
+            self._capture = cv2.VideoCapture(device)
+        finally:
+            cv2.setLogLevel(level)
+        self._device = device
+        if not self._capture.isOpened():
+            self._capture.release()
+            raise SourceError(f"cannot open camera {device}: not found or in use")
+        width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+        height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        self.size_wh = width, height
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.frame_rate = Fraction(rate).limit_denominator(1001) if 1 <= rate <= 1000 else Fraction(30)
+        self._opened_at_s = time.monotonic()
+        self._next_index = 0
+
+    def read(self) -> Frame | None:
+        """Wait for the next frame.
+
+        Raises:
+            SourceError: the camera gives no more pictures; it was unplugged, say.
+        """
+        ok, image = self._capture.read()
+        captured_at_s = time.monotonic()
+        if not ok:
+            raise SourceError(f"camera {self._device} gives no more pictures after frame {self._next_index - 1}")
+        image.flags.writeable = False
+        frame = Frame(image, self._next_index, captured_at_s - self._opened_at_s, captured_at_s)
+        self._next_index += 1
+        return frame
+
+    def close(self) -> None:
+        """Release the camera."""
+        self._capture.release()

@@ -1,0 +1,60 @@
+"""Times of a run."""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+STAGES = ("read", "preprocess", "infer", "render", "hand_over", "write")
+"""``read`` and ``write`` (encoding) are times of their own threads; ``hand_over`` is what all sinks cost the main loop,
+waiting for a full encoder included."""
+WINDOW = 10_000
+"""Times kept for each stage: percentiles of long runs are those of their last frames, and memory stays flat."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStats:
+    """Summary of a run."""
+
+    frames: int
+    dropped: int
+    """Frames of a live source that were never looked at, since newer ones had come."""
+    wall_s: float
+    stages_ms: dict[str, dict[str, float]]
+    """p50, p95 and p99 of each stage in milliseconds."""
+
+    @property
+    def frames_per_s(self) -> float:
+        """Frames by wall time."""
+        return self.frames / self.wall_s if self.wall_s > 0 else 0.0
+
+
+class Stopwatch:
+    """Collects the milliseconds of each stage."""
+
+    def __init__(self) -> None:
+        self._times_ms: dict[str, deque[float]] = {stage: deque(maxlen=WINDOW) for stage in STAGES}
+        self._started_s = time.perf_counter()
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Time a block."""
+        started = time.perf_counter()
+        yield
+        self.add(stage, 1000 * (time.perf_counter() - started))
+
+    def add(self, stage: str, milliseconds: float) -> None:
+        """Add a time that was measured elsewhere; one thread a stage."""
+        self._times_ms[stage].append(milliseconds)
+
+    def summary(self, frames: int, dropped: int) -> RunStats:
+        """The statistics up to now."""
+        stages = {}
+        for stage, times in self._times_ms.items():
+            if times:
+                p50, p95, p99 = np.percentile(times, [50, 95, 99])
+                stages[stage] = {"p50": round(p50, 3), "p95": round(p95, 3), "p99": round(p99, 3)}
+        return RunStats(frames, dropped, time.perf_counter() - self._started_s, stages)

@@ -1,0 +1,53 @@
+"""The data that flows through the app."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture of a source."""
+
+    image: np.ndarray
+    """uint8 (H,W,3), BGR, read-only."""
+    index: int
+    """Position in the source, from 0; dropped frames leave gaps."""
+    pts_s: float
+    """Presentation time in seconds: a file's own timestamp, or the time since a live source was opened."""
+    captured_at_s: float
+    """Monotonic clock in seconds, taken right after the picture was grabbed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """Boxes found in one picture, best first."""
+
+    boxes: np.ndarray
+    """(N,4) float32, xyxy in pixels of the picture."""
+    labels: np.ndarray
+    """(N,) int64, index into the model's class names."""
+    scores: np.ndarray
+    """(N,) float32, 0..1, falling."""
+
+    @classmethod
+    def empty(cls) -> "Detections":
+        """No boxes, with the usual shapes and dtypes."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32))
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def above(self, threshold: float) -> "Detections":
+        """Those with a score of at least ``threshold``."""
+        kept = int(np.count_nonzero(self.scores >= threshold))  # sorted, so they are the first
+        return Detections(self.boxes[:kept], self.labels[:kept], self.scores[:kept])
+
+    def as_dicts(self, class_names: tuple[str, ...]) -> list[dict[str, object]]:
+        """Plain JSON values: label name, score to four places, box to hundredths of a pixel."""
+        return [
+            {"label": class_names[label], "score": round(score, 4), "box": [round(value, 2) for value in box]}
+            for label, score, box in zip(
+                self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True
+            )
+        ]  # fmt: skip
