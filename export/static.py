@@ -8,6 +8,8 @@ selections, suppression as matrix products, one RoIAlign over an atlas of all le
 
 import copy
 import math
+from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +33,9 @@ Corners = tuple[Tensor, Tensor, Tensor, Tensor]
 
 class StaticFasterRCNN(nn.Module):
     """The inference path of a ``FasterRCNN`` for one image of one size, with fixed shapes throughout."""
+
+    pixel_mean: Tensor
+    """(3,), BGR, in 0..255."""
 
     def __init__(self, model: FasterRCNN, input_hw: tuple[int, int]) -> None:
         """Take a copy of the trained modules of ``model``, batch norms folded into their convolutions.
@@ -127,6 +132,11 @@ class AtlasRoIAlign(nn.Module):
     the same value, since RoIs are clipped to the image.
     """
 
+    scales: Tensor
+    """(L,), pixels of a level in a pixel of the input."""
+    starts: Tensor
+    """(L,), first row of each level in the atlas."""
+
     def __init__(self, model: FasterRCNN, input_hw: tuple[int, int]) -> None:
         super().__init__()
         pool = model.roi_heads.box_roi_pool
@@ -195,7 +205,8 @@ class StaticRoIHeads(nn.Module):
         corners = clip(corners, self.input_hw)
         exists = roi_exists & (scores > self.min_score) & is_large(corners, self.min_size_px)
         score, order = torch.where(exists, scores, NEVER).sort(dim=1, descending=True)  # (C,R)
-        corners = tuple(c.gather(1, order) for c in corners)
+        x1, y1, x2, y2 = (c.gather(1, order) for c in corners)
+        corners = x1, y1, x2, y2
         kept = suppress(corners, score > NEVER, self.nms_iou)
         rows = min(self.max_detections, kept.numel())
         best, index = torch.where(kept, score, NEVER).flatten().topk(rows)  # (D,)
@@ -285,12 +296,12 @@ def feature_shapes(model: FasterRCNN, input_hw: tuple[int, int]) -> dict[str, tu
 def fold_batch_norms(module: nn.Module) -> None:
     """Fold every batch norm that follows a convolution into it, in place; the norm becomes an identity."""
     children = list(module.named_children())
-    for (_, first), (name, second) in zip(children, children[1:], strict=False):
+    for (_, first), (name, second) in pairwise(children):
         if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d | FrozenBatchNorm2d):
+            statistics = cast("Tensor", second.running_mean), cast("Tensor", second.running_var)
             first.weight, first.bias = fuse_conv_bn_weights(
-                first.weight, first.bias, second.running_mean, second.running_var, second.eps,
-                second.weight, second.bias,
-            )  # fmt: skip
+                first.weight, first.bias, *statistics, second.eps, second.weight, second.bias
+            )
             setattr(module, name, nn.Identity())
     for _, child in children:
         fold_batch_norms(child)

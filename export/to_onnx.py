@@ -1,7 +1,6 @@
 """Checkpoint in, verified ONNX file out."""
 
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -73,6 +72,8 @@ def trace(static: StaticFasterRCNN) -> onnx.ModelProto:
             opset_version=OPSET,
             verbose=False,
         )
+    if program is None:  # only with the exporter's option 'report'
+        raise ExportError("torch's exporter returned nothing")
     proto: onnx.ModelProto = program.model_proto
     proto.producer_name = "facial-feature-rcnn"
     return proto
@@ -84,5 +85,5 @@ def _write_verified(proto: onnx.ModelProto, out: Path, verify: Callable[[Path], 
         candidate = Path(folder) / out.name
         onnx.save(proto, candidate)
         differences = verify(candidate)
-        os.replace(candidate, out)
+        candidate.replace(out)
     return differences

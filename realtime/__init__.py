@@ -1,0 +1,1 @@
+"""The app: frames in, boxes out."""

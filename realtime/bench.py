@@ -59,7 +59,9 @@ def run_benchmark(
 def table(stats: RunStats) -> str:
     """The statistics as an aligned text table."""
     rows = [f"{'stage':<12}{'p50':>9}{'p95':>9}{'p99':>9}  milliseconds"]
-    rows += [f"{name:<12}" + "".join(f"{ms[p]:>9.2f}" for p in ("p50", "p95", "p99")) for name, ms in stats.stages_ms.items()]
+    rows += [
+        f"{name:<12}" + "".join(f"{ms[p]:>9.2f}" for p in ("p50", "p95", "p99")) for name, ms in stats.stages_ms.items()
+    ]
     return "\n".join([*rows, f"{stats.frames} frames in {stats.wall_s:.2f} s: {stats.frames_per_s:.1f} frames/s"])
 
 

@@ -1,17 +1,23 @@
 """Command line of the app: ``realtime``."""
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from realtime.detector import OnnxDetector, Provider, find_model
 from realtime.errors import RealtimeError, SinkError
-from realtime.sources.base import FrameSource
+from realtime.providers import Provider
+
+if TYPE_CHECKING:
+    from realtime.detector import OnnxDetector
+    from realtime.pipeline import Pipeline
+    from realtime.sinks.base import Sink
+    from realtime.sources.base import FrameSource
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,9 +28,13 @@ app = typer.Typer(
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
-Model = Annotated[str, typer.Option(help="A model that comes with the app (nano), or an ONNX file written by python -m export onnx.")]
+Model = Annotated[
+    str, typer.Option(help="A model that comes with the app (nano), or an ONNX file written by python -m export onnx.")
+]
 ProviderOption = Annotated[Provider, typer.Option("--provider", help="Where the network runs; auto prefers CUDA.")]
-Threshold = Annotated[float | None, typer.Option(min=0, max=1, help="Least score of a box; by default the model's own.")]
+Threshold = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Least score of a box; by default the model's own.")
+]
 JsonLines = Annotated[Path | None, typer.Option("--jsonl", help="Write the detections as JSON lines.")]
 MaxFrames = Annotated[int | None, typer.Option(min=1, help="Stop after this many frames.")]
 
@@ -59,7 +69,9 @@ def cam(
 @app.command()
 def video(
     path: Annotated[Path, typer.Argument(metavar="VIDEO", help="Video file.")],
-    out: Annotated[Path | None, typer.Option(help="Write the drawn video (H.264, with the original's sound) to this file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the drawn video (H.264, with the original's sound) to this file.")
+    ] = None,
     jsonl: JsonLines = None,
     model: Model = "nano",
     provider: ProviderOption = Provider.AUTO,
@@ -90,12 +102,13 @@ def image(
 
     images = find_images(paths)
     detector = _detector(model, provider)
+    _say_provider(detector)
     names = detector.metadata.class_names
     file = JsonLinesFile(jsonl) if jsonl else None
     finished = False
     try:
         for path, detections in detect_images(images, detector, threshold=_threshold(threshold, detector), out=out):
-            result = {"image": str(path), "detections": detections.as_dicts(names)}
+            result: dict[str, object] = {"image": str(path), "detections": detections.as_dicts(names)}
             if file:
                 file.write_line(result)
             elif not out:
@@ -108,7 +121,9 @@ def image(
 
 @app.command()
 def bench(
-    path: Annotated[Path | None, typer.Argument(metavar="[VIDEO]", help="Video file; by default made 1280x720 pictures.")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(metavar="[VIDEO]", help="Video file; by default made 1280x720 pictures.")
+    ] = None,
     frames: Annotated[int, typer.Option(min=1, help="How many frames to run.")] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     model: Model = "nano",
@@ -121,13 +136,14 @@ def bench(
     from realtime.bench import run_benchmark, table
 
     detector = _detector(model, provider)
+    _say_provider(detector)
     stats, report = run_benchmark(detector, video=path, max_frames=frames, threshold=_threshold(threshold, detector))
     typer.echo(json.dumps(report, indent=2) if as_json else table(stats))
 
 
 def _run(
-    source: FrameSource,
-    detector: OnnxDetector,
+    source: "FrameSource",
+    detector: "OnnxDetector",
     threshold: float | None,
     *,
     window: bool,
@@ -142,11 +158,13 @@ def _run(
     from realtime.sinks.jsonl import JsonLinesSink
 
     with ExitStack() as opened:  # closes the sinks already open if a further one fails
-        sinks = []
+        sinks: list[Sink] = []
         if window:
             from realtime.sinks.window import WindowSink
 
-            sinks.append(WindowSink("realtime"))
+            sinks.append(
+                WindowSink("realtime", instead=f"{'--no-window --record' if source.is_live else '--out'} OUT.mp4")
+            )
         if jsonl:
             sinks.append(JsonLinesSink(jsonl, detector.metadata.class_names))
             opened.callback(sinks[-1].close, failed=True)
@@ -167,17 +185,20 @@ def _run(
             source, detector, sinks, threshold=_threshold(threshold, detector), show_status=source.is_live
         )
         opened.pop_all()  # from here on the pipeline closes them
+        _say_provider(detector)
         with _stopped_by_signals(pipeline) as received:
             stats = pipeline.run(max_frames=max_frames, duration_s=duration_s)
     infer = stats.stages_ms.get("infer", {"p50": 0.0})
     dropped = f", {stats.dropped} dropped" if source.is_live else ""
-    typer.echo(f"{stats.frames} frames, {stats.frames_per_s:.1f} frames/s, inference {infer['p50']:.1f} ms{dropped}", err=True)
+    typer.echo(
+        f"{stats.frames} frames, {stats.frames_per_s:.1f} frames/s, inference {infer['p50']:.1f} ms{dropped}", err=True
+    )
     if received:
         raise typer.Exit(EXIT_INTERRUPTED if received[0] == signal.SIGINT else EXIT_TERMINATED)
 
 
 @contextmanager
-def _stopped_by_signals(pipeline) -> Iterator[list[int]]:
+def _stopped_by_signals(pipeline: "Pipeline") -> Iterator[list[int]]:
     """Ctrl+C and SIGTERM end the run in the ordinary way, so that what was written is kept and playable."""
     received: list[int] = []
 
@@ -196,7 +217,7 @@ def _stopped_by_signals(pipeline) -> Iterator[list[int]]:
 
 
 @contextmanager
-def _closing(source: FrameSource) -> Iterator[FrameSource]:
+def _closing(source: "FrameSource") -> Iterator["FrameSource"]:
     """Close a source if something fails before the pipeline, which closes it too, has it."""
     try:
         yield source
@@ -204,11 +225,18 @@ def _closing(source: FrameSource) -> Iterator[FrameSource]:
         source.close()
 
 
-def _detector(model: str, provider: Provider) -> OnnxDetector:
-    return OnnxDetector(find_model(model), provider=provider, notice=lambda line: typer.echo(line, err=True))
+def _detector(model: str, provider: Provider) -> "OnnxDetector":
+    from realtime.detector import OnnxDetector, find_model
+
+    return OnnxDetector(find_model(model), provider=provider)
 
 
-def _threshold(given: float | None, detector: OnnxDetector) -> float:
+def _say_provider(detector: "OnnxDetector") -> None:
+    if detector.fallback_reason:
+        typer.echo(f"running on the CPU: {detector.fallback_reason}", err=True)
+
+
+def _threshold(given: float | None, detector: "OnnxDetector") -> float:
     return detector.metadata.threshold if given is None else given
 
 
@@ -223,6 +251,8 @@ def _check_outputs(*outputs: Path | None, original: Path | None = None) -> None:
 
 def run_cli() -> None:
     """Entry point: one line on stderr and exit code 1 for what the user can mend, 130 after Ctrl+C."""
+    # OpenCV would print lines of its own for a camera or picture that it cannot open; it reads this when imported.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:
         app()
     except RealtimeError as error:

@@ -3,8 +3,6 @@
 import ctypes
 import os
 import platform
-from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -12,27 +10,12 @@ import onnxruntime as ort
 
 from realtime.errors import ModelError, ProviderError
 from realtime.metadata import INPUT_NAME, OUTPUT_NAMES, ModelMetadata
-from realtime.preprocess import Letterbox
+from realtime.preprocess import Letterbox, LetterboxTransform
+from realtime.providers import PROVIDER_NAMES, Provider
 from realtime.structures import Detections
 
 MODELS_FOLDER = Path(__file__).parent / "models"
 ERROR_SEVERITY = 3
-
-
-class Provider(StrEnum):
-    """Where the network runs."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-    TENSORRT = "tensorrt"
-
-
-PROVIDER_NAMES = {
-    Provider.CPU: "CPUExecutionProvider",
-    Provider.CUDA: "CUDAExecutionProvider",
-    Provider.TENSORRT: "TensorrtExecutionProvider",
-}
 
 
 class OnnxDetector:
@@ -44,7 +27,6 @@ class OnnxDetector:
         *,
         provider: Provider = Provider.AUTO,
         threads: int | None = None,
-        notice: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Load a model.
 
@@ -52,7 +34,6 @@ class OnnxDetector:
             model: ONNX file written by ``python -m export onnx``.
             provider: where to run; ``AUTO`` prefers CUDA and may fall back to the CPU, the others never fall back.
             threads: CPU threads of the network; None takes one for each core.
-            notice: called with one line if ``AUTO`` falls back.
 
         Raises:
             ModelError: the file is missing, damaged, or does not keep the contract.
@@ -63,13 +44,14 @@ class OnnxDetector:
         options = ort.SessionOptions()
         options.log_severity_level = ERROR_SEVERITY
         options.intra_op_num_threads = threads or os.cpu_count() or 1
+        self.fallback_reason: str | None = None
+        """Why ``AUTO`` took the CPU, for one line to the user."""
         if provider is Provider.AUTO:
-            provider = _automatic_provider(notice)
+            self.fallback_reason = _why_no_cuda()
+            provider = Provider.CPU if self.fallback_reason else Provider.CUDA
         self.provider = provider
         self._session = _open_session(model, provider, options)
-        self.metadata = ModelMetadata.from_props(
-            self._session.get_modelmeta().custom_metadata_map, source=str(model)
-        )
+        self.metadata = ModelMetadata.from_props(self._session.get_modelmeta().custom_metadata_map, source=str(model))
         self.metadata.check_graph(self._session.get_inputs(), self._session.get_outputs(), source=str(model))
         self._letterbox = Letterbox(self.metadata.input_wh, self.metadata.padding_value)
 
@@ -84,11 +66,11 @@ class OnnxDetector:
         """
         return self.infer(*self.preprocess(image))
 
-    def preprocess(self, image: np.ndarray):
+    def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
         """The first stage of ``detect``: the network's input and the transform for its boxes."""
         return self._letterbox(image)
 
-    def infer(self, network_input, transform) -> Detections:
+    def infer(self, network_input: np.ndarray, transform: LetterboxTransform) -> Detections:
         """The second stage of ``detect``: run the network and map its boxes back."""
         boxes, scores, labels = self._session.run(OUTPUT_NAMES, {INPUT_NAME: network_input})
         used = int(np.count_nonzero(scores > 0))
@@ -113,15 +95,6 @@ def find_model(name: str) -> Path:
         return path
     known = ", ".join(shipped_models()) or "none"
     raise ModelError(f"--model {name}: neither a file nor a model that comes with the app (there: {known})")
-
-
-def _automatic_provider(notice: Callable[[str], None]) -> Provider:
-    reason = _why_no_cuda()
-    if reason is None:
-        return Provider.CUDA
-    if platform.system() != "Darwin":  # nobody expects CUDA on a Mac
-        notice(f"running on the CPU: {reason}")
-    return Provider.CPU
 
 
 def _why_no_cuda() -> str | None:
@@ -153,7 +126,9 @@ def _open_session(model: Path, provider: Provider, options: ort.SessionOptions) 
     except Exception as error:  # onnxruntime's exceptions share no base class
         reason = " ".join(str(error).split())[:300]
         if provider is not Provider.CPU:
-            raise ProviderError(f"--provider {provider.value}: onnxruntime cannot run {model} there: {reason}") from error
+            raise ProviderError(
+                f"--provider {provider.value}: onnxruntime cannot run {model} there: {reason}"
+            ) from error
         raise ModelError(f"{model}: not a readable ONNX model: {reason}") from error
     if session.get_providers()[0] != name:
         raise ProviderError(f"--provider {provider.value}: onnxruntime fell back to {session.get_providers()[0]}")

@@ -52,7 +52,10 @@ def detect_images(
         if out is not None:
             target = out / path.name
             if target in written or target.resolve() == path.resolve():
-                raise SinkError(f"cannot write {target}: it would replace " + ("another result" if target in written else "its original"))
+                raise SinkError(
+                    f"cannot write {target}: it would replace "
+                    + ("another result" if target in written else "its original")
+                )
             _write_image(target, draw(image, detections, detector.metadata.class_names))
             written.add(target)
         yield path, detections
@@ -64,12 +67,7 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         SourceError: the file is no picture.
     """
-    level = cv2.getLogLevel()
-    cv2.setLogLevel(0)  # OpenCV prints a warning of its own
-    try:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    finally:
-        cv2.setLogLevel(level)
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise SourceError(f"cannot read image {path}: not a readable picture")
     return image

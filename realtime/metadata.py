@@ -61,7 +61,7 @@ class ModelMetadata:
         again = f"Re-export it with: python -m export onnx CHECKPOINT -o {source}"
         if not any(key.startswith(KEY_PREFIX) for key in props):
             raise ModelError(f"{source}: this ONNX file has no metadata of this app. {again}")
-        values = {}
+        values: dict[str, Any] = {}
         for field in fields(cls):
             text = props.get(KEY_PREFIX + field.name)
             if text is None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from realtime.capture import CaptureThread
 from realtime.metadata import ModelMetadata
+from realtime.preprocess import LetterboxTransform
 from realtime.render import draw, draw_status
 from realtime.sinks.base import Sink, StopRun
 from realtime.sinks.threaded import ThreadedSink
@@ -18,12 +19,15 @@ from realtime.structures import Detections, Frame
 
 
 class Detector(Protocol):
-    """What the pipeline needs of a detector."""
+    """What the pipeline needs of a detector: its two stages, so that each can be timed."""
 
     metadata: ModelMetadata
 
-    def preprocess(self, image: np.ndarray): ...
-    def infer(self, network_input, transform) -> Detections: ...
+    def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
+        """The network's input for a picture uint8 (H,W,3) BGR, and the transform for its boxes."""
+
+    def infer(self, network_input: np.ndarray, transform: LetterboxTransform) -> Detections:
+        """Detections with boxes in pixels of the picture, best first."""
 
 
 class Pipeline:
@@ -88,7 +92,7 @@ class Pipeline:
     def stop(self) -> None:
         """End the run soon; from any thread or a signal handler."""
         self._stopping.set()
-        # Wakes a run that waits for a frame. In a thread: the lock may be held by the very code that a signal interrupts.
+        # Wakes a run that waits for a frame. In a thread, since a signal may interrupt the very code that has the lock.
         threading.Thread(target=self._capture.buffer.close, kwargs={"discard": True}, name="stop").start()
 
     def _process(self, frame: Frame, frames_per_s: float) -> None:
@@ -109,12 +113,13 @@ class Pipeline:
 
     def _close(self, error: BaseException | None) -> BaseException | None:
         """Close everything, come what may; return the first error."""
-        closings = [self._capture.stop]
+        try:
+            self._capture.stop()
+        except BaseException as raised:
+            error = error or raised
         for sink in reversed(self._sinks):
-            closings.append(lambda sink=sink: sink.close(failed=error is not None))
-        for close in closings:
             try:
-                close()
+                sink.close(failed=error is not None)
             except BaseException as raised:
                 error = error or raised
         return error

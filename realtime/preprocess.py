@@ -16,9 +16,9 @@ class LetterboxTransform:
 
     def to_frame(self, boxes: np.ndarray) -> np.ndarray:
         """Map boxes (N,4) float32 xyxy from input pixels to pixels of the picture, clipped to it."""
-        offset = np.float32([*self.offset_xy, *self.offset_xy])
-        scale = np.float32([*self.scale_xy, *self.scale_xy])
-        limit = np.float32([*self.frame_wh, *self.frame_wh])
+        offset = np.array([*self.offset_xy, *self.offset_xy], np.float32)
+        scale = np.array([*self.scale_xy, *self.scale_xy], np.float32)
+        limit = np.array([*self.frame_wh, *self.frame_wh], np.float32)
         return np.clip((boxes - offset) / scale, 0, limit)
 
 

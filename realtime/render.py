@@ -24,19 +24,19 @@ def draw(image: np.ndarray, detections: Detections, class_names: tuple[str, ...]
         A new picture of the same shape.
     """
     canvas = image.copy()
-    thickness = max(1, round(min(image.shape[:2]) / 360))
-    font_scale = max(0.35, min(image.shape[:2]) / 1100)
-    # Large boxes first, so that a face's box does not cross out the label of its eye.
-    order = np.argsort(-np.prod(detections.boxes[:, 2:] - detections.boxes[:, :2], axis=1))
-    corners = np.rint(detections.boxes).astype(int)
+    thickness = max(2, round(min(image.shape[:2]) / 300))
+    font_scale = max(0.35, min(image.shape[:2]) / 1200)
+    # Large boxes first and labels last, so that the small parts of a face stay readable.
+    order = np.argsort(-np.prod(detections.boxes[:, 2:] - detections.boxes[:, :2], axis=1)).tolist()
+    corners = np.rint(detections.boxes).astype(int).tolist()
+    colours = [PALETTE_BGR[label % len(PALETTE_BGR)] for label in detections.labels.tolist()]
     for i in order:
-        label = int(detections.labels[i])
-        colour = PALETTE_BGR[label % len(PALETTE_BGR)]
-        x1, y1, x2, y2 = (int(v) for v in corners[i])
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), (0, 0, 0), thickness + 2)  # dark rim: visible on light pictures
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
-        text = f"{class_names[label]} {100 * detections.scores[i]:.0f}"
-        _draw_label(canvas, text, (x1, y1), colour, font_scale)
+        x1, y1, x2, y2 = corners[i]
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), (0, 0, 0), thickness + 1)  # dark rim: visible on light pictures
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), colours[i], thickness)
+    for i in order:
+        text = f"{class_names[detections.labels[i]]} {100 * detections.scores[i]:.0f}"
+        _draw_label(canvas, text, (corners[i][0], corners[i][1]), colours[i], font_scale)
     return canvas
 
 

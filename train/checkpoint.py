@@ -1,7 +1,6 @@
 """Checkpoint files: written atomically, read without running code, understood by ``export``."""
 
 import dataclasses
-import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +45,7 @@ class Checkpoint:
         partial = path.with_name(path.name + ".partial")
         try:
             torch.save(content, partial)
-            os.replace(partial, path)
+            partial.replace(path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
             partial.unlink(missing_ok=True)
             raise TrainError(f"cannot write checkpoint {path}: {' '.join(str(error).split())}") from error

@@ -1,5 +1,6 @@
 """Command line of the training package: ``python -m train``."""
 
+import json
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +22,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train and evaluate a Faster R-CNN on a data set in YOLO format.",
 )
-Arch = StrEnum("Arch", list(ARCHITECTURES))
+
+
+class Arch(StrEnum):
+    """Names in ``ARCHITECTURES``."""
+
+    NANO = "nano"
+    MOBILE = "mobile"
+    RESNET50 = "resnet50"
 
 
 class Schedule(StrEnum):
@@ -55,10 +63,12 @@ def main(
 def fit(
     data: DataFile,
     out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints and logs.")],
-    arch: Annotated[Arch, typer.Option(help="Architecture.")] = Arch["resnet50"],
+    arch: Annotated[Arch, typer.Option(help="Architecture.")] = Arch.RESNET50,
     weights: Annotated[str, typer.Option(help="Start: coco (pretrained), none, or a file.")] = "coco",
     epochs: Annotated[int, typer.Option(min=1)] = 26,
-    size: Annotated[int | None, typer.Option(help="Side of the square input in pixels; by default the architecture's.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the square input in pixels; by default the architecture's.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 16,
     lr: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 0.02,
     momentum: Annotated[float, typer.Option(min=0, max=1)] = 0.9,
@@ -73,7 +83,9 @@ def fit(
     workers: Annotated[int, typer.Option(min=0, help="Processes that read and augment.")] = 2,
     save_every_steps: Annotated[int, typer.Option(min=1, help="Steps between writes of last.pt.")] = 200,
     device: Device = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from OUT/last.pt with the options it began with.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from OUT/last.pt with the options it began with.")
+    ] = False,
 ) -> None:
     """Train a detector. best.pt has the averaged weights of the epoch with the best mAP50-95 on val."""
     config = load_data_config(data)
@@ -124,8 +136,6 @@ def evaluate(
     )
     typer.echo(metrics.table())
     if json_out:
-        import json
-
         json_out.write_text(json.dumps(metrics.as_dict(), indent=2) + "\n", encoding="utf-8")
 
 

@@ -179,7 +179,7 @@ def read_image(path: Path) -> np.ndarray:
 
 def boxes_in_pixels(image: LabelledImage, width: int, height: int) -> np.ndarray:
     """Boxes (N,4) float32, xyxy in pixels of an image of ``width`` x ``height``."""
-    return image.boxes * np.float32([width, height, width, height])
+    return image.boxes * np.array([width, height, width, height], np.float32)
 
 
 def _class_names(names: Any, path: Path) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -17,6 +18,7 @@ from train.errors import TrainError
 from train.metrics import Boxes, Metrics, evaluate_boxes
 from train.transforms import letterboxed_example, to_tensors
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 EVALUATION_BATCH = 8
 
@@ -43,7 +45,9 @@ class Trainee:
     average: AveragedModel
 
 
-def train_steps(trainee: Trainee, batches: Iterable[Batch], *, clip_norm: float, device: torch.device) -> Iterator[Step]:
+def train_steps(
+    trainee: Trainee, batches: Iterable[Batch], *, clip_norm: float, device: torch.device
+) -> Iterator[Step]:
     """Train on each batch; after each yield what happened, so that the caller may log, save or stop.
 
     Raises:
@@ -87,7 +91,8 @@ def evaluate(
         with torch.inference_mode():
             outputs = model([image.to(device) for image, _ in batch])
         for (_, target), output in zip(batch, outputs, strict=True):
-            labelled.append(Boxes(target["boxes"].numpy(), target["labels"].numpy()))
+            labels = target["labels"].numpy()
+            labelled.append(Boxes(target["boxes"].numpy(), labels, np.ones(len(labels), np.float32)))
             found = {name: value.cpu().numpy() for name, value in output.items()}
             predicted.append(Boxes(found["boxes"], found["labels"], found["scores"]))
     return evaluate_boxes(labelled, predicted, class_names, threshold)
@@ -99,7 +104,7 @@ def averaged_model(model: FasterRCNN, decay: float) -> AveragedModel:
     The decay rises with the steps, min(decay, (1+n)/(10+n)), so that the random start is soon forgotten.
     """
 
-    def average(ema: list[Tensor], current: list[Tensor], steps: Tensor | int) -> None:
+    def average(ema: Tensors, current: Tensors, steps: Tensor | int) -> None:
         n = int(steps)
         weight = 1 - min(decay, (1 + n) / (10 + n))
         if torch.is_floating_point(ema[0]):

@@ -24,8 +24,8 @@ class Boxes:
     """(N,4) float32 xyxy."""
     labels: np.ndarray
     """(N,) int64, one-based."""
-    scores: np.ndarray | None = None
-    """(N,) float32; None for labelled boxes."""
+    scores: np.ndarray
+    """(N,) float32; 1 for labelled boxes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,8 @@ class Metrics:
 
     def table(self) -> str:
         """The metrics as an aligned text table."""
-        head = f"{'class':<12}{'labelled':>9}{'precision':>10}{'recall':>8}{'F1':>8}{'mean IoU':>9}{'AP50':>8}{'AP50-95':>8}"
+        head = f"{'class':<12}{'labelled':>9}{'precision':>10}{'recall':>8}{'F1':>8}{'mean IoU':>9}"
+        head += f"{'AP50':>8}{'AP50-95':>8}"
         rows = [
             f"{c.name:<12}{c.labelled:>9}{c.precision:>10.3f}{c.recall:>8.3f}{c.f1:>8.3f}{c.mean_iou:>9.3f}"
             f"{c.ap50:>8.3f}{c.ap50_95:>8.3f}"
@@ -141,7 +142,7 @@ def _coco_evaluation(labelled: list[Boxes], predicted: list[Boxes], num_classes:
 
 
 def _annotations(images: list[Boxes]) -> list[dict[str, Any]]:
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for image_id, found in enumerate(images):
         wh = found.boxes[:, 2:] - found.boxes[:, :2]
         for i, label in enumerate(found.labels):
@@ -152,8 +153,9 @@ def _annotations(images: list[Boxes]) -> list[dict[str, Any]]:
                 "bbox": [*found.boxes[i, :2].tolist(), *wh[i].tolist()],
                 "area": float(wh[i].prod()),
                 "iscrowd": 0,
+                "score": float(found.scores[i]),
             }
-            annotations.append(annotation if found.scores is None else annotation | {"score": float(found.scores[i])})
+            annotations.append(annotation)
     return annotations
 
 

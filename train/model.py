@@ -8,8 +8,8 @@ MobileNetV3 body (Howard et al., 2019), a thin pyramid and depthwise-separable c
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import mobilenet_v3_large, mobilenet_v3_small
@@ -75,9 +75,7 @@ class LightFPN(nn.Module):
         lateral = [conv(x) for conv, x in zip(self.lateral, features.values(), strict=True)]
         for i in range(len(lateral) - 2, -1, -1):
             lateral[i] = lateral[i] + F.interpolate(lateral[i + 1], scale_factor=2.0, mode="nearest")
-        return OrderedDict(
-            (name, conv(x)) for name, conv, x in zip(features, self.smooth, lateral, strict=True)
-        )
+        return OrderedDict((name, conv(x)) for name, conv, x in zip(features, self.smooth, lateral, strict=True))
 
 
 class BackboneWithLightFPN(nn.Module):
@@ -99,7 +97,7 @@ class BackboneWithLightFPN(nn.Module):
 class LightRPNHead(nn.Module):
     """RPN head of two depthwise-separable convolutions, shared by all levels.
 
-    It has no batch norm: one running mean for levels of different statistics would make evaluation differ from training.
+    It has no batch norm: a running mean over levels of different statistics would set evaluation apart from training.
     """
 
     def __init__(self, in_channels: int, num_anchors: int) -> None:
@@ -109,7 +107,7 @@ class LightRPNHead(nn.Module):
         self.bbox_pred = nn.Conv2d(in_channels, num_anchors * 4, kernel_size=1)
         for layer in (self.cls_logits, self.bbox_pred):
             nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
+            nn.init.constant_(cast("Tensor", layer.bias), 0)
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Map levels (B,C,H,W) to objectness logits (B,A,H,W) and box deltas (B,4A,H,W)."""
@@ -128,7 +126,7 @@ def separable_conv(channels: int, *, norm: bool) -> nn.Sequential:
     )
 
 
-def _light(backbone: BackboneWithLightFPN, head_channels: int, anchors: AnchorGenerator, **options) -> FasterRCNN:
+def _light(backbone: BackboneWithLightFPN, head_channels: int, anchors: AnchorGenerator, **options: Any) -> FasterRCNN:
     """Assemble a light detector. Scale assignment and budgets are those of small inputs, not of 800 px photos."""
     channels = backbone.out_channels
     levels = len(anchors.sizes)
@@ -160,13 +158,13 @@ def _light(backbone: BackboneWithLightFPN, head_channels: int, anchors: AnchorGe
     )
 
 
-def _nano(pretrained: str | None, **options) -> FasterRCNN:
+def _nano(pretrained: str | None, **options: Any) -> FasterRCNN:
     body = mobilenet_v3_small(weights=pretrained).features[:9]
     backbone = BackboneWithLightFPN(body, taps={1: 16, 3: 24, 8: 48}, out_channels=48)
     return _light(backbone, 128, _anchors((7, 13), (25, 47), (90, 170)), **options)
 
 
-def _mobile(pretrained: str | None, **options) -> FasterRCNN:
+def _mobile(pretrained: str | None, **options: Any) -> FasterRCNN:
     body = mobilenet_v3_large(weights=pretrained).features[:16]
     backbone = BackboneWithLightFPN(body, taps={3: 24, 6: 40, 12: 112, 15: 160}, out_channels=80)
     return _light(backbone, 256, _anchors((7, 12), (20, 34), (58, 98), (166, 280)), **options)
@@ -177,7 +175,7 @@ def _anchors(*sizes_px: tuple[int, ...]) -> AnchorGenerator:
     return AnchorGenerator(sizes=sizes_px, aspect_ratios=((0.45, 1.25),) * len(sizes_px))
 
 
-def _resnet50(pretrained: str | None, **options) -> FasterRCNN:
+def _resnet50(pretrained: str | None, **options: Any) -> FasterRCNN:
     num_classes = options.pop("num_classes")
     model = fasterrcnn_resnet50_fpn(weights=pretrained, weights_backbone=None, **options)
     in_features = model.roi_heads.box_predictor.cls_score.in_features

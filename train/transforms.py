@@ -42,7 +42,7 @@ class AugmentOptions:
     mosaic: float = 0.4
     flip: float = 0.5
     background: float = 0.5
-    """How often the surround of a placed picture is a photo without objects, if there are any, instead of one colour."""
+    """How often a placed picture is surrounded by a photo without objects, if there are any, not by one colour."""
     rotation_deg: float = 12.0
     """Standard deviation."""
     aspect: float = 0.08
@@ -132,7 +132,7 @@ class Augment:
         warp_onto(view, image, matrix)
         moved = transform_boxes(boxes, matrix)
         clipped, kept = self._visible(moved, (x2 - x1, y2 - y1))
-        return clipped + np.float32([x1, y1, x1, y1]), labelled.classes[kept]
+        return clipped + np.array([x1, y1, x1, y1], np.float32), labelled.classes[kept]
 
     def _fill(self, view: np.ndarray, rng: np.random.Generator) -> None:
         """Fill a cell with what surrounds the picture: a photo without objects, letterbox grey, or any colour."""
@@ -142,7 +142,13 @@ class Augment:
             scale = max(w / image.shape[1], h / image.shape[0]) * rng.uniform(1.0, 1.5)
             spare = image.shape[1] * scale - w, image.shape[0] * scale - h
             shift = -rng.random() * spare[0], -rng.random() * spare[1]
-            cv2.warpAffine(image, np.float64([[scale, 0, shift[0]], [0, scale, shift[1]]]), (w, h), view, borderMode=cv2.BORDER_REFLECT)
+            cv2.warpAffine(
+                image,
+                np.array([[scale, 0, shift[0]], [0, scale, shift[1]]]),
+                (w, h),
+                view,
+                borderMode=cv2.BORDER_REFLECT,
+            )
         else:
             view[:] = PADDING_VALUE if rng.random() < 0.5 else rng.integers(256, size=3)
 
@@ -156,7 +162,7 @@ class Augment:
             anchor = boxes[sides.argmax()]
             side = float(sides.max())
         else:
-            anchor, side = np.float32([0, 0, width, height]), float(max(width, height))
+            anchor, side = np.array([0, 0, width, height], np.float32), float(max(width, height))
         small = rng.random() < o.small_share
         low, high = (o.box_side[0], o.small_below) if small else (o.small_below, o.box_side[1])
         if not len(boxes):
@@ -167,16 +173,16 @@ class Augment:
         angle = math.radians(float(np.clip(rng.normal(0, o.rotation_deg), -40, 40)))
         flip = -1.0 if rng.random() < o.flip else 1.0
         cos, sin = math.cos(angle), math.sin(angle)
-        linear = np.float64([[cos, -sin], [sin, cos]]) @ np.diag([flip * scale * aspect, scale / aspect])
-        centre = np.float64([(anchor[0] + anchor[2]) / 2, (anchor[1] + anchor[3]) / 2])
+        linear = np.array([[cos, -sin], [sin, cos]], np.float64) @ np.diag([flip * scale * aspect, scale / aspect])
+        centre = np.array([(anchor[0] + anchor[2]) / 2, (anchor[1] + anchor[3]) / 2], np.float64)
         half = side * scale / 2
         # The centre lies anywhere that keeps the anchor inside, or a little beyond (a fifth of its side is cut off).
-        target = [rng.uniform(*sorted((0.6 * half, wh - 0.6 * half))) for wh in cell_wh]
-        return np.column_stack([linear, np.float64(target) - linear @ centre])
+        target = [rng.uniform(min(0.6 * half, wh - 0.6 * half), max(0.6 * half, wh - 0.6 * half)) for wh in cell_wh]
+        return np.column_stack([linear, np.array(target) - linear @ centre])
 
     def _visible(self, boxes: np.ndarray, cell_wh: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Clip boxes to the cell; return those that remain (M,4) and which they are (N,) bool."""
-        clipped = np.clip(boxes, 0, np.float32([*cell_wh, *cell_wh]))
+        clipped = np.clip(boxes, 0, np.array([*cell_wh, *cell_wh], np.float32))
         before = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
         sides = clipped[:, 2:] - clipped[:, :2]
         large = (sides.min(axis=1) >= self.options.min_side_px) & (sides.max(axis=1) >= 2 * self.options.min_side_px)

@@ -1,5 +1,6 @@
 """The sound of a video file, taken over into another."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -23,6 +24,7 @@ class AudioTrack:
         self._source = av.open(str(source))
         self._target = target
         self._ahead: av.Packet | None = None
+        self._packets: Iterator[av.Packet]
         if not self._source.streams.audio:
             self._packets = iter(())
             return
@@ -48,13 +50,13 @@ class AudioTrack:
         """Close the file that the sound comes from."""
         self._source.close()
 
-    def _copied(self, stream):
+    def _copied(self, stream: av.AudioStream) -> Iterator[av.Packet]:
         for packet in self._source.demux(stream):
             if packet.dts is not None:  # the last, empty packet of a demuxer has none
                 packet.stream = self._stream
                 yield packet
 
-    def _encoded(self, stream):
+    def _encoded(self, stream: av.AudioStream) -> Iterator[av.Packet]:
         for frame in self._source.decode(stream):
             yield from self._stream.encode(frame)
         yield from self._stream.encode(None)

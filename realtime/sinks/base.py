@@ -1,5 +1,6 @@
 """What every receiver of results offers."""
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +11,7 @@ from realtime.errors import SinkError
 from realtime.structures import Detections, Frame
 
 
-class StopRun(Exception):
+class StopRun(Exception):  # noqa: N818 - not an error
     """Raised by a sink to end the run in the ordinary way: the window was closed, say."""
 
 
@@ -53,5 +54,5 @@ def partial_path(path: Path) -> Path:
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=f".partial{path.suffix}", dir=path.parent)
     except OSError as error:
         raise SinkError(f"cannot write {path}: {error.strerror}") from error
-    open(handle, "wb").close()
+    os.close(handle)
     return Path(name)

@@ -1,7 +1,6 @@
 """Detections as JSON lines."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +46,7 @@ class JsonLinesFile:
         try:
             self._file.close()
             if not failed:
-                os.replace(self._partial, self._path)
+                self._partial.replace(self._path)
         except OSError as error:
             raise SinkError(f"cannot write {self._path}: {error.strerror}") from error
         finally:

@@ -1,6 +1,5 @@
 """Video files, encoded by PyAV (FFmpeg): H.264 that plays in a browser, with the sound of the original."""
 
-import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -96,7 +95,7 @@ class VideoFileSink:
                     self._sound.copy_until(float((self._last_pts + 1) * self._time_base) + 1)
             self._container.close()
             if keep:
-                os.replace(self._partial, self._path)
+                self._partial.replace(self._path)
         except (av.FFmpegError, OSError) as error:
             if keep:
                 raise SinkError(f"cannot write {self._path}: {error}") from error

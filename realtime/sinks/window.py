@@ -21,15 +21,19 @@ class WindowSink:
     needs_canvas = True
     is_slow = False  # and most window systems want the main thread
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, *, instead: str) -> None:
         """Check that a window can be shown; it opens with the first frame.
+
+        Args:
+            title: of the window.
+            instead: the option that does without a window, for the message.
 
         Raises:
             SinkError: no display, or an OpenCV that was built without windows.
         """
         reason = why_no_window()
         if reason is not None:
-            raise SinkError(f"cannot open a window: {reason}. Use --no-window, with --record OUT.mp4 or --jsonl FILE")
+            raise SinkError(f"cannot open a window: {reason}. Write to a file instead: {instead}")
         self._title = title
         self._is_open = False
 
@@ -57,7 +61,7 @@ class WindowSink:
 
 
 def why_no_window() -> str | None:
-    """Why no window can be shown here, or None. Asked first, since Qt ends the whole process where it finds no display."""
+    """Why no window can be shown here, or None; asked first, since Qt ends the whole process without a display."""
     gui = re.search(r"GUI:\s*(\S+)", cv2.getBuildInformation())
     if gui is None or gui[1] == "NONE":
         return "this OpenCV is built without windows (opencv-python-headless?)"

@@ -17,7 +17,7 @@ class CameraSource:
 
     is_live = True
     time_base = LIVE_TIME_BASE
-    frame_count = None
+    frame_count: int | None = None
 
     def __init__(self, device: int) -> None:
         """Open a camera.
@@ -25,13 +25,7 @@ class CameraSource:
         Raises:
             SourceError: there is none of this number, or it gives no picture.
         """
-        # OpenCV prints several lines of its own for a camera that is not there.
-        level = cv2.getLogLevel()
-        cv2.setLogLevel(0)
-        try:
-            self._capture = cv2.VideoCapture(device)
-        finally:
-            cv2.setLogLevel(level)
+        self._capture = cv2.VideoCapture(device)
         self._device = device
         if not self._capture.isOpened():
             self._capture.release()

@@ -46,7 +46,7 @@ class VideoFileSource:
         self._next_index = 0
         self.frame_rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         self.time_base = stream.time_base or 1 / self.frame_rate
-        self.frame_count = stream.frames or None
+        self.frame_count: int | None = stream.frames or None
         self._first = self._decode()  # a file may open and yet hold no picture; better to know now
         if self._first is None:
             raise SourceError(f"cannot open video {path}: it holds no picture")
