@@ -33,7 +33,9 @@ class AudioTrack:
             self._stream = target.add_stream_from_template(stream)
             self._packets = self._copied(stream)
         else:
-            self._stream = target.add_stream("aac", rate=stream.rate, layout=stream.layout.name)
+            # Raw sound often comes without a named layout, which the encoder insists on.
+            layout = "mono" if stream.channels == 1 else "stereo"
+            self._stream = target.add_stream("aac", rate=stream.rate, layout=layout)
             self._packets = self._encoded(stream)
 
     def copy_until(self, time_s: float) -> None:

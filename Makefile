@@ -1,0 +1,42 @@
+# Everything lives in .venv; a stamp for each set of packages keeps a second run from working twice.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+REQUIREMENTS := pyproject.toml constraints.txt
+
+.PHONY: demo test check test-app clean
+
+demo: $(VENV)/app.stamp
+	$(BIN)/realtime video samples/astronaut.mp4 --out demo.mp4
+	@echo "wrote demo.mp4"
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The app's tests in an environment of its own, where torch is not installed.
+test-app: .venv-app/test.stamp
+	.venv-app/bin/python -m pytest tests/realtime
+
+$(VENV)/app.stamp: $(REQUIREMENTS)
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/dev.stamp: $(REQUIREMENTS)
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
+	touch $(VENV)/app.stamp $@
+
+.venv-app/test.stamp: $(REQUIREMENTS)
+	test -d .venv-app || $(PYTHON) -m venv .venv-app
+	.venv-app/bin/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .venv-app demo.mp4

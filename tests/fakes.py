@@ -1,0 +1,222 @@
+"""Scripted stand-ins for the pipeline's parts, and small files for the real ones."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from realtime.metadata import ModelMetadata
+from realtime.preprocess import Letterbox, LetterboxTransform
+from realtime.structures import Detections, Frame
+
+WAIT_S = 10.0
+"""Bound of every wait in the tests; none is meant to be reached."""
+
+
+def metadata(**changes: object) -> ModelMetadata:
+    values: dict[str, object] = {
+        "class_names": ("face", "eye"),
+        "input_wh": (64, 64),
+        "max_detections": 4,
+        "threshold": 0.5,
+        "min_score": 0.05,
+        "architecture": "stub",
+        "training": {},
+    }
+    return ModelMetadata(**(values | changes))  # type: ignore[arg-type]
+
+
+def stub_model(
+    path: Path,
+    rows: Sequence[tuple[list[float], float, int]] = (([8, 16, 40, 48], 0.9, 0), ([12, 20, 20, 24], 0.6, 1)),
+    contract: ModelMetadata | None = None,
+    props: dict[str, str] | None = None,
+) -> Path:
+    """An ONNX file that keeps the contract and finds the same boxes (in input pixels) in every picture."""
+    contract = contract or metadata()
+    width, height = contract.input_wh
+    boxes, scores, labels = (np.zeros((4, 4), np.float32), np.zeros(4, np.float32), np.zeros(4, np.int64))
+    for i, (box, score, label) in enumerate(rows):
+        boxes[i], scores[i], labels[i] = box, score, label
+    # The input takes part in the graph, multiplied by nothing, so that it cannot be optimised away.
+    nodes = [
+        helper.make_node("ReduceMax", ["image"], ["largest"], keepdims=0),
+        helper.make_node("Cast", ["largest"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["float", "zero"], ["nothing"]),
+        helper.make_node("Add", ["found", "nothing"], ["boxes"]),
+        helper.make_node("Identity", ["s"], ["scores"]),
+        helper.make_node("Identity", ["l"], ["labels"]),
+    ]
+    constants = [
+        helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
+        helper.make_tensor("found", TensorProto.FLOAT, boxes.shape, boxes.flatten()),
+        helper.make_tensor("s", TensorProto.FLOAT, scores.shape, scores),
+        helper.make_tensor("l", TensorProto.INT64, labels.shape, labels),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "stub",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, height, width, 3])],
+        [
+            helper.make_tensor_value_info("boxes", TensorProto.FLOAT, [4, 4]),
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, [4]),
+            helper.make_tensor_value_info("labels", TensorProto.INT64, [4]),
+        ],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, contract.to_props() if props is None else props)
+    onnx.save(model, path)
+    return path
+
+
+class ScriptedSource:
+    """Gives ``count`` frames of one grey level each, 5 * index; then ends, fails, or waits to be closed."""
+
+    time_base = Fraction(1, 25)
+    frame_rate = Fraction(25)
+
+    def __init__(
+        self,
+        count: int = 10,
+        *,
+        is_live: bool = False,
+        size_wh: tuple[int, int] = (64, 48),
+        error: Exception | None = None,
+        before_read: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self.is_live = is_live
+        self.size_wh = size_wh
+        self.frame_count: int | None = count
+        self.closed = 0
+        self.reads = 0
+        self._count = count
+        self._error = error
+        self._before_read = before_read
+
+    def read(self) -> Frame | None:
+        index = self.reads
+        self._before_read(index)
+        if index == self._count:
+            if self._error is not None:
+                raise self._error
+            return None
+        self.reads += 1
+        image = np.full((self.size_wh[1], self.size_wh[0], 3), 5 * index % 256, np.uint8)
+        image.flags.writeable = False
+        return Frame(image, index, index / 25, time.monotonic())
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class FakeDetector:
+    """Finds one face in every picture; ``on_infer`` may block or raise."""
+
+    def __init__(self, on_infer: Callable[[], None] = lambda: None) -> None:
+        self.metadata = metadata()
+        self._letterbox = Letterbox((64, 64), 114)
+        self._on_infer = on_infer
+
+    def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
+        return self._letterbox(image)
+
+    def infer(self, network_input: np.ndarray, transform: LetterboxTransform) -> Detections:
+        self._on_infer()
+        boxes = np.array([[4, 4, 30, 30], [5, 5, 9, 9]], np.float32)
+        return Detections(boxes, np.array([0, 1]), np.array([0.9, 0.3], np.float32))
+
+
+class RecordingSink:
+    """Keeps what it is given."""
+
+    def __init__(
+        self,
+        *,
+        needs_canvas: bool = False,
+        is_slow: bool = False,
+        on_write: Callable[[Frame], None] = lambda _: None,
+        log: list[str] | None = None,
+        name: str = "sink",
+    ) -> None:
+        self.needs_canvas = needs_canvas
+        self.is_slow = is_slow
+        self.frames: list[Frame] = []
+        self.detections: list[Detections] = []
+        self.canvases: list[np.ndarray] = []
+        self.closings: list[bool] = []
+        self._on_write = on_write
+        self._log = log if log is not None else []
+        self._name = name
+
+    def write(self, frame: Frame, detections: Detections, canvas: np.ndarray) -> None:
+        self._on_write(frame)
+        self.frames.append(frame)
+        self.detections.append(detections)
+        self.canvases.append(canvas)
+
+    def close(self, *, failed: bool = False) -> None:
+        self.closings.append(failed)
+        self._log.append(self._name)
+
+
+class Gate:
+    """Lets a thread of the code under test be held and released."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self._open = threading.Event()
+
+    def __call__(self, *_: object) -> None:
+        self.entered.set()
+        assert self._open.wait(WAIT_S), "nobody opened the gate"
+
+    def open(self) -> None:
+        self._open.set()
+
+
+def make_video(
+    path: Path,
+    *,
+    frames: int = 12,
+    size_wh: tuple[int, int] = (64, 48),
+    pts: Sequence[int] | None = None,
+    time_base: Fraction = Fraction(1, 1000),
+    codec: str = "libx264",
+    sound: str | None = None,
+) -> Path:
+    """A video whose frames have the grey level 20 * index, so that their order survives a lossy codec."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = *size_wh, "yuv420p"
+        stream.codec_context.time_base = time_base
+        audio = container.add_stream(sound, rate=16_000, layout="mono") if sound else None
+        for i in range(frames):
+            image = np.full((size_wh[1], size_wh[0], 3), 20 * i % 256, np.uint8)
+            picture = av.VideoFrame.from_ndarray(image, format="rgb24")
+            picture.pts = pts[i] if pts else i * 40
+            picture.time_base = time_base
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+        if audio:
+            tone = (8000 * np.sin(np.arange(640 * frames) * 0.17)).astype(np.int16)[None]
+            samples = av.AudioFrame.from_ndarray(tone, format="s16", layout="mono")
+            samples.sample_rate, samples.pts = 16_000, 0
+            fifo = av.AudioFifo()
+            fifo.write(samples)
+            while (block := fifo.read(1024, partial=True)) is not None:
+                container.mux(audio.encode(block))
+            container.mux(audio.encode(None))
+    return path
+
+
+def read_video(path: Path) -> list[tuple[float, np.ndarray]]:
+    """Time in seconds and picture (H,W,3) RGB of every frame."""
+    with av.open(str(path)) as container:
+        return [(float(f.time or 0), f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]

@@ -1,0 +1,98 @@
+import ctypes
+
+import numpy as np
+import pytest
+from fakes import metadata, stub_model
+
+from realtime.detector import OnnxDetector, find_model, shipped_models
+from realtime.errors import ModelError, ProviderError
+from realtime.providers import Provider
+
+PICTURE = np.zeros((100, 200, 3), np.uint8)
+
+
+def test_boxes_are_in_pixels_of_the_picture(tmp_path):
+    detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU)
+    found = detector.detect(PICTURE)  # lies at 64x32, 16 below the top, in the input of 64x64
+    scale = 200 / 64
+    np.testing.assert_allclose(found.boxes[0], [8 * scale, 0, 40 * scale, 32 * scale], rtol=1e-6)
+    assert found.labels.tolist() == [0, 1]
+    assert found.boxes.dtype == np.float32
+    assert found.labels.dtype == np.int64
+
+
+def test_unused_rows_are_left_out(tmp_path):
+    assert len(OnnxDetector(stub_model(tmp_path / "m.onnx", rows=()), provider=Provider.CPU).detect(PICTURE)) == 0
+
+
+def test_a_missing_model_is_named(tmp_path):
+    with pytest.raises(ModelError, match=r"nothing\.onnx: not found"):
+        OnnxDetector(tmp_path / "nothing.onnx")
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"not a model at all")
+    with pytest.raises(ModelError, match="not a readable ONNX model"):
+        OnnxDetector(path)
+
+
+def test_a_truncated_model_is_refused(tmp_path):
+    whole = stub_model(tmp_path / "m.onnx")
+    whole.write_bytes(whole.read_bytes()[:-200])
+    with pytest.raises(ModelError):
+        OnnxDetector(whole)
+
+
+def test_a_model_of_another_program_is_refused(tmp_path):
+    path = stub_model(tmp_path / "m.onnx", props={})
+    with pytest.raises(ModelError, match="no metadata of this app"):
+        OnnxDetector(path, provider=Provider.CPU)
+
+
+def test_metadata_that_promise_another_input_are_refused(tmp_path):
+    path = stub_model(tmp_path / "m.onnx", props=metadata(input_wh=(128, 64)).to_props())
+    with pytest.raises(ModelError, match="graph and metadata disagree"):
+        OnnxDetector(path, provider=Provider.CPU)
+
+
+def test_an_unknown_model_name_lists_those_that_are_there():
+    with pytest.raises(ModelError, match="neither a file nor a model that comes with the app"):
+        find_model("huge")
+
+
+def test_shipped_models_are_found_by_name():
+    assert "nano" in shipped_models()
+    assert find_model("nano").is_file()
+
+
+def without_driver() -> bool:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return True
+    return False
+
+
+@pytest.mark.skipif(not without_driver(), reason="this machine has an NVIDIA driver")
+@pytest.mark.parametrize("provider", [Provider.CUDA, Provider.TENSORRT])
+def test_a_provider_asked_for_by_name_never_falls_back(tmp_path, provider):
+    with pytest.raises(ProviderError, match=f"--provider {provider.value}: "):
+        OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=provider)
+
+
+@pytest.mark.skipif(not without_driver(), reason="this machine has an NVIDIA driver")
+def test_auto_takes_the_cpu_and_knows_why(tmp_path):
+    detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.AUTO)
+    assert detector.provider is Provider.CPU
+    assert detector.fallback_reason
+
+
+@pytest.mark.needs_cuda
+@pytest.mark.skipif(without_driver(), reason="needs an NVIDIA GPU: no driver found")
+def test_cuda_finds_what_the_cpu_finds():
+    rng = np.random.default_rng(0)
+    picture = rng.integers(256, size=(360, 640, 3), dtype=np.uint8)
+    on_cpu = OnnxDetector(find_model("nano"), provider=Provider.CPU).detect(picture).above(0.1)
+    on_gpu = OnnxDetector(find_model("nano"), provider=Provider.CUDA).detect(picture).above(0.1)
+    np.testing.assert_allclose(on_gpu.boxes, on_cpu.boxes, atol=0.5)

@@ -1,0 +1,62 @@
+import json
+
+import pytest
+from fakes import metadata
+
+from realtime.errors import ModelError
+from realtime.metadata import KEY_PREFIX, ModelMetadata
+
+
+def test_metadata_survives_a_round_trip():
+    original = metadata(class_names=("Gesicht", "œil"), training={"data": "x", "metrics": {"map50": 0.9}})
+    assert ModelMetadata.from_props(original.to_props(), "m.onnx") == original
+
+
+def test_a_file_of_another_program_is_named_as_such():
+    with pytest.raises(ModelError, match=r"^m\.onnx: this ONNX file has no metadata of this app\. Re-export it with"):
+        ModelMetadata.from_props({"author": "somebody"}, "m.onnx")
+
+
+@pytest.mark.parametrize("key", list(metadata().to_props()))
+def test_each_missing_key_is_named(key):
+    props = metadata().to_props()
+    del props[key]
+    with pytest.raises(ModelError, match=f"metadata key '{key.removeprefix(KEY_PREFIX)}' is missing"):
+        ModelMetadata.from_props(props, "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("class_names", []),
+        ("class_names", ["face", 3]),
+        ("class_names", ["face", "face"]),
+        ("class_names", "face"),
+        ("class_names", ["x"] * 20_000),
+        ("input_wh", [256]),
+        ("input_wh", [10**9, 10**9]),
+        ("input_wh", ["256", "256"]),
+        ("max_detections", 0),
+        ("max_detections", True),
+        ("threshold", 1.5),
+        ("threshold", float("nan")),
+        ("min_score", None),
+        ("architecture", 7),
+        ("training", []),
+        ("resize_mode", "stretch"),
+        ("resize_mode", ["letterbox"]),
+        ("padding_value", 256),
+        ("schema_version", 99),
+    ],
+)
+def test_bad_values_are_refused(key, value):
+    props = metadata().to_props() | {KEY_PREFIX + key: json.dumps(value)}
+    with pytest.raises(ModelError, match=f"metadata key '{key}' has a bad value"):
+        ModelMetadata.from_props(props, "m.onnx")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "nonsense"])
+def test_values_that_are_no_json_are_refused(text):
+    props = metadata().to_props() | {KEY_PREFIX + "training": text}
+    with pytest.raises(ModelError, match="metadata key 'training' is not JSON"):
+        ModelMetadata.from_props(props, "m.onnx")

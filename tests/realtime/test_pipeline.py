@@ -1,0 +1,201 @@
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+from fakes import WAIT_S, FakeDetector, Gate, RecordingSink, ScriptedSource
+
+from realtime.errors import SinkError, SourceError
+from realtime.pipeline import Pipeline
+from realtime.sinks.base import StopRun
+
+
+def pipeline_of(source, *sinks, detector=None, threshold=0.5):
+    return Pipeline(source, detector or FakeDetector(), sinks, threshold=threshold)
+
+
+def test_every_frame_of_a_file_reaches_every_sink_in_order():
+    source, sinks = ScriptedSource(40), [RecordingSink(), RecordingSink(is_slow=True)]
+    stats = pipeline_of(source, *sinks).run()
+    assert stats.frames == 40
+    assert stats.dropped == 0
+    for sink in sinks:
+        assert [frame.index for frame in sink.frames] == list(range(40))
+        assert sink.closings == [False]
+    assert source.closed >= 1
+
+
+def test_only_detections_above_the_threshold_are_passed_on():
+    low, high = RecordingSink(), RecordingSink()
+    pipeline_of(ScriptedSource(1), low, threshold=0.2).run()
+    pipeline_of(ScriptedSource(1), high, threshold=0.5).run()
+    assert (len(low.detections[0]), len(high.detections[0])) == (2, 1)
+
+
+def test_the_canvas_is_drawn_and_the_frame_untouched():
+    sink = RecordingSink(needs_canvas=True)
+    pipeline_of(ScriptedSource(2), sink).run()
+    assert (sink.frames[1].image == 5).all()
+    assert (sink.canvases[1] != 5).any()
+
+
+def test_nothing_is_drawn_for_sinks_without_a_canvas():
+    sink = RecordingSink()
+    stats = pipeline_of(ScriptedSource(2), sink).run()
+    assert "render" not in stats.stages_ms
+    assert sink.canvases[0] is sink.frames[0].image
+
+
+def test_a_frame_limit_ends_the_run():
+    source, sink = ScriptedSource(50), RecordingSink()
+    assert pipeline_of(source, sink).run(max_frames=7).frames == 7
+    assert sink.closings == [False]
+    assert source.closed == 1
+
+
+def test_a_time_limit_ends_the_run():
+    stats = pipeline_of(ScriptedSource(10**9, is_live=True)).run(duration_s=0.05)
+    assert 0.05 <= stats.wall_s < WAIT_S
+
+
+def test_stop_ends_a_run_that_waits_for_a_frame():
+    gate = Gate()  # the source gives nothing
+    source = ScriptedSource(5, is_live=True, before_read=gate)
+    pipeline = pipeline_of(source, sink := RecordingSink())
+    stopper = threading.Thread(
+        target=lambda: (gate.entered.wait(WAIT_S), pipeline.stop(), gate.open()), name="test-stop"
+    )
+    stopper.start()
+    assert pipeline.run().frames == 0
+    stopper.join(WAIT_S)
+    assert sink.closings == [False]
+    assert source.closed == 1
+
+
+def test_stop_before_the_run_is_heeded():
+    pipeline = pipeline_of(ScriptedSource(5))
+    pipeline.stop()
+    assert pipeline.run().frames == 0
+
+
+def raise_(error):
+    raise error
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_the_first_error_of_a_sink_is_raised_after_everything_is_closed(is_slow):
+    def refuse(frame):
+        if frame.index == 3:
+            raise SinkError("cannot write x: disk full")
+
+    log = []
+    source = ScriptedSource(100)
+    first = RecordingSink(log=log, name="first")
+    broken = RecordingSink(is_slow=is_slow, on_write=refuse, log=log, name="broken")
+    with pytest.raises(SinkError, match="disk full"):
+        pipeline_of(source, first, broken).run()
+    assert log == ["broken", "first"]  # in reverse
+    assert first.closings == [True]
+    assert broken.closings == [True]
+    assert source.closed == 1
+
+
+def test_an_error_of_the_source_comes_after_the_frames_before_it():
+    sink = RecordingSink()
+    with pytest.raises(SourceError, match="unplugged"):
+        pipeline_of(ScriptedSource(6, error=SourceError("unplugged")), sink).run()
+    assert len(sink.frames) == 6
+    assert sink.closings == [True]
+
+
+def test_an_error_of_the_detector_closes_everything():
+    source, sink = ScriptedSource(6), RecordingSink(is_slow=True)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        pipeline_of(source, sink, detector=FakeDetector(lambda: raise_(RuntimeError("out of memory")))).run()
+    assert sink.closings == [True]
+    assert source.closed == 1
+
+
+def test_an_error_while_closing_does_not_hide_the_first():
+    sink = RecordingSink(on_write=lambda _: raise_(SinkError("first")))
+    sink.close = lambda **_: raise_(SinkError("second"))
+    source = ScriptedSource(5)
+    with pytest.raises(SinkError, match="first"):
+        pipeline_of(source, sink).run()
+    assert source.closed == 1
+
+
+def test_an_error_while_closing_is_not_swallowed():
+    sink = RecordingSink()
+    sink.close = lambda **_: raise_(SinkError("cannot finish"))
+    with pytest.raises(SinkError, match="cannot finish"):
+        pipeline_of(ScriptedSource(5), sink).run()
+
+
+def test_a_closed_window_ends_the_run_in_the_ordinary_way():
+    window = RecordingSink(on_write=lambda frame: raise_(StopRun()) if frame.index == 4 else None)
+    file = RecordingSink(is_slow=True)
+    pipeline_of(ScriptedSource(100), file, window).run()
+    assert file.closings == [False]
+    assert len(file.frames) == 5
+
+
+def test_a_live_source_is_never_behind():
+    """While the detector is held, 30 frames come; the next one shown is the newest, not the one after."""
+    gate, source_is_at_30 = Gate(), threading.Event()
+
+    def before_read(index):
+        if index == 1:  # the detector has the first frame
+            assert gate.entered.wait(WAIT_S)
+        if index == 31:
+            source_is_at_30.set()
+            assert frame_shown.wait(WAIT_S)
+
+    frame_shown = threading.Event()
+    sink = RecordingSink(on_write=lambda frame: frame_shown.set() if frame.index else None)
+    source = ScriptedSource(31, is_live=True, before_read=before_read)
+    releaser = threading.Thread(target=lambda: (source_is_at_30.wait(WAIT_S), gate.open()), name="test-release")
+    releaser.start()
+    stats = pipeline_of(source, sink, detector=FakeDetector(gate)).run()
+    releaser.join(WAIT_S)
+    assert [frame.index for frame in sink.frames] == [0, 30]
+    assert stats.dropped == 29
+
+
+def test_every_stage_is_timed():
+    sinks = RecordingSink(needs_canvas=True, is_slow=True), RecordingSink()
+    stats = pipeline_of(ScriptedSource(10), *sinks).run()
+    assert set(stats.stages_ms) == {"read", "preprocess", "infer", "render", "hand_over", "write"}
+    for stage in stats.stages_ms.values():
+        assert 0 <= stage["p50"] <= stage["p95"] <= stage["p99"]
+
+
+def test_a_slow_sink_works_beside_the_detector():
+    """The detector gets its second frame while the sink still has the first."""
+    sink_gate, second_frame = Gate(), threading.Event()
+    calls = []
+
+    def on_infer():
+        calls.append(time.monotonic())
+        if len(calls) == 2:
+            assert sink_gate.entered.wait(WAIT_S)
+            second_frame.set()
+            sink_gate.open()
+
+    sink = RecordingSink(is_slow=True, on_write=sink_gate)
+    pipeline_of(ScriptedSource(3), sink, detector=FakeDetector(on_infer)).run()
+    assert second_frame.is_set()
+    assert len(sink.frames) == 3
+
+
+def test_one_hundred_and_fifty_runs_of_every_ending_leave_no_thread():
+    for i in range(150):
+        error = SourceError("broken") if i % 5 == 1 else None
+        refuse = (lambda _: raise_(SinkError("full"))) if i % 5 == 2 else (lambda _: None)
+        detector = FakeDetector((lambda: raise_(RuntimeError("bad"))) if i % 5 == 3 else (lambda: None))
+        source = ScriptedSource(5, error=error, is_live=bool(i % 2))
+        pipeline = pipeline_of(source, RecordingSink(is_slow=True, on_write=refuse), detector=detector)
+        with suppress(SourceError, SinkError, RuntimeError):
+            pipeline.run(max_frames=2 if i % 5 == 4 else None)
+        assert source.closed == 1
+    assert not [t.name for t in threading.enumerate() if t.name in ("capture", "encode")]

@@ -1,0 +1,53 @@
+import json
+
+import numpy as np
+import pytest
+from fakes import ScriptedSource
+
+from realtime.errors import SinkError
+from realtime.sinks.jsonl import JsonLinesSink
+from realtime.structures import Detections
+
+FOUND = Detections(
+    np.array([[1.234, 2, 3, 4.5], [5, 6, 7, 8]], np.float32), np.array([1, 0]), np.array([0.98765, 0.5], np.float32)
+)
+
+
+def test_a_line_for_every_frame(tmp_path):
+    path = tmp_path / "out.jsonl"
+    sink = JsonLinesSink(path, ("Gesicht", "œil"))
+    source = ScriptedSource(2)
+    sink.write(source.read(), FOUND, None)
+    sink.write(source.read(), Detections.empty(), None)
+    assert not path.exists()  # it appears when it is whole
+    sink.close()
+    sink.close()
+    assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == [
+        {
+            "frame": 0,
+            "pts_s": 0.0,
+            "detections": [
+                {"label": "œil", "score": 0.9876, "box": [1.23, 2.0, 3.0, 4.5]},
+                {"label": "Gesicht", "score": 0.5, "box": [5.0, 6.0, 7.0, 8.0]},
+            ],
+        },
+        {"frame": 1, "pts_s": 0.04, "detections": []},
+    ]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_run_leaves_no_file(tmp_path):
+    sink = JsonLinesSink(tmp_path / "out.jsonl", ("a", "b"))
+    sink.write(ScriptedSource(1).read(), FOUND, None)
+    sink.close(failed=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(SinkError, match=r"folder .*nowhere does not exist"):
+        JsonLinesSink(tmp_path / "nowhere" / "out.jsonl", ("a",))
+
+
+def test_a_folder_is_not_overwritten(tmp_path):
+    with pytest.raises(SinkError, match="it is a folder"):
+        JsonLinesSink(tmp_path, ("a",))

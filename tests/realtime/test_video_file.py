@@ -1,0 +1,226 @@
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from fakes import ScriptedSource, make_video, read_video
+
+from realtime.errors import SinkError, SourceError
+from realtime.sinks.video_file import VideoFileSink
+from realtime.sources.video_file import VideoFileSource
+from realtime.structures import Detections, Frame
+
+
+def frames_of(path):
+    source = VideoFileSource(path)
+    try:
+        return list(iter(source.read, None))
+    finally:
+        source.close()
+
+
+def copy(path, out, *, sound=True, limit=None):
+    """Write a video again, undrawn."""
+    source = VideoFileSource(path)
+    sink = VideoFileSink(
+        out, size_wh=source.size_wh, frame_rate=source.frame_rate, time_base=source.time_base,
+        sound=path if sound else None,
+    )  # fmt: skip
+    for _ in range(limit or 10**6):
+        frame = source.read()
+        if frame is None:
+            break
+        sink.write(frame, Detections.empty(), frame.image)
+    sink.close()
+    source.close()
+
+
+def test_every_frame_comes_in_order_and_cannot_be_written_to(tmp_path):
+    frames = frames_of(make_video(tmp_path / "v.mp4", frames=12))
+    assert [frame.index for frame in frames] == list(range(12))
+    for frame in frames:
+        assert abs(float(frame.image.mean()) - 20 * frame.index) < 4
+        assert not frame.image.flags.writeable
+
+
+def test_colours_are_blue_green_red(tmp_path):
+    with av.open(str(tmp_path / "v.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        red = np.zeros((48, 64, 3), np.uint8)
+        red[..., 0] = 255
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(red, format="rgb24")))
+        container.mux(stream.encode(None))
+    blue, green, red = frames_of(tmp_path / "v.mp4")[0].image.mean(axis=(0, 1))
+    assert red > 240
+    assert blue < 20
+    assert green < 20
+
+
+def test_uneven_timestamps_are_kept(tmp_path):
+    pts = [0, 33, 70, 71, 200, 1000, 1001, 1500]
+    original = make_video(tmp_path / "v.mkv", frames=8, pts=pts)
+    copy(original, tmp_path / "out.mp4")
+    assert [round(1000 * t) for t, _ in read_video(tmp_path / "out.mp4")] == pts
+
+
+def test_the_copy_has_every_frame_in_order(tmp_path):
+    copy(make_video(tmp_path / "v.mp4", frames=12), tmp_path / "out.mp4")
+    levels = [picture.mean() for _, picture in read_video(tmp_path / "out.mp4")]
+    np.testing.assert_allclose(levels, [20 * i for i in range(12)], atol=5)
+
+
+def test_the_copy_plays_in_a_browser(tmp_path):
+    copy(make_video(tmp_path / "v.mp4"), tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.name, context.pix_fmt) == ("h264", "yuv420p")
+    content = (tmp_path / "out.mp4").read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")  # 'faststart': playable before it is loaded
+
+
+def test_odd_sizes_gain_a_pixel(tmp_path):
+    source = ScriptedSource(3, size_wh=(63, 47))
+    sink = VideoFileSink(
+        tmp_path / "out.mp4", size_wh=(63, 47), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None
+    )
+    while (frame := source.read()) is not None:
+        sink.write(frame, Detections.empty(), frame.image)
+    sink.close()
+    assert read_video(tmp_path / "out.mp4")[0][1].shape == (48, 64, 3)
+
+
+def packets_of(path):
+    with av.open(str(path)) as container:
+        return [(round(float(p.pts * p.time_base), 3), bytes(p)) for p in container.demux(audio=0) if p.dts is not None]
+
+
+def test_sound_is_copied_untouched(tmp_path):
+    original = make_video(tmp_path / "v.mp4", frames=50, sound="aac")
+    copy(original, tmp_path / "out.mp4")
+    assert packets_of(original)
+    assert packets_of(tmp_path / "out.mp4") == packets_of(original)
+
+
+def test_sound_that_mp4_cannot_hold_is_encoded(tmp_path):
+    original = make_video(tmp_path / "v.mkv", frames=50, sound="pcm_s16le")
+    copy(original, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        stream = container.streams.audio[0]
+        assert stream.codec_context.name == "aac"
+        samples = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
+    assert abs(len(samples) / 16_000 - 2.0) < 0.15
+    assert samples.std() > 0.1  # the tone, not silence
+
+
+def test_sound_ends_with_the_picture_if_the_run_was_cut_short(tmp_path):
+    original = make_video(tmp_path / "v.mp4", frames=100, sound="aac")
+    copy(original, tmp_path / "out.mp4", limit=25)
+    assert 0.9 < packets_of(tmp_path / "out.mp4")[-1][0] < 2.2
+
+
+def test_a_rotated_video_is_shown_upright(tmp_path, monkeypatch):
+    class Turned:
+        rotation = 90  # counter-clockwise
+
+        def __init__(self, frame):
+            self._frame, self.time = frame, frame.time
+
+        def to_ndarray(self, format):  # noqa: A002 - PyAV's name
+            image = self._frame.to_ndarray(format=format)
+            image[:24] = 255  # the upper half is white
+            return image
+
+    original = make_video(tmp_path / "v.mp4", frames=1)
+    real_open = av.open
+
+    class Container:
+        def __init__(self, container):
+            self.streams, self.close = container.streams, container.close
+            self._container = container
+
+        def decode(self, stream):
+            return (Turned(frame) for frame in self._container.decode(stream))
+
+    monkeypatch.setattr("realtime.sources.video_file.av.open", lambda path: Container(real_open(path)))
+    frame = frames_of(original)[0]
+    assert frame.image.shape == (64, 48, 3)
+    assert frame.image[:, :24].mean() > 200  # turned counter-clockwise, white is on the left
+    assert frame.image[:, 24:].mean() < 50
+
+
+def test_no_frame_leaves_no_file(tmp_path):
+    sink = VideoFileSink(
+        tmp_path / "out.mp4", size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None
+    )
+    sink.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_run_leaves_no_file_and_keeps_an_older_one(tmp_path):
+    out = tmp_path / "out.mp4"
+    out.write_text("older")
+    sink = VideoFileSink(out, size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None)
+    frame = ScriptedSource(1).read()
+    sink.write(frame, Detections.empty(), frame.image)
+    sink.close(failed=True)
+    assert out.read_text() == "older"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_timestamps_that_stand_still_or_go_back_are_made_to_rise(tmp_path):
+    out = tmp_path / "out.mp4"
+    sink = VideoFileSink(out, size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None)
+    image = np.zeros((48, 64, 3), np.uint8)
+    for pts_s in (0.0, 0.2, 0.2, 0.12, 0.4):
+        sink.write(Frame(image, 0, pts_s, 0.0), Detections.empty(), image)
+    sink.close()
+    times = [t for t, _ in read_video(out)]
+    assert len(times) == 5
+    assert times == sorted(set(times))
+
+
+def test_frames_that_change_size_are_refused(tmp_path):
+    sink = VideoFileSink(
+        tmp_path / "out.mp4", size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None
+    )
+    frame = ScriptedSource(1, size_wh=(80, 48)).read()
+    with pytest.raises(SinkError, match="changed size to 80x48"):
+        sink.write(frame, Detections.empty(), frame.image)
+    sink.close(failed=True)
+
+
+@pytest.mark.parametrize("name", ["out.avi", "out", "out.txt"])
+def test_other_kinds_of_file_are_refused(tmp_path, name):
+    with pytest.raises(SinkError, match=r"use a name that ends in \.mp4"):
+        VideoFileSink(tmp_path / name, size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None)
+
+
+def test_a_missing_video_is_named(tmp_path):
+    with pytest.raises(SourceError, match=r"cannot open video .*nix\.mp4: not found"):
+        VideoFileSource(tmp_path / "nix.mp4")
+
+
+def test_a_folder_is_no_video(tmp_path):
+    with pytest.raises(SourceError, match="it is a folder"):
+        VideoFileSource(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"plain text", bytes(range(256)) * 40])
+def test_a_file_that_is_no_video_is_refused(tmp_path, content):
+    path = tmp_path / "v.mp4"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match="not a readable video file"):
+        VideoFileSource(path)
+
+
+def test_sound_alone_is_no_video(tmp_path):
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16_000, layout="mono")
+        block = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.int16), format="s16", layout="mono")
+        block.sample_rate = 16_000
+        container.mux(stream.encode(block))
+        container.mux(stream.encode(None))
+    with pytest.raises(SourceError, match="no video stream"):
+        VideoFileSource(path)
