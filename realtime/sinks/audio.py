@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
+from realtime.ffmpeg import av
 
 COPYABLE_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
 """Codecs that players expect in MP4, MOV and Matroska alike; others, such as raw PCM, are encoded as AAC."""

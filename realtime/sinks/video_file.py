@@ -3,11 +3,11 @@
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 
 from realtime.errors import SinkError
+from realtime.ffmpeg import av
 from realtime.sinks.audio import AudioTrack
 from realtime.sinks.base import partial_path
 from realtime.structures import Detections, Frame

@@ -34,6 +34,8 @@ class WindowSink:
         reason = why_no_window()
         if reason is not None:
             raise SinkError(f"cannot open a window: {reason}. Write to a file instead: {instead}")
+        # Qt warns five times that OpenCV's wheel has no fonts; the app draws its own text.
+        os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")
         self._title = title
         self._is_open = False
 
@@ -49,7 +51,10 @@ class WindowSink:
             self._is_open = True
         cv2.imshow(self._title, canvas)
         key = cv2.waitKey(1) & 0xFF
-        if key in QUIT_KEYS or cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
+        if not self._is_visible():
+            self._is_open = False
+            raise StopRun
+        if key in QUIT_KEYS:
             raise StopRun
 
     def close(self, *, failed: bool = False) -> None:
@@ -58,6 +63,12 @@ class WindowSink:
             self._is_open = False
             cv2.destroyAllWindows()
             cv2.waitKey(1)  # lets the window system act on it
+
+    def _is_visible(self) -> bool:
+        try:
+            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        except cv2.error:  # with Qt, nothing is left to be asked once the last window is closed
+            return False
 
 
 def why_no_window() -> str | None:

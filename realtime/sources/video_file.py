@@ -4,10 +4,10 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 
 from realtime.errors import SourceError
+from realtime.ffmpeg import av
 from realtime.structures import Frame
 
 

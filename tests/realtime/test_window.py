@@ -1,0 +1,110 @@
+"""A real window on a virtual screen, with a real key press."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import Xlib.display
+import Xlib.X
+from fakes import WAIT_S, make_video, stub_model
+from Xlib.protocol.event import ClientMessage
+
+from realtime.errors import SinkError
+from realtime.sinks.window import WindowSink, why_no_window
+
+RUN = [sys.executable, "-c", "from realtime.cli import run_cli; run_cli()"]
+in_ci = os.environ.get("CI") == "true"
+needs_display = pytest.mark.skipif(
+    not in_ci and not (shutil.which("Xvfb") and shutil.which("xdotool")), reason="needs Xvfb and xdotool"
+)
+
+
+@pytest.fixture
+def display() -> Iterator[dict[str, str]]:
+    """Environment with a virtual screen of its own."""
+    read_end, write_end = os.pipe()
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "800x600x24", "-nolisten", "tcp"],
+        pass_fds=[write_end], stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    os.close(write_end)
+    with os.fdopen(read_end) as pipe:
+        number = pipe.readline().strip()
+    assert number, "Xvfb did not start"
+    yield {k: v for k, v in os.environ.items() if k != "WAYLAND_DISPLAY"} | {"DISPLAY": f":{number}"}
+    server.terminate()
+    server.wait(WAIT_S)
+
+
+@pytest.fixture
+def player(tmp_path, display) -> Iterator[subprocess.Popen[str]]:
+    """The app, showing a video of two minutes."""
+    make_video(tmp_path / "long.mp4", frames=3000, size_wh=(320, 240))
+    stub_model(tmp_path / "m.onnx")
+    process = subprocess.Popen(
+        [*RUN, "video", "long.mp4", "--model", "m.onnx"], cwd=tmp_path, env=display,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    yield process
+    process.kill()
+    process.wait(WAIT_S)
+
+
+def xdotool(environment, *arguments):
+    done = subprocess.run(
+        ["xdotool", *arguments], env=environment, capture_output=True, text=True, timeout=WAIT_S, check=True
+    )
+    return done.stdout.split()
+
+
+def click_on_close(environment, window):
+    """Send what a window manager sends when its close button is clicked."""
+    connection = Xlib.display.Display(environment["DISPLAY"])
+    target = connection.create_resource_object("window", window)
+    protocols, delete = (connection.intern_atom(name) for name in ("WM_PROTOCOLS", "WM_DELETE_WINDOW"))
+    target.send_event(
+        ClientMessage(window=target, client_type=protocols, data=(32, [delete, Xlib.X.CurrentTime, 0, 0, 0]))
+    )
+    connection.close()
+
+
+@needs_display
+@pytest.mark.parametrize("key", ["q", "Escape"])
+def test_a_key_press_ends_the_run(player, display, key):
+    window = xdotool(display, "search", "--sync", "--onlyvisible", "--name", "^realtime$")[0]
+    xdotool(display, "windowfocus", "--sync", window, "key", key)
+    _, errors = player.communicate(timeout=WAIT_S)
+    assert player.returncode == 0, errors
+    lines = errors.splitlines()
+    assert "frames/s" in lines[-1]
+    assert len([line for line in lines if not line.startswith("running on the CPU")]) == 1  # Qt stays quiet
+
+
+@needs_display
+def test_closing_the_window_ends_the_run(player, display):
+    window = xdotool(display, "search", "--sync", "--onlyvisible", "--name", "^realtime$")[0]
+    click_on_close(display, int(window))
+    _, errors = player.communicate(timeout=WAIT_S)
+    assert player.returncode == 0, errors
+
+
+def test_a_dead_display_is_found_out_before_qt_ends_the_process(monkeypatch):
+    monkeypatch.setenv("DISPLAY", ":9876")
+    with pytest.raises(
+        SinkError, match=r"no X server answers at DISPLAY=:9876\. Write to a file instead: --out OUT.mp4"
+    ):
+        WindowSink("x", instead="--out OUT.mp4")
+
+
+def test_an_opencv_without_windows_is_found_out(monkeypatch):
+    monkeypatch.setattr("cv2.getBuildInformation", lambda: "  GUI:                           NONE\n")
+    assert "built without windows" in why_no_window()
+
+
+def test_no_display_is_found_out(monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert why_no_window() == "there is no display (DISPLAY is not set)"
