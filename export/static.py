@@ -8,6 +8,7 @@ selections, suppression as matrix products, one RoIAlign over an atlas of all le
 
 import copy
 import math
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import cast
 
@@ -21,8 +22,9 @@ from torchvision.ops import FrozenBatchNorm2d, roi_align
 
 from export.errors import ExportError
 
-SUPPRESSION_ROUNDS = 12
-"""Rounds of matrix suppression; exact while no chain of boxes that suppress one another is longer."""
+MIN_SUPPRESSION_ROUNDS = 8
+SUPPRESSION_MARGIN = 2
+"""An exported graph does this many times the rounds of suppression that the photos of its verification needed."""
 
 NEVER = -1e30
 """Score of a row that holds nothing. Finite, since half precision and some runtimes treat infinities badly."""
@@ -70,6 +72,15 @@ class StaticFasterRCNN(nn.Module):
         rois, roi_exists = self.rpn(features)  # (R,4), (R,)
         return self.roi_heads(self.roi_features(features, rois), rois, roi_exists)
 
+    def freeze(self, pictures: Iterable[Tensor]) -> None:
+        """Fix all that is still open before an export: the rounds of suppression, by what ``pictures`` need."""
+        with torch.inference_mode():
+            for picture in pictures:
+                self(picture)
+        for module in self.modules():
+            if isinstance(module, Suppression):
+                module.freeze_rounds()
+
     def _fold_normalisation(self, model: FasterRCNN) -> None:
         """Put channel swap and division by the standard deviation into the first convolution.
 
@@ -91,7 +102,7 @@ class StaticRPN(nn.Module):
         self.head = rpn.head
         self.input_hw = input_hw
         self.min_size_px = rpn.min_size
-        self.nms_iou = rpn.nms_thresh
+        self.suppress = Suppression(rpn.nms_thresh)
         self.clip_log_scale = rpn.box_coder.bbox_xform_clip
         anchors, per_location = level_anchors(model, input_hw)
         self.budgets = [min(rpn.pre_nms_top_n(), len(level)) for level in anchors]
@@ -118,7 +129,7 @@ class StaticRPN(nn.Module):
         )
         corners = clip(corners, self.input_hw)
         exists = (score > NEVER) & is_large(corners, self.min_size_px)
-        kept = suppress(corners, exists, self.nms_iou)
+        kept = self.suppress(corners, exists)
         best, index = torch.where(kept, score, NEVER).flatten().topk(self.num_rois)  # (R,)
         rois = torch.stack([c.flatten()[index] for c in corners], dim=1)
         return rois, best > NEVER
@@ -191,7 +202,7 @@ class StaticRoIHeads(nn.Module):
         self.clip_log_scale = heads.box_coder.bbox_xform_clip
         self.input_hw = input_hw
         self.min_score = heads.score_thresh
-        self.nms_iou = heads.nms_thresh
+        self.suppress = Suppression(heads.nms_thresh)
         self.max_detections = heads.detections_per_img
         self.min_size_px = 1e-2  # as in torchvision's postprocess_detections
 
@@ -207,13 +218,77 @@ class StaticRoIHeads(nn.Module):
         score, order = torch.where(exists, scores, NEVER).sort(dim=1, descending=True)  # (C,R)
         x1, y1, x2, y2 = (c.gather(1, order) for c in corners)
         corners = x1, y1, x2, y2
-        kept = suppress(corners, score > NEVER, self.nms_iou)
+        kept = self.suppress(corners, score > NEVER)
         rows = min(self.max_detections, kept.numel())
         best, index = torch.where(kept, score, NEVER).flatten().topk(rows)  # (D,)
         boxes = torch.stack([c.flatten()[index] for c in corners], dim=1)
         used = best > NEVER
         labels = torch.div(index, score.shape[1], rounding_mode="floor")
         return boxes * used[:, None], best * used, labels * used
+
+
+class Suppression(nn.Module):
+    """Greedy non-maximum suppression of sorted boxes by matrix products, group by group.
+
+    At its fixed point ``keep = exists & no kept box before it overlaps it`` is greedy suppression (Cluster-NMS, Zheng
+    et al., 2021). Each round settles at least one more link of every chain of suppressions. Without a number of
+    ``rounds`` it goes on to the fixed point, which is always exact; an exported graph has a fixed number.
+    """
+
+    def __init__(self, iou: float) -> None:
+        """``iou``: overlap above which the lower-scored box goes."""
+        super().__init__()
+        self.iou = iou
+        self.rounds: int | None = None
+        self.most_rounds = 0
+        """Rounds that the hardest picture up to now needed to reach the fixed point."""
+
+    def forward(self, corners: Corners, exists: Tensor) -> Tensor:
+        """Decide which boxes stay.
+
+        Args:
+            corners: four tensors (G,N), the boxes of each group by falling score.
+            exists: (G,N) bool, rows that take part.
+
+        Returns:
+            (G,N) bool, the rows kept.
+        """
+        suppresses = self._overlaps(corners)
+        keep = exists
+        if self.rounds is not None:
+            for _ in range(self.rounds):
+                keep = _keep_once_more(suppresses, keep, exists)
+            return keep
+        rounds = 0
+        while True:
+            settled = _keep_once_more(suppresses, keep, exists)
+            if torch.equal(settled, keep):
+                self.most_rounds = max(self.most_rounds, rounds)
+                return keep
+            keep, rounds = settled, rounds + 1
+
+    def freeze_rounds(self) -> None:
+        """Fix the number of rounds, with a margin over what was needed up to now."""
+        self.rounds = max(MIN_SUPPRESSION_ROUNDS, SUPPRESSION_MARGIN * self.most_rounds)
+
+    def _overlaps(self, corners: Corners) -> Tensor:
+        """(G,N,N) float32: 1 where box j is scored above box i and overlaps it by more than the bar."""
+        x1, y1, x2, y2 = corners
+        # IoU > t  <=>  intersection * (1+t)/t > area_i + area_j. The factor is put into the y coordinates, and one
+        # clamp is enough: with a width of at least 0, a negative height makes the product negative, the test false.
+        area = (x2 - x1) * (y2 - y1)
+        factor = (1 + self.iou) / self.iou
+        y1, y2 = y1 * factor, y2 * factor
+        overlap_w = torch.minimum(x2[:, :, None], x2[:, None]) - torch.maximum(x1[:, :, None], x1[:, None])
+        overlap_h = torch.minimum(y2[:, :, None], y2[:, None]) - torch.maximum(y1[:, :, None], y1[:, None])
+        overlaps = F.relu(overlap_w) * overlap_h > area[:, :, None] + area[:, None]
+        n = x1.shape[1]
+        earlier = torch.ones(n, n, dtype=torch.bool, device=x1.device).tril(-1)
+        return (overlaps & earlier).float()
+
+
+def _keep_once_more(suppresses: Tensor, keep: Tensor, exists: Tensor) -> Tensor:
+    return exists & (suppresses @ keep.float()[:, :, None] < 0.5).squeeze(-1)
 
 
 def decode(
@@ -240,39 +315,6 @@ def is_large(corners: Corners, min_size_px: float) -> Tensor:
     """Which boxes have both sides of at least ``min_size_px``."""
     x1, y1, x2, y2 = corners
     return (x2 - x1 >= min_size_px) & (y2 - y1 >= min_size_px)
-
-
-def suppress(corners: Corners, exists: Tensor, iou: float) -> Tensor:
-    """Greedy non-maximum suppression of sorted boxes by matrix products, group by group.
-
-    At its fixed point ``keep = exists & no kept box before it overlaps it`` is greedy suppression (Cluster-NMS, Zheng
-    et al., 2021); a round settles at least one more link of every chain of suppressions, so ``SUPPRESSION_ROUNDS``
-    bounds the length of chains up to which this is exact.
-
-    Args:
-        corners: four tensors (G,N), the boxes of each group by falling score.
-        exists: (G,N) bool, rows that take part.
-        iou: overlap above which the lower-scored box goes.
-
-    Returns:
-        (G,N) bool, the rows kept.
-    """
-    x1, y1, x2, y2 = corners
-    # IoU > t  <=>  intersection * (1+t)/t > area_i + area_j. The factor is put into the y coordinates, and one clamp
-    # is enough: with a width of at least 0, a negative height makes the product negative and the test false.
-    factor = (1 + iou) / iou
-    area = (x2 - x1) * (y2 - y1)
-    y1, y2 = y1 * factor, y2 * factor
-    overlap_w = torch.minimum(x2[:, :, None], x2[:, None]) - torch.maximum(x1[:, :, None], x1[:, None])
-    overlap_h = torch.minimum(y2[:, :, None], y2[:, None]) - torch.maximum(y1[:, :, None], y1[:, None])
-    overlaps = F.relu(overlap_w) * overlap_h > area[:, :, None] + area[:, None]  # (G,N,N)
-    n = exists.shape[1]
-    earlier = torch.ones(n, n, dtype=torch.bool, device=exists.device).tril(-1)  # [i,j]: j is scored above i
-    suppresses = (overlaps & earlier).float()
-    keep = exists
-    for _ in range(SUPPRESSION_ROUNDS):
-        keep = exists & (suppresses @ keep.float()[:, :, None] < 0.5).squeeze(-1)
-    return keep
 
 
 def level_anchors(model: FasterRCNN, input_hw: tuple[int, int]) -> tuple[list[Tensor], list[int]]:

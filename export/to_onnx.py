@@ -11,7 +11,7 @@ import torch
 
 from export.errors import ExportError
 from export.static import StaticFasterRCNN
-from export.verify import Differences, check_static, compare
+from export.verify import Differences, check_static, compare, network_input
 from realtime.metadata import INPUT_NAME, OUTPUT_NAMES, ModelMetadata
 from train.checkpoint import Checkpoint
 from train.model import SIZE_MULTIPLE_PX
@@ -39,6 +39,7 @@ def export_onnx(checkpoint: Checkpoint, out: Path, *, size_wh: tuple[int, int], 
         raise ExportError(f"cannot write {out}: folder {out.parent} does not exist")
     model = checkpoint.build()
     static = StaticFasterRCNN(model, (height, width)).eval()
+    static.freeze(torch.from_numpy(network_input(path, size_wh)) for path in images)
     metadata = ModelMetadata(
         class_names=checkpoint.config.class_names,
         input_wh=size_wh,

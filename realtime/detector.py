@@ -41,6 +41,7 @@ class OnnxDetector:
         """
         if not model.is_file():
             raise ModelError(f"cannot read model {model}: not found")
+        ort.disable_telemetry_events()  # pictures of people, and what is done with them, are nobody's business
         options = ort.SessionOptions()
         options.log_severity_level = ERROR_SEVERITY
         options.intra_op_num_threads = threads or os.cpu_count() or 1

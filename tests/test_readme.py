@@ -1,0 +1,86 @@
+"""What README shows, run as it stands there; only what would take long is made small."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from fakes import make_video, read_video
+from tiny_data import make_data_set
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+SMALLER = [("--epochs 100", "--epochs 1 --size 64 --batch-size 4 --workers 0"), ("--size 256x256", "--size 64x64")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with the files that README's commands name."""
+    folder = tmp_path_factory.mktemp("readme")
+    make_data_set(folder)
+    make_video(folder / "in.mp4", frames=6, sound="aac")
+    cv2.imwrite(str(folder / "photo.jpg"), np.zeros((48, 64, 3), np.uint8))
+    return folder
+
+
+def run(command, folder):
+    """Run one command line with this environment's programs, without a display."""
+    bin_folder = Path(sys.executable).parent
+    environment = os.environ | {"PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
+    environment.pop("DISPLAY", None)
+    for long, small in SMALLER:
+        command = command.replace(long, small)
+    return subprocess.run(
+        command.split(), cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make ")])
+def test_make_knows_the_command(command):
+    assert shutil.which("make")
+    done = subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_command_of_readme_works_in_its_order(folder):
+    commands = [c for c in COMMANDS if not c.startswith(("make ", "realtime cam"))]
+    assert len(commands) >= 7
+    for command in commands:
+        done = run(command, folder)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    assert len(read_video(folder / "out.mp4")) == 6
+    assert (folder / "out.jsonl").exists()
+    assert (folder / "mine.onnx").exists()
+
+
+def test_the_camera_command_gets_as_far_as_the_camera(folder):
+    """Where there is a camera it needs a display next; both are named in one line."""
+    (command,) = [c for c in COMMANDS if c.startswith("realtime cam")]
+    done = run(command, folder)
+    assert done.returncode == 1
+    assert re.search(r"^error: cannot open (camera 0: not found or in use|a window: there is no display)", done.stderr)
+
+
+def test_the_example_of_json_lines_has_the_real_keys(folder):
+    done = run("realtime video in.mp4 --jsonl keys.jsonl", folder)
+    assert done.returncode == 0, done.stderr
+    example = re.search(r"```json\n(.*?)\n```", README, re.DOTALL)[1]
+    assert re.findall(r'"(frame|pts_s|detections|label|score|box)"', example) == [
+        "frame", "pts_s", "detections", "label", "score", "box",
+    ]  # fmt: skip
+    assert (folder / "keys.jsonl").read_text().startswith('{"frame": 0, "pts_s": 0.0, "detections": ')
+
+
+def test_every_option_that_readme_names_exists():
+    helps = ""
+    for command in ("realtime cam", "realtime video", "realtime image", "realtime bench", "python -m train fit",
+                    "python -m train evaluate", "python -m export onnx"):  # fmt: skip
+        helps += run(f"{command} --help", ROOT).stdout
+    for option in set(re.findall(r"--[a-z-]{3,}", README)):
+        assert option in helps, option
