@@ -64,7 +64,7 @@ def run_cli() -> None:
     """Entry point: one line on stderr and exit code 1 for what the user can mend."""
     try:
         app()
-    except (ExportError, TrainError) as error:
+    except (ExportError, TrainError, OSError) as error:
         if "--debug" in sys.argv:
             raise
         typer.echo(f"error: {error}", err=True)

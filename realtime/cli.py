@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,9 +62,8 @@ def cam(
 
     _check_outputs(record, jsonl)
     detector = _detector(model, provider)
-    with _closing(CameraSource(device)) as source:
-        _run(source, detector, threshold, window=window, video=record, jsonl=jsonl, sound=None,
-             max_frames=max_frames, duration_s=duration)  # fmt: skip
+    outputs = _Outputs(window=window, video=record, jsonl=jsonl)
+    _run(CameraSource(device), detector, outputs, threshold, max_frames, duration)
 
 
 @app.command()
@@ -82,9 +82,9 @@ def video(
     from realtime.sources.video_file import VideoFileSource
 
     _check_outputs(out, jsonl, original=path)
-    with _closing(VideoFileSource(path)) as source:
-        _run(source, _detector(model, provider), threshold, window=not (out or jsonl), video=out, jsonl=jsonl,
-             sound=path, max_frames=max_frames, duration_s=None)  # fmt: skip
+    outputs = _Outputs(window=not (out or jsonl), video=out, jsonl=jsonl, sound=path)
+    detector = _detector(model, provider)
+    _run(VideoFileSource(path), detector, outputs, threshold, max_frames)
 
 
 @app.command()
@@ -141,53 +141,65 @@ def bench(
     typer.echo(json.dumps(report, indent=2) if as_json else table(stats))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outputs:
+    """Where the results of a run go."""
+
+    window: bool
+    video: Path | None
+    jsonl: Path | None
+    sound: Path | None = None
+    """File whose sound goes into the video."""
+
+    def open(self, source: "FrameSource", class_names: tuple[str, ...]) -> list["Sink"]:
+        """Open all sinks; if one fails, close those before it."""
+        from realtime.sinks.jsonl import JsonLinesSink
+        from realtime.sinks.window import WindowSink
+
+        sinks: list[Sink] = []
+        with ExitStack() as opened:
+            if self.window:
+                instead = "--no-window --record OUT.mp4" if source.is_live else "--out OUT.mp4"
+                sinks.append(WindowSink("realtime", paced=not source.is_live, instead=instead))
+            if self.jsonl:
+                sinks.append(JsonLinesSink(self.jsonl, class_names))
+                opened.callback(sinks[-1].close, failed=True)
+            if self.video:
+                from realtime.sinks.video_file import VideoFileSink
+
+                sinks.append(
+                    VideoFileSink(
+                        self.video,
+                        size_wh=source.size_wh,
+                        frame_rate=source.frame_rate,
+                        time_base=source.time_base,
+                        sound=self.sound,
+                    )
+                )
+            opened.pop_all()
+        return sinks
+
+
 def _run(
     source: "FrameSource",
     detector: "OnnxDetector",
+    outputs: _Outputs,
     threshold: float | None,
-    *,
-    window: bool,
-    video: Path | None,
-    jsonl: Path | None,
-    sound: Path | None,
     max_frames: int | None,
-    duration_s: float | None,
+    duration_s: float | None = None,
 ) -> None:
-    """Open the sinks, run the pipeline, say what was done."""
+    """Run the pipeline, which closes all that is opened here, and say what was done."""
     from realtime.pipeline import Pipeline
-    from realtime.sinks.jsonl import JsonLinesSink
 
-    with ExitStack() as opened:  # closes the sinks already open if a further one fails
-        sinks: list[Sink] = []
-        if window:
-            from realtime.sinks.window import WindowSink
-
-            sinks.append(
-                WindowSink("realtime", instead=f"{'--no-window --record' if source.is_live else '--out'} OUT.mp4")
-            )
-        if jsonl:
-            sinks.append(JsonLinesSink(jsonl, detector.metadata.class_names))
-            opened.callback(sinks[-1].close, failed=True)
-        if video:
-            from realtime.sinks.video_file import VideoFileSink
-
-            sinks.append(
-                VideoFileSink(
-                    video,
-                    size_wh=source.size_wh,
-                    frame_rate=source.frame_rate,
-                    time_base=source.time_base,
-                    sound=sound,
-                )
-            )
-            opened.callback(sinks[-1].close, failed=True)
-        pipeline = Pipeline(
-            source, detector, sinks, threshold=_threshold(threshold, detector), show_status=source.is_live
-        )
-        opened.pop_all()  # from here on the pipeline closes them
-        _say_provider(detector)
-        with _stopped_by_signals(pipeline) as received:
-            stats = pipeline.run(max_frames=max_frames, duration_s=duration_s)
+    try:
+        sinks = outputs.open(source, detector.metadata.class_names)
+    except BaseException:
+        source.close()
+        raise
+    pipeline = Pipeline(source, detector, sinks, threshold=_threshold(threshold, detector), show_status=source.is_live)
+    _say_provider(detector)
+    with _stopped_by_signals(pipeline) as received:
+        stats = pipeline.run(max_frames=max_frames, duration_s=duration_s)
     infer = stats.stages_ms.get("infer", {"p50": 0.0})
     dropped = f", {stats.dropped} dropped" if source.is_live else ""
     typer.echo(
@@ -214,15 +226,6 @@ def _stopped_by_signals(pipeline: "Pipeline") -> Iterator[list[int]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _closing(source: "FrameSource") -> Iterator["FrameSource"]:
-    """Close a source if something fails before the pipeline, which closes it too, has it."""
-    try:
-        yield source
-    finally:
-        source.close()
 
 
 def _detector(model: str, provider: Provider) -> "OnnxDetector":

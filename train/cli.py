@@ -100,7 +100,7 @@ def fit(
             weight_decay, schedule.value, step_epochs, gamma, warmup_steps, clip_norm, ema, seed,
         )  # fmt: skip
         run = Run(options, config, out, _device(device))
-        out.mkdir(parents=True, exist_ok=True)
+        _make_folder(out)
     typer.echo(f"{run.options.arch}: {len(run.train_images)} images to train on, {len(run.val_images)} to validate")
     run.fit(workers=workers, save_every_steps=save_every_steps, log=typer.echo)
     typer.echo(f"done: {out / 'best.pt'}. Next: python -m export onnx {out / 'best.pt'} -o model.onnx")
@@ -139,6 +139,13 @@ def evaluate(
         json_out.write_text(json.dumps(metrics.as_dict(), indent=2) + "\n", encoding="utf-8")
 
 
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainError(f"cannot make folder {path}: {error.strerror}") from error
+
+
 def _device(name: str | None) -> torch.device:
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -154,7 +161,7 @@ def run_cli() -> None:
     """Entry point: one line on stderr and exit code 1 for what the user can mend."""
     try:
         app()
-    except TrainError as error:
+    except (TrainError, OSError) as error:  # OSError: the disk is full while a log is written, say
         if "--debug" in sys.argv:
             raise
         typer.echo(f"error: {error}", err=True)

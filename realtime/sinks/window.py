@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import time
 
 import cv2
 import numpy as np
@@ -21,11 +22,12 @@ class WindowSink:
     needs_canvas = True
     is_slow = False  # and most window systems want the main thread
 
-    def __init__(self, title: str, *, instead: str) -> None:
+    def __init__(self, title: str, *, paced: bool, instead: str) -> None:
         """Check that a window can be shown; it opens with the first frame.
 
         Args:
             title: of the window.
+            paced: show each frame no sooner than its timestamp says, as a player of files does.
             instead: the option that does without a window, for the message.
 
         Raises:
@@ -37,6 +39,9 @@ class WindowSink:
         # Qt warns five times that OpenCV's wheel has no fonts; the app draws its own text.
         os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")
         self._title = title
+        self._paced = paced
+        self._origin_s: float | None = None
+        """Monotonic time of timestamp 0."""
         self._is_open = False
 
     def write(self, frame: Frame, detections: Detections, canvas: np.ndarray) -> None:
@@ -50,7 +55,7 @@ class WindowSink:
             cv2.resizeWindow(self._title, canvas.shape[1], canvas.shape[0])
             self._is_open = True
         cv2.imshow(self._title, canvas)
-        key = cv2.waitKey(1) & 0xFF
+        key = cv2.waitKey(self._wait_ms(frame.pts_s)) & 0xFF
         if not self._is_visible():
             self._is_open = False
             raise StopRun
@@ -63,6 +68,12 @@ class WindowSink:
             self._is_open = False
             cv2.destroyAllWindows()
             cv2.waitKey(1)  # lets the window system act on it
+
+    def _wait_ms(self, pts_s: float) -> int:
+        if self._origin_s is None:
+            self._origin_s = time.monotonic() - pts_s
+        due_in_s = self._origin_s + pts_s - time.monotonic() if self._paced else 0.0
+        return max(1, round(1000 * due_in_s))
 
     def _is_visible(self) -> bool:
         try:

@@ -5,15 +5,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import Xlib.display
 import Xlib.X
-from fakes import WAIT_S, make_video, stub_model
+from fakes import WAIT_S, ScriptedSource, make_video, stub_model
 from Xlib.protocol.event import ClientMessage
 
 from realtime.errors import SinkError
 from realtime.sinks.window import WindowSink, why_no_window
+from realtime.structures import Detections
 
 RUN = [sys.executable, "-c", "from realtime.cli import run_cli; run_cli()"]
 in_ci = os.environ.get("CI") == "true"
@@ -96,7 +98,7 @@ def test_a_dead_display_is_found_out_before_qt_ends_the_process(monkeypatch):
     with pytest.raises(
         SinkError, match=r"no X server answers at DISPLAY=:9876\. Write to a file instead: --out OUT.mp4"
     ):
-        WindowSink("x", instead="--out OUT.mp4")
+        WindowSink("x", paced=False, instead="--out OUT.mp4")
 
 
 def test_an_opencv_without_windows_is_found_out(monkeypatch):
@@ -108,3 +110,21 @@ def test_no_display_is_found_out(monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     assert why_no_window() == "there is no display (DISPLAY is not set)"
+
+
+@pytest.mark.parametrize(("paced", "expected_ms"), [(True, [1, 40, 15, 1]), (False, [1, 1, 1, 1])])
+def test_a_file_is_shown_at_its_own_speed(monkeypatch, paced, expected_ms):
+    """Four frames, 40 ms apart; drawing takes no time, then 25 ms, then 90 ms."""
+    monkeypatch.setattr("realtime.sinks.window.why_no_window", lambda: None)
+    clock = iter([10.0, 10.0, 10.0, 10.065, 10.21])  # the first is asked for the origin too
+    monkeypatch.setattr("realtime.sinks.window.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    for name in ("namedWindow", "resizeWindow", "imshow"):
+        monkeypatch.setattr(f"cv2.{name}", lambda *_: None)
+    monkeypatch.setattr("cv2.getWindowProperty", lambda *_: 1.0)
+    waits_ms = []
+    monkeypatch.setattr("cv2.waitKey", lambda ms: waits_ms.append(ms) or -1)
+    sink = WindowSink("x", paced=paced, instead="")
+    source = ScriptedSource(4)
+    while (frame := source.read()) is not None:
+        sink.write(frame, Detections.empty(), frame.image)
+    assert waits_ms == expected_ms
