@@ -42,16 +42,18 @@ class OnnxDetector:
         if not model.is_file():
             raise ModelError(f"cannot read model {model}: not found")
         ort.disable_telemetry_events()  # pictures of people, and what is done with them, are nobody's business
-        options = ort.SessionOptions()
-        options.log_severity_level = ERROR_SEVERITY
-        options.intra_op_num_threads = threads or os.cpu_count() or 1
+        threads = threads or os.cpu_count() or 1
         self.fallback_reason: str | None = None
         """Why ``AUTO`` took the CPU, for one line to the user."""
-        if provider is Provider.AUTO:
-            self.fallback_reason = _why_no_cuda()
-            provider = Provider.CPU if self.fallback_reason else Provider.CUDA
-        self.provider = provider
-        self._session = _open_session(model, provider, options)
+        self.provider = Provider.CUDA if provider is Provider.AUTO else provider
+        try:
+            self._session = _open_session(model, self.provider, threads)
+        except ProviderError as error:
+            if provider is not Provider.AUTO:
+                raise
+            self.fallback_reason = str(error).removeprefix("--provider cuda: ")
+            self.provider = Provider.CPU
+            self._session = _open_session(model, self.provider, threads)
         self.metadata = ModelMetadata.from_props(self._session.get_modelmeta().custom_metadata_map, source=str(model))
         self.metadata.check_graph(self._session.get_inputs(), self._session.get_outputs(), source=str(model))
         self._letterbox = Letterbox(self.metadata.input_wh, self.metadata.padding_value)
@@ -114,7 +116,10 @@ def _why_no_cuda() -> str | None:
     return None
 
 
-def _open_session(model: Path, provider: Provider, options: ort.SessionOptions) -> ort.InferenceSession:
+def _open_session(model: Path, provider: Provider, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = ERROR_SEVERITY
+    options.intra_op_num_threads = threads
     if provider is not Provider.CPU:
         reason = _why_no_cuda()
         if reason is not None:
