@@ -24,17 +24,17 @@ test-app: .venv-app/test.stamp
 	.venv-app/bin/python -m pytest tests/realtime
 
 $(VENV)/app.stamp: $(REQUIREMENTS)
-	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
 $(VENV)/dev.stamp: $(REQUIREMENTS)
-	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
 	touch $(VENV)/app.stamp $@
 
 .venv-app/test.stamp: $(REQUIREMENTS)
-	test -d .venv-app || $(PYTHON) -m venv .venv-app
+	test -x .venv-app/bin/pip || $(PYTHON) -m venv .venv-app
 	.venv-app/bin/pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 

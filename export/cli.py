@@ -42,6 +42,8 @@ def onnx_command(
     size_wh = _parse_size(size) if size else (loaded.config.input_size, loaded.config.input_size)
     differences = export_onnx(loaded, out, size_wh=size_wh, images=_photos(images))
     typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB, input {size_wh[0]}x{size_wh[1]}; verified: {differences}")
+    if not differences.detections:
+        typer.echo("nothing was found on these photos: verify on your own with --images FOLDER", err=True)
 
 
 def _parse_size(text: str) -> tuple[int, int]:

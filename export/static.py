@@ -140,7 +140,9 @@ class AtlasRoIAlign(nn.Module):
 
     Each level, extended by one replicated row and column, is a strip of the atlas, and each RoI is scaled and shifted
     into the strip of its level. RoIAlign clamps its samples at the border of a map; the replicated row and column give
-    the same value, since RoIs are clipped to the image.
+    the same value, since RoIs are clipped to the image. One case differs: RoIAlign widens a RoI that is thinner than a
+    pixel of its level, and of one that lies at the right or bottom border it then counts samples outside as 0, where
+    the atlas has the replica. Such slivers are no objects.
     """
 
     scales: Tensor

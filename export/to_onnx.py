@@ -37,6 +37,8 @@ def export_onnx(checkpoint: Checkpoint, out: Path, *, size_wh: tuple[int, int], 
         raise ExportError(f"--size {width}x{height}: both sides must be multiples of {SIZE_MULTIPLE_PX}, 64 or more")
     if not out.parent.is_dir():
         raise ExportError(f"cannot write {out}: folder {out.parent} does not exist")
+    if out.suffix != ".onnx" or out.is_dir():
+        raise ExportError(f"cannot write {out}: use the name of a file that ends in .onnx")
     model = checkpoint.build()
     static = StaticFasterRCNN(model, (height, width)).eval()
     static.freeze(torch.from_numpy(network_input(path, size_wh)) for path in images)

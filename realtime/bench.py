@@ -32,6 +32,7 @@ def run_benchmark(
         RealtimeError: the video cannot be read.
     """
     source = VideoFileSource(video) if video else SyntheticSource(DEFAULT_SIZE_WH, max_frames)
+    _warm_up(detector, source.size_wh)
     with tempfile.TemporaryDirectory() as folder:
         sink = VideoFileSink(
             Path(folder) / "out.mp4",
@@ -41,7 +42,6 @@ def run_benchmark(
             sound=None,
         )
         pipeline = Pipeline(source, detector, [sink], threshold=threshold)
-        _warm_up(detector, source.size_wh)
         stats = pipeline.run(max_frames=max_frames)
     report = {
         "frames_per_s": round(stats.frames_per_s, 2),

@@ -42,14 +42,14 @@ class ClosableBuffer(Generic[T]):
             self._changed.notify_all()
             return True
 
-    def get(self) -> T | None:
-        """Take the oldest item, waiting for one. None once the buffer is closed and empty.
+    def get(self, timeout_s: float | None = None) -> T | None:
+        """Take the oldest item, waiting for one. None once the buffer is closed and empty, or after ``timeout_s``.
 
         Raises:
             BaseException: that which the buffer was closed with, after the last item.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._items)
+            self._changed.wait_for(lambda: self._closed or self._items, timeout_s)
             if self._items:
                 item = self._items.popleft()
                 self._changed.notify_all()
@@ -57,6 +57,11 @@ class ClosableBuffer(Generic[T]):
             if self._error is not None:
                 raise self._error
             return None
+
+    @property
+    def is_closed(self) -> bool:
+        """True once nothing more can come in."""
+        return self._closed
 
     def close(self, error: BaseException | None = None, *, discard: bool = False) -> None:
         """Let no more items in; wake everybody.

@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +81,7 @@ def video(
     """Detect in every frame of a video file. Without --out and --jsonl it is shown in a window."""
     from realtime.sources.video_file import VideoFileSource
 
-    _check_outputs(out, jsonl, original=path)
+    _check_outputs(out, jsonl, originals=[path])
     outputs = _Outputs(window=not (out or jsonl), video=out, jsonl=jsonl, sound=path)
     detector = _detector(model, provider)
     _run(VideoFileSource(path), detector, outputs, threshold, max_frames)
@@ -98,14 +98,16 @@ def image(
 ) -> None:
     """Detect in still pictures. Without --out and --jsonl the JSON lines are printed."""
     from realtime.images import detect_images, find_images
+    from realtime.sinks.base import Ending
     from realtime.sinks.jsonl import JsonLinesFile, json_line
 
     images = find_images(paths)
+    _check_outputs(jsonl, originals=images)
     detector = _detector(model, provider)
     _say_provider(detector)
     names = detector.metadata.class_names
     file = JsonLinesFile(jsonl) if jsonl else None
-    finished = False
+    ending = Ending.FAILED
     try:
         for path, detections in detect_images(images, detector, threshold=_threshold(threshold, detector), out=out):
             result: dict[str, object] = {"image": str(path), "detections": detections.as_dicts(names)}
@@ -113,10 +115,10 @@ def image(
                 file.write_line(result)
             elif not out:
                 typer.echo(json_line(result))
-        finished = True
+        ending = Ending.COMPLETE
     finally:
         if file:
-            file.close(failed=not finished)
+            file.close(ending)
 
 
 @app.command()
@@ -153,6 +155,7 @@ class _Outputs:
 
     def open(self, source: "FrameSource", class_names: tuple[str, ...]) -> list["Sink"]:
         """Open all sinks; if one fails, close those before it."""
+        from realtime.sinks.base import Ending
         from realtime.sinks.jsonl import JsonLinesSink
         from realtime.sinks.window import WindowSink
 
@@ -163,7 +166,7 @@ class _Outputs:
                 sinks.append(WindowSink("realtime", paced=not source.is_live, instead=instead))
             if self.jsonl:
                 sinks.append(JsonLinesSink(self.jsonl, class_names))
-                opened.callback(sinks[-1].close, failed=True)
+                opened.callback(sinks[-1].close, Ending.FAILED)
             if self.video:
                 from realtime.sinks.video_file import VideoFileSink
 
@@ -243,12 +246,12 @@ def _threshold(given: float | None, detector: "OnnxDetector") -> float:
     return detector.metadata.threshold if given is None else given
 
 
-def _check_outputs(*outputs: Path | None, original: Path | None = None) -> None:
+def _check_outputs(*outputs: Path | None, originals: Sequence[Path] = ()) -> None:
     paths = [path for path in outputs if path is not None]
     if len({path.resolve() for path in paths}) < len(paths):
         raise SinkError(f"cannot write {paths[0]}: it is given for two outputs")
     for path in paths:
-        if original is not None and path.resolve() == original.resolve():
+        if path.resolve() in {original.resolve() for original in originals}:
             raise SinkError(f"cannot write {path}: it is the input itself; choose another name")
 
 

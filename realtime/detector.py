@@ -26,14 +26,12 @@ class OnnxDetector:
         model: Path,
         *,
         provider: Provider = Provider.AUTO,
-        threads: int | None = None,
     ) -> None:
         """Load a model.
 
         Args:
             model: ONNX file written by ``python -m export onnx``.
             provider: where to run; ``AUTO`` prefers CUDA and may fall back to the CPU, the others never fall back.
-            threads: CPU threads of the network; None takes one for each core.
 
         Raises:
             ModelError: the file is missing, damaged, or does not keep the contract.
@@ -42,18 +40,17 @@ class OnnxDetector:
         if not model.is_file():
             raise ModelError(f"cannot read model {model}: not found")
         ort.disable_telemetry_events()  # pictures of people, and what is done with them, are nobody's business
-        threads = threads or os.cpu_count() or 1
         self.fallback_reason: str | None = None
         """Why ``AUTO`` took the CPU, for one line to the user."""
         self.provider = Provider.CUDA if provider is Provider.AUTO else provider
         try:
-            self._session = _open_session(model, self.provider, threads)
+            self._session = _open_session(model, self.provider)
         except ProviderError as error:
             if provider is not Provider.AUTO:
                 raise
             self.fallback_reason = str(error).removeprefix("--provider cuda: ")
             self.provider = Provider.CPU
-            self._session = _open_session(model, self.provider, threads)
+            self._session = _open_session(model, self.provider)
         self.metadata = ModelMetadata.from_props(self._session.get_modelmeta().custom_metadata_map, source=str(model))
         self.metadata.check_graph(self._session.get_inputs(), self._session.get_outputs(), source=str(model))
         self._letterbox = Letterbox(self.metadata.input_wh, self.metadata.padding_value)
@@ -116,10 +113,10 @@ def _why_no_cuda() -> str | None:
     return None
 
 
-def _open_session(model: Path, provider: Provider, threads: int) -> ort.InferenceSession:
+def _open_session(model: Path, provider: Provider) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = ERROR_SEVERITY
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = os.cpu_count() or 1
     if provider is not Provider.CPU:
         reason = _why_no_cuda()
         if reason is not None:

@@ -1,6 +1,6 @@
 """Still pictures: detect, and write what was found."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -9,6 +9,7 @@ import numpy as np
 from realtime.detector import OnnxDetector
 from realtime.errors import SinkError, SourceError
 from realtime.render import draw
+from realtime.sinks.base import partial_path
 from realtime.structures import Detections
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -35,30 +36,38 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
 
 
 def detect_images(
-    paths: Iterable[Path], detector: OnnxDetector, *, threshold: float, out: Path | None
+    paths: Sequence[Path], detector: OnnxDetector, *, threshold: float, out: Path | None
 ) -> Iterator[tuple[Path, Detections]]:
     """Detect in each picture; with ``out``, a folder, write the drawn picture there under the same name.
 
     Raises:
         SourceError: a file is no picture.
-        SinkError: ``out`` is no folder, or the drawn picture would replace its original or another one.
+        SinkError: ``out`` is no folder, or a drawn picture would replace an original or another one.
     """
-    if out is not None and not out.is_dir():
-        raise SinkError(f"cannot write to {out}: folder does not exist")
-    written: set[Path] = set()
-    for path in paths:
+    targets = _targets(paths, out) if out else [None] * len(paths)
+    for path, target in zip(paths, targets, strict=True):
         image = read_image(path)
         detections = detector.detect(image).above(threshold)
-        if out is not None:
-            target = out / path.name
-            if target in written or target.resolve() == path.resolve():
-                raise SinkError(
-                    f"cannot write {target}: it would replace "
-                    + ("another result" if target in written else "its original")
-                )
+        if target is not None:
             _write_image(target, draw(image, detections, detector.metadata.class_names))
-            written.add(target)
         yield path, detections
+
+
+def _targets(paths: Sequence[Path], out: Path) -> list[Path]:
+    """Where each drawn picture goes; checked before the first is written."""
+    if not out.is_dir():
+        raise SinkError(f"cannot write to {out}: folder does not exist")
+    originals = {path.resolve() for path in paths}
+    targets: list[Path] = []
+    for path in paths:
+        target = out / path.name
+        if target.suffix.lower() not in SUFFIXES:
+            raise SinkError(f"cannot write {target}: its name does not end as a picture's, such as .png")
+        if target.resolve() in originals or target in targets:
+            what = "another result" if target in targets else "an original"
+            raise SinkError(f"cannot write {target}: it would replace {what}")
+        targets.append(target)
+    return targets
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -74,10 +83,12 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def _write_image(path: Path, image: np.ndarray) -> None:
+    partial = partial_path(path)
     try:
-        ok, encoded = cv2.imencode(path.suffix, image)
-        if not ok:
-            raise SinkError(f"cannot write {path}: the encoder refused the picture")
-        path.write_bytes(encoded.tobytes())
+        if not cv2.imwrite(str(partial), image):
+            raise SinkError(f"cannot write {path}: the disk is full, or the encoder refused the picture")
+        partial.replace(path)
     except (OSError, cv2.error) as error:
         raise SinkError(f"cannot write {path}: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)

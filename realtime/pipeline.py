@@ -1,7 +1,6 @@
 """The run: frames from a source through the detector to the sinks."""
 
 import threading
-import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -11,7 +10,7 @@ from realtime.capture import CaptureThread
 from realtime.metadata import ModelMetadata
 from realtime.preprocess import LetterboxTransform
 from realtime.render import draw, draw_status
-from realtime.sinks.base import Sink, StopRun
+from realtime.sinks.base import Ending, Sink, StopRun
 from realtime.sinks.threaded import ThreadedSink
 from realtime.sources.base import FrameSource
 from realtime.stats import RunStats, Stopwatch
@@ -56,6 +55,7 @@ class Pipeline:
             ThreadedSink(sink, lambda ms: self._stopwatch.add("write", ms)) if sink.is_slow else sink for sink in sinks
         ]
         self._stopping = threading.Event()
+        self._frames = 0
         self._capture = CaptureThread(source, on_read=lambda ms: self._stopwatch.add("read", ms))
 
     def run(self, max_frames: int | None = None, duration_s: float | None = None) -> RunStats:
@@ -64,30 +64,21 @@ class Pipeline:
         Raises:
             RealtimeError: the first error of source, detector or sinks, after everything was closed.
         """
-        frames = 0
-        started = time.monotonic()
         error: BaseException | None = None
+        ending = Ending.STOPPED
         try:
+            self._stopwatch.start()
             self._capture.start()
-            while not self._stopping.is_set():
-                if max_frames is not None and frames >= max_frames:
-                    break
-                if duration_s is not None and time.monotonic() - started >= duration_s:
-                    break
-                frame = self._capture.buffer.get()
-                if frame is None:
-                    break
-                self._process(frame, frames / max(time.monotonic() - started, 1e-6))
-                frames += 1
+            ending = self._loop(max_frames, duration_s)
         except StopRun:
             pass
         except BaseException as raised:
-            error = raised
+            error, ending = raised, Ending.FAILED
         finally:
-            error = self._close(error)
+            error = self._close(error, ending)
         if error is not None:
             raise error
-        return self._stopwatch.summary(frames, self._capture.buffer.dropped)
+        return self._stopwatch.summary(self._frames, self._capture.buffer.dropped)
 
     def stop(self) -> None:
         """End the run soon; from any thread or a signal handler."""
@@ -95,7 +86,21 @@ class Pipeline:
         # Wakes a run that waits for a frame. In a thread, since a signal may interrupt the very code that has the lock.
         threading.Thread(target=self._capture.buffer.close, kwargs={"discard": True}, name="stop").start()
 
-    def _process(self, frame: Frame, frames_per_s: float) -> None:
+    def _loop(self, max_frames: int | None, duration_s: float | None) -> Ending:
+        while max_frames is None or self._frames < max_frames:
+            left_s = None if duration_s is None else duration_s - self._stopwatch.wall_s
+            if left_s is not None and left_s <= 0:
+                return Ending.STOPPED
+            frame = self._capture.buffer.get(left_s)
+            if self._stopping.is_set():
+                return Ending.STOPPED
+            if frame is None:
+                return Ending.COMPLETE if self._capture.buffer.is_closed else Ending.STOPPED
+            self._process(frame)
+            self._frames += 1
+        return Ending.STOPPED
+
+    def _process(self, frame: Frame) -> None:
         time_stage = self._stopwatch.time
         with time_stage("preprocess"):
             network_input, transform = self._detector.preprocess(frame.image)
@@ -106,12 +111,13 @@ class Pipeline:
             with time_stage("render"):
                 canvas = draw(frame.image, detections, self._detector.metadata.class_names)
                 if self._show_status:
-                    draw_status(canvas, f"{frames_per_s:.1f} FPS  {self._capture.buffer.dropped} dropped")
+                    rate = self._frames / max(self._stopwatch.wall_s, 1e-6)
+                    draw_status(canvas, f"{rate:.1f} FPS  {self._capture.buffer.dropped} dropped")
         with time_stage("hand_over"):
             for sink in self._sinks:
                 sink.write(frame, detections, canvas)
 
-    def _close(self, error: BaseException | None) -> BaseException | None:
+    def _close(self, error: BaseException | None, ending: Ending) -> BaseException | None:
         """Close everything, come what may; return the first error."""
         try:
             self._capture.stop()
@@ -119,7 +125,7 @@ class Pipeline:
             error = error or raised
         for sink in reversed(self._sinks):
             try:
-                sink.close(failed=error is not None)
+                sink.close(Ending.FAILED if error else ending)
             except BaseException as raised:
                 error = error or raised
         return error

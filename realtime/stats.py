@@ -39,6 +39,15 @@ class Stopwatch:
         self._times_ms: dict[str, deque[float]] = {stage: deque(maxlen=WINDOW) for stage in STAGES}
         self._started_s = time.perf_counter()
 
+    def start(self) -> None:
+        """Let the wall clock begin."""
+        self._started_s = time.perf_counter()
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self._started_s
+
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
         """Time a block."""
@@ -57,4 +66,4 @@ class Stopwatch:
             if times:
                 p50, p95, p99 = np.percentile(times, [50, 95, 99])
                 stages[stage] = {"p50": round(p50, 3), "p95": round(p95, 3), "p99": round(p99, 3)}
-        return RunStats(frames, dropped, time.perf_counter() - self._started_s, stages)
+        return RunStats(frames, dropped, self.wall_s, stages)

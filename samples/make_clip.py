@@ -58,9 +58,11 @@ def main() -> None:
             for index in range(FRAMES):
                 matrix = camera(index)
                 picture = surround.copy()
+                # OpenCV counts from the centre of pixel 0, boxes from its edge.
+                centred = np.column_stack([matrix[:, :2], matrix[:, 2] + matrix[:, :2] @ [0.5, 0.5] - 0.5])
                 cv2.warpAffine(
                     portrait,
-                    matrix,
+                    centred,
                     (WIDTH, HEIGHT),
                     dst=picture,
                     flags=cv2.INTER_AREA,

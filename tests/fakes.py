@@ -13,9 +13,10 @@ from onnx import TensorProto, helper
 
 from realtime.metadata import ModelMetadata
 from realtime.preprocess import Letterbox, LetterboxTransform
+from realtime.sinks.base import Ending
 from realtime.structures import Detections, Frame
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 """Bound of every wait in the tests; none is meant to be reached."""
 
 
@@ -93,7 +94,6 @@ class ScriptedSource:
     ) -> None:
         self.is_live = is_live
         self.size_wh = size_wh
-        self.frame_count: int | None = count
         self.closed = 0
         self.reads = 0
         self._count = count
@@ -150,7 +150,7 @@ class RecordingSink:
         self.frames: list[Frame] = []
         self.detections: list[Detections] = []
         self.canvases: list[np.ndarray] = []
-        self.closings: list[bool] = []
+        self.closings: list[Ending] = []
         self._on_write = on_write
         self._log = log if log is not None else []
         self._name = name
@@ -161,9 +161,17 @@ class RecordingSink:
         self.detections.append(detections)
         self.canvases.append(canvas)
 
-    def close(self, *, failed: bool = False) -> None:
-        self.closings.append(failed)
+    def close(self, ending: Ending) -> None:
+        self.closings.append(ending)
         self._log.append(self._name)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Let other threads run until something is so that nobody announces."""
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0)
 
 
 class Gate:

@@ -53,10 +53,9 @@ Device = Annotated[str | None, typer.Option(help="PyTorch device; by default cud
 
 @app.callback()
 def main(
-    ctx: typer.Context, debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
 ) -> None:
     """Common options."""
-    ctx.obj = debug
 
 
 @app.command()
@@ -84,7 +83,7 @@ def fit(
     save_every_steps: Annotated[int, typer.Option(min=1, help="Steps between writes of last.pt.")] = 200,
     device: Device = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from OUT/last.pt with the options it began with.")
+        bool, typer.Option("--resume", help="Go on from OUT/last.pt; the options that shape the result stay.")
     ] = False,
 ) -> None:
     """Train a detector. best.pt has the averaged weights of the epoch with the best mAP50-95 on val."""
@@ -118,6 +117,8 @@ def evaluate(
     device: Device = None,
 ) -> None:
     """Score a checkpoint: precision, recall, F1 per class, mean IoU, mAP50, mAP50-95."""
+    if json_out and not json_out.parent.is_dir():
+        raise TrainError(f"cannot write {json_out}: folder {json_out.parent} does not exist")
     config = load_data_config(data)
     loaded = load_checkpoint(checkpoint)
     if loaded.config.class_names != config.class_names:

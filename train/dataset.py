@@ -61,7 +61,7 @@ def load_data_config(path: Path) -> DataConfig:
     if not isinstance(content, dict):
         raise TrainError(f"{path}: expected a mapping with 'names', 'train' and 'val', found {_kind(content)}")
     for key in ("names", "train", "val"):
-        if key not in content:
+        if content.get(key) is None:
             raise TrainError(f"{path}: key '{key}' is missing. A data set needs 'names', 'train' and 'val'")
     class_names = _class_names(content["names"], path)
     if "nc" in content and content["nc"] != len(class_names):
@@ -184,7 +184,7 @@ def boxes_in_pixels(image: LabelledImage, width: int, height: int) -> np.ndarray
 
 def _class_names(names: Any, path: Path) -> tuple[str, ...]:
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        if set(names) != set(range(len(names))):
             raise TrainError(f"{path}: 'names' must map the ids 0 to {len(names) - 1}, found {list(names)[:10]}")
         names = [names[i] for i in range(len(names))]
     if not isinstance(names, list) or not names:
@@ -212,7 +212,11 @@ def _images_of(source: Path) -> Iterator[Path]:
     if source.is_dir():
         yield from (p for p in sorted(source.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES)
         return
-    for number, line in enumerate(source.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = source.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainError(f"cannot read {source}: {_reason(error)}") from error
+    for number, line in enumerate(lines, start=1):
         if line.strip():
             image = source.parent / line.strip()
             if not image.is_file():

@@ -61,7 +61,7 @@ def train_steps(
         loss = torch.stack(list(losses.values())).sum()
         if not math.isfinite(loss.item()):
             parts = ", ".join(f"{name} {value.item():.3g}" for name, value in losses.items())
-            raise TrainError(f"the loss is not finite ({parts}). Lower --lr or lengthen --warmup")
+            raise TrainError(f"the loss is not finite ({parts}). Lower --lr or lengthen --warmup-steps")
         trainee.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), clip_norm)

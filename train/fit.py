@@ -8,7 +8,7 @@ import csv
 import json
 import math
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,11 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, S
 from torch.utils.data import DataLoader, Dataset
 
 from train.checkpoint import Checkpoint, load_checkpoint
-from train.dataset import DataConfig, load_split
+from train.dataset import DataConfig, label_path, load_split
 from train.engine import Batch, Step, Trainee, averaged_model, evaluate, train_steps
 from train.errors import TrainError
 from train.metrics import Metrics
-from train.model import ModelConfig
+from train.model import ModelConfig, build_model
 from train.transforms import Augment, to_tensors
 from train.weights import initial_model
 
@@ -75,7 +75,10 @@ class EpochExamples(Dataset[tuple[Tensor, dict[str, Tensor]]]):
 class Run:
     """The state of one training run."""
 
-    def __init__(self, options: FitOptions, data: DataConfig, out: Path, device: torch.device) -> None:
+    def __init__(
+        self, options: FitOptions, data: DataConfig, out: Path, device: torch.device, last: Checkpoint | None = None
+    ) -> None:
+        """Begin a run, or take up that of which ``last`` is the last checkpoint."""
         self.options = options
         self.data = data
         self.out = out
@@ -88,9 +91,17 @@ class Run:
                 f"{data.path}: split 'train' has {len(self.train_images)} images, "
                 f"fewer than one batch of {options.batch_size}. Use --batch-size {len(self.train_images)} or less"
             )
-        self.config = ModelConfig(options.arch, data.class_names, options.size)
+        if not any(len(image.classes) for image in self.train_images):
+            where = label_path(self.train_images[0].path)
+            raise TrainError(f"{data.path}: split 'train' has no labelled box. Looked for labels at {where}, say")
         torch.manual_seed(options.seed)
-        model = initial_model(self.config, options.weights).to(device, memory_format=torch.channels_last)
+        if last is None:
+            model, self.config = initial_model(
+                ModelConfig(options.arch, data.class_names, options.size), options.weights
+            )
+        else:
+            model, self.config = build_model(last.config), last.config
+        model = model.to(device, memory_format=torch.channels_last)
         optimizer = SGD(
             [p for p in model.parameters() if p.requires_grad],
             lr=options.lr,
@@ -104,6 +115,8 @@ class Run:
         """Steps done in this epoch."""
         self.images_seen = 0
         self.best: dict[str, Any] | None = None
+        if last is not None:
+            self._resume(last)
 
     def fit(self, *, workers: int, save_every_steps: int, log: Callable[[str], None]) -> None:
         """Train to the last epoch; validate after each."""
@@ -124,10 +137,17 @@ class Run:
         augment = Augment(self.train_images, self.options.size)
         examples = EpochExamples(augment, self.options.seed, self.epoch, self.step * self.options.batch_size)
         batches = DataLoader(
-            examples, batch_size=self.options.batch_size, drop_last=True, num_workers=workers, collate_fn=collate
+            examples,
+            batch_size=self.options.batch_size,
+            drop_last=True,
+            num_workers=workers,
+            collate_fn=collate,
+            generator=torch.Generator(),  # else each start, a resumed one too, would draw from torch's own
         )
         window: list[Step] = []
-        for step in train_steps(self.trainee, batches, clip_norm=self.options.clip_norm, device=self.device):
+        for step in train_steps(
+            self.trainee, plain_errors(batches), clip_norm=self.options.clip_norm, device=self.device
+        ):
             self.step += 1
             self.images_seen += step.images
             window.append(step)
@@ -160,10 +180,10 @@ class Run:
         is_best = self.best is None or (metrics.map50_95 or 0) > (self.best["map50_95"] or 0)
         if is_best:
             self.best = scores
-        self.checkpoint(with_resume=True).save(self.out / "last.pt")
         if is_best:
             self.checkpoint(with_resume=False).save(self.out / "best.pt")
             (self.out / "metrics.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+        self.checkpoint(with_resume=True).save(self.out / "last.pt")  # last: it says that the others are there
 
     def checkpoint(self, *, with_resume: bool) -> Checkpoint:
         """The run as it is now: averaged weights for use, and on demand all that resuming needs."""
@@ -195,7 +215,7 @@ class Run:
         weights = self.trainee.average.module.state_dict()
         return Checkpoint(self.config, weights, info, resume if with_resume else None)
 
-    def resume(self, checkpoint: Checkpoint) -> None:
+    def _resume(self, checkpoint: Checkpoint) -> None:
         """Take up the state of a stopped run."""
         state = checkpoint.resume
         if state is None:
@@ -209,6 +229,8 @@ class Run:
             torch.cuda.set_rng_state_all(state["cuda_rng"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.images_seen, self.best = state["images_seen"], state["best"]
+        for name in ("losses.csv", "metrics.csv"):  # what was logged after the checkpoint will be logged again
+            drop_rows_after(self.out / name, self.images_seen)
 
 
 def resumed_run(last: Path, data: DataConfig, device: torch.device) -> Run:
@@ -223,12 +245,7 @@ def resumed_run(last: Path, data: DataConfig, device: torch.device) -> Run:
             f"{last} was trained for {', '.join(checkpoint.config.class_names)}, "
             f"but {data.path} names {', '.join(data.class_names)}"
         )
-    # The initial weights are of no use here, and their file may be gone.
-    options = FitOptions(**(checkpoint.info["options"] | {"weights": "none"}))
-    run = Run(options, data, last.parent, device)
-    run.options = FitOptions(**checkpoint.info["options"])
-    run.resume(checkpoint)
-    return run
+    return Run(FitOptions(**checkpoint.info["options"]), data, last.parent, device, checkpoint)
 
 
 def make_scheduler(optimizer: SGD, options: FitOptions, steps_per_epoch: int) -> LRScheduler:
@@ -244,9 +261,27 @@ def make_scheduler(optimizer: SGD, options: FitOptions, steps_per_epoch: int) ->
     return SequentialLR(optimizer, [warmup, after], milestones=[warmup_steps])
 
 
+def plain_errors(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Pass batches on; of an error in a reading process, which comes with its traceback as text, only its message."""
+    try:
+        yield from batches
+    except TrainError as error:
+        raise TrainError(str(error).strip().splitlines()[-1].removeprefix("train.errors.TrainError: ")) from error
+
+
 def collate(examples: list[tuple[Tensor, dict[str, Tensor]]]) -> Batch:
     """Images and targets as two lists, torchvision's input."""
     return [image for image, _ in examples], [target for _, target in examples]
+
+
+def drop_rows_after(path: Path, images_seen: int) -> None:
+    """Keep the rows of a log up to a number of images seen."""
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if int(row["images_seen"]) <= images_seen]
+        path.unlink()
+        for row in rows:
+            append_csv(path, row)
 
 
 def append_csv(path: Path, row: dict[str, Any]) -> None:

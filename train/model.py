@@ -12,13 +12,15 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import mobilenet_v3_large, mobilenet_v3_small
+from torchvision.models import mobilenet_v3_large, mobilenet_v3_small, resnet50
 from torchvision.models._utils import IntermediateLayerGetter
-from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
+from torchvision.models.detection import FasterRCNN, FasterRCNN_ResNet50_FPN_Weights, fasterrcnn_resnet50_fpn
+from torchvision.models.detection._utils import overwrite_eps
 from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.ops import Conv2dNormActivation, MultiScaleRoIAlign
+from torchvision.ops import Conv2dNormActivation, FrozenBatchNorm2d, MultiScaleRoIAlign
 
 from train.errors import TrainError
 
@@ -35,6 +37,9 @@ class ModelConfig:
     """Names of the foreground classes. Label 0 is torchvision's background; class ``i`` has label ``i + 1``."""
     input_size: int
     """Side in pixels of the square input."""
+    frozen_norm: bool = False
+    """True for a ``resnet50`` that began with COCO weights: as in torchvision, its batch norms are frozen, with eps 0,
+    and its first two stages are not trained."""
     model_options: dict[str, float] = field(default_factory=dict)
     """Keyword arguments of ``FasterRCNN`` that override those of the architecture."""
 
@@ -175,9 +180,18 @@ def _anchors(*sizes_px: tuple[int, ...]) -> AnchorGenerator:
     return AnchorGenerator(sizes=sizes_px, aspect_ratios=((0.45, 1.25),) * len(sizes_px))
 
 
-def _resnet50(pretrained: str | None, **options: Any) -> FasterRCNN:
+def _resnet50(pretrained: str | None, *, frozen_norm: bool = False, **options: Any) -> FasterRCNN:
     num_classes = options.pop("num_classes")
-    model = fasterrcnn_resnet50_fpn(weights=pretrained, weights_backbone=None, **options)
+    if frozen_norm:
+        # As fasterrcnn_resnet50_fpn(weights=COCO_V1) builds it, but without the need to have the weights.
+        body = resnet50(weights=None, norm_layer=FrozenBatchNorm2d)
+        model = FasterRCNN(_resnet_fpn_extractor(body, trainable_layers=3), num_classes=91, **options)
+        overwrite_eps(model, 0.0)
+    else:
+        model = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, **options)
+    if pretrained:
+        weights = FasterRCNN_ResNet50_FPN_Weights[pretrained]
+        model.load_state_dict(weights.get_state_dict(progress=True, check_hash=True))
     in_features = model.roi_heads.box_predictor.cls_score.in_features
     model.roi_heads.box_predictor = FastRCNNPredictor(in_features, num_classes)
     return model
@@ -209,7 +223,8 @@ def build_model(config: ModelConfig, *, pretrained: bool = False) -> FasterRCNN:
     if config.input_size < 2 * SIZE_MULTIPLE_PX or config.input_size % SIZE_MULTIPLE_PX:
         raise TrainError(f"input size {config.input_size}: use a multiple of {SIZE_MULTIPLE_PX}, 64 or more")
     weights = None if not pretrained else "IMAGENET1K_V1" if arch.imagenet_backbone else "COCO_V1"
-    model = arch.build(weights, num_classes=len(config.class_names) + 1, **config.model_options)
+    norm = {"frozen_norm": True} if config.frozen_norm else {}
+    model = arch.build(weights, num_classes=len(config.class_names) + 1, **norm, **config.model_options)
     old = model.transform
     model.transform = NormaliseOnly(config.input_size, config.input_size, old.image_mean, old.image_std)
     return model

@@ -219,7 +219,14 @@ def warp_onto(canvas: np.ndarray, image: np.ndarray, matrix: np.ndarray) -> None
         back = np.diag([image.shape[1] / reduced.shape[1], image.shape[0] / reduced.shape[0]])
         image, matrix = reduced, np.column_stack([matrix[:, :2] @ back, matrix[:, 2]])
     wh = canvas.shape[1], canvas.shape[0]
-    cv2.warpAffine(image, matrix, wh, dst=canvas, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT)
+    cv2.warpAffine(
+        image, about_pixel_centres(matrix), wh, dst=canvas, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT
+    )
+
+
+def about_pixel_centres(matrix: np.ndarray) -> np.ndarray:
+    """The 2x3 map in OpenCV's coordinates, where pixel 0 lies at 0, from that of boxes, where it spans 0 to 1."""
+    return np.column_stack([matrix[:, :2], matrix[:, 2] + matrix[:, :2] @ [0.5, 0.5] - 0.5])
 
 
 def transform_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:

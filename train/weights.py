@@ -1,5 +1,6 @@
 """Where the weights come from that training starts with."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -19,7 +20,7 @@ PRETRAINED = {
 }
 
 
-def initial_model(config: ModelConfig, weights: str) -> FasterRCNN:
+def initial_model(config: ModelConfig, weights: str) -> tuple[FasterRCNN, ModelConfig]:
     """Build a model to train.
 
     Args:
@@ -28,18 +29,27 @@ def initial_model(config: ModelConfig, weights: str) -> FasterRCNN:
             light ones), or a file: a checkpoint of this project or a state dict of the same torchvision model.
             Tensors of another shape, such as the predictor for other classes, keep their random start.
 
+    Returns:
+        The model, and the configuration that builds it again: what a ``resnet50`` began with decides on its norms.
+
     Raises:
         TrainError: weights that can neither be found nor downloaded, or that fit nowhere.
     """
     if weights == "none":
-        return build_model(config)
+        return build_model(config), config
     if weights == "coco":
-        return _pretrained(config)
-    model = build_model(config)
+        config = replace(config, frozen_norm=config.arch == "resnet50")
+        return _pretrained(config), config
     content = load_file(Path(weights))
-    is_checkpoint = isinstance(content, dict) and content.get("format") == FORMAT
-    load_matching(model, content["model"] if is_checkpoint else content, weights)
-    return model
+    if isinstance(content, dict) and content.get("format") == FORMAT:
+        is_frozen = config.arch == "resnet50" and content["config"].get("frozen_norm", False)
+        config = replace(config, frozen_norm=is_frozen)
+        content = content["model"]
+    else:
+        config = replace(config, frozen_norm=config.arch == "resnet50")
+    model = build_model(config)
+    load_matching(model, content, weights)
+    return model, config
 
 
 def load_matching(model: FasterRCNN, state: Any, source: str) -> None:

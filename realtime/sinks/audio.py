@@ -5,8 +5,13 @@ from pathlib import Path
 
 from realtime.ffmpeg import av
 
-COPYABLE_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
-"""Codecs that players expect in MP4, MOV and Matroska alike; others, such as raw PCM, are encoded as AAC."""
+COPYABLE_CODECS = {
+    "mp4": frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}),
+    "mov": frozenset({"aac", "mp3", "ac3", "alac"}),
+    "matroska": frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac", "vorbis", "pcm_s16le", "pcm_s24le"}),
+}
+"""Codecs that each container takes and players expect in it; others, such as raw sound in MP4, are encoded as AAC."""
+MAX_AAC_RATE_HZ = 48_000
 
 
 class AudioTrack:
@@ -15,8 +20,8 @@ class AudioTrack:
     The file is opened a second time, so that sound and picture need not be read in step.
     """
 
-    def __init__(self, source: Path, target: av.container.OutputContainer) -> None:
-        """Add the stream to ``target``; nothing is added if the file has no sound.
+    def __init__(self, source: Path, target: av.container.OutputContainer, target_format: str) -> None:
+        """Add the stream to ``target``, a container of a kind in ``COPYABLE_CODECS``; none if the file has no sound.
 
         Raises:
             av.FFmpegError: the file cannot be read.
@@ -29,13 +34,13 @@ class AudioTrack:
             self._packets = iter(())
             return
         stream = self._source.streams.audio[0]
-        if stream.codec_context.name in COPYABLE_CODECS:
+        if stream.codec_context.name in COPYABLE_CODECS[target_format]:
             self._stream = target.add_stream_from_template(stream)
             self._packets = self._copied(stream)
         else:
             # Raw sound often comes without a named layout, which the encoder insists on.
             layout = "mono" if stream.channels == 1 else "stereo"
-            self._stream = target.add_stream("aac", rate=stream.rate, layout=layout)
+            self._stream = target.add_stream("aac", rate=min(stream.rate, MAX_AAC_RATE_HZ), layout=layout)
             self._packets = self._encoded(stream)
 
     def copy_until(self, time_s: float) -> None:

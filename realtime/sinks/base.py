@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,17 @@ from realtime.structures import Detections, Frame
 
 class StopRun(Exception):  # noqa: N818 - not an error
     """Raised by a sink to end the run in the ordinary way: the window was closed, say."""
+
+
+class Ending(Enum):
+    """How a run ended."""
+
+    COMPLETE = "complete"
+    """The source had no more frames."""
+    STOPPED = "stopped"
+    """By the user or a limit: what was done is kept."""
+    FAILED = "failed"
+    """By an error: files are not kept."""
 
 
 class Sink(Protocol):
@@ -36,8 +48,8 @@ class Sink(Protocol):
             StopRun: the run shall end.
         """
 
-    def close(self, *, failed: bool = False) -> None:
-        """Finish. If the run ``failed``, no file is left behind. May be called twice."""
+    def close(self, ending: Ending) -> None:
+        """Finish; after ``Ending.FAILED`` no file is left behind. May be called twice."""
 
 
 def partial_path(path: Path) -> Path:
@@ -48,11 +60,18 @@ def partial_path(path: Path) -> Path:
     """
     if not path.parent.is_dir():
         raise SinkError(f"cannot write {path}: folder {path.parent} does not exist")
-    if path.is_dir():
-        raise SinkError(f"cannot write {path}: it is a folder")
+    if path.exists() and not path.is_file():
+        raise SinkError(f"cannot write {path}: it is {'a folder' if path.is_dir() else 'not a regular file'}")
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=f".partial{path.suffix}", dir=path.parent)
     except OSError as error:
         raise SinkError(f"cannot write {path}: {error.strerror}") from error
     os.close(handle)
+    Path(name).chmod(0o666 & ~_umask())  # mkstemp's files are for their owner alone
     return Path(name)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from realtime.errors import SinkError
-from realtime.sinks.base import partial_path
+from realtime.sinks.base import Ending, partial_path
 from realtime.structures import Detections, Frame
 
 
@@ -39,13 +39,13 @@ class JsonLinesFile:
         except OSError as error:
             raise SinkError(f"cannot write {self._path}: {error.strerror}") from error
 
-    def close(self, *, failed: bool = False) -> None:
-        """Put the file in place, or remove what was written if the run ``failed``. May be called twice."""
+    def close(self, ending: Ending) -> None:
+        """Put the file in place, or remove what was written if the run failed. May be called twice."""
         if self._file.closed:
             return
         try:
             self._file.close()
-            if not failed:
+            if ending is not Ending.FAILED:
                 self._partial.replace(self._path)
         except OSError as error:
             raise SinkError(f"cannot write {self._path}: {error.strerror}") from error
@@ -68,6 +68,6 @@ class JsonLinesSink:
         found = detections.as_dicts(self._class_names)
         self._file.write_line({"frame": frame.index, "pts_s": round(frame.pts_s, 6), "detections": found})
 
-    def close(self, *, failed: bool = False) -> None:
+    def close(self, ending: Ending) -> None:
         """Finish the file."""
-        self._file.close(failed=failed)
+        self._file.close(ending)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from realtime.capture import ClosableBuffer
-from realtime.sinks.base import Sink
+from realtime.sinks.base import Ending, Sink
 from realtime.structures import Detections, Frame
 
 
@@ -38,12 +38,18 @@ class ThreadedSink:
         if not self._buffer.put((frame, detections, canvas)) and self._error is not None:
             raise self._error
 
-    def close(self, *, failed: bool = False) -> None:
-        """Let the sink finish what it was given (or drop it, if the run ``failed``), then close it."""
-        self._buffer.close(discard=failed)
-        self._thread.join()
-        self._sink.close(failed=failed or self._error is not None)
-        if self._error is not None and not failed:
+    def close(self, ending: Ending) -> None:
+        """Let the sink finish what it was given (or drop it, if the run failed), then close it."""
+        self._buffer.close(discard=ending is Ending.FAILED)
+        try:
+            self._thread.join()
+        except BaseException:  # a second Ctrl+C: give up what is not written yet
+            self._buffer.close(discard=True)
+            self._thread.join()
+            self._sink.close(Ending.FAILED)
+            raise
+        self._sink.close(ending if self._error is None else Ending.FAILED)
+        if self._error is not None and ending is not Ending.FAILED:
             raise self._error
 
     def _run(self) -> None:

@@ -1,5 +1,6 @@
 """Video files, encoded by PyAV (FFmpeg): H.264 that plays in a browser, with the sound of the original."""
 
+import math
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import numpy as np
 from realtime.errors import SinkError
 from realtime.ffmpeg import av
 from realtime.sinks.audio import AudioTrack
-from realtime.sinks.base import partial_path
+from realtime.sinks.base import Ending, partial_path
 from realtime.structures import Detections, Frame
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+BT709 = 1
+"""Number of Rec. ITU-R BT.709 in H.264's tables of colour spaces, primaries and transfer functions."""
 CODEC_OPTIONS = {"crf": "20", "preset": "veryfast"}
 
 
@@ -51,8 +54,12 @@ class VideoFileSink:
             self._stream = self._container.add_stream("libx264", rate=frame_rate, options=CODEC_OPTIONS)
             self._stream.width, self._stream.height = (side + side % 2 for side in size_wh)
             self._stream.pix_fmt = "yuv420p"
-            self._stream.codec_context.time_base = time_base
-            self._sound = AudioTrack(sound, self._container) if sound else None
+            context = self._stream.codec_context
+            context.time_base = time_base
+            # Untagged colours are guessed differently by different players.
+            context.colorspace = context.color_primaries = context.color_trc = BT709
+            context.color_range = av.video.reformatter.ColorRange.MPEG
+            self._sound = AudioTrack(sound, self._container, container_format) if sound else None
         except (av.FFmpegError, OSError, ValueError) as error:
             self._partial.unlink(missing_ok=True)
             raise SinkError(f"cannot write {path}: {error}") from error
@@ -71,7 +78,9 @@ class VideoFileSink:
                     f"cannot write {self._path}: the frames changed size to {canvas.shape[1]}x{canvas.shape[0]}"
                 )
             canvas = cv2.copyMakeBorder(canvas, 0, pad_h, 0, pad_w, cv2.BORDER_REPLICATE)
-        picture = av.VideoFrame.from_ndarray(canvas, format="bgr24")
+        picture = av.VideoFrame.from_ndarray(canvas, format="bgr24").reformat(
+            format="yuv420p", dst_colorspace=av.video.reformatter.Colorspace.ITU709
+        )
         # Timestamps of damaged files may stand still or go back; the encoder needs them to rise.
         self._last_pts = max(round(frame.pts_s / self._time_base), self._last_pts + 1)
         picture.pts, picture.time_base = self._last_pts, self._time_base
@@ -82,17 +91,19 @@ class VideoFileSink:
         except (av.FFmpegError, OSError) as error:
             raise SinkError(f"cannot write {self._path}: {error}") from error
 
-    def close(self, *, failed: bool = False) -> None:
-        """Finish the file and put it in place; or remove it if the run ``failed`` or gave no frame."""
+    def close(self, ending: Ending) -> None:
+        """Finish the file and put it in place; or remove it if the run failed or gave no frame."""
         if self._closed:
             return
         self._closed = True
-        keep = not failed and self._last_pts >= 0
+        keep = ending is not Ending.FAILED and self._last_pts >= 0
         try:
             if keep:
                 self._mux(None)
                 if self._sound:
-                    self._sound.copy_until(float((self._last_pts + 1) * self._time_base) + 1)
+                    # Sound may outlast the picture; after a run that was cut short it ends with it.
+                    end_s = math.inf if ending is Ending.COMPLETE else float(self._last_pts * self._time_base)
+                    self._sound.copy_until(end_s)
             self._container.close()
             if keep:
                 self._partial.replace(self._path)

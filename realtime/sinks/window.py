@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 
 from realtime.errors import SinkError
-from realtime.sinks.base import StopRun
+from realtime.sinks.base import Ending, StopRun
 from realtime.structures import Detections, Frame
 
 QUIT_KEYS = frozenset({ord("q"), ord("Q"), 27})
 """q and Esc."""
+MAX_WAIT_MS = 50
+"""Longest wait for a frame's time without a look at what the user does."""
 
 
 class WindowSink:
@@ -54,26 +56,34 @@ class WindowSink:
             cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
             cv2.resizeWindow(self._title, canvas.shape[1], canvas.shape[0])
             self._is_open = True
+        while (wait_ms := self._due_in_ms(frame.pts_s)) > 0:
+            self._heed_user(min(wait_ms, MAX_WAIT_MS))
         cv2.imshow(self._title, canvas)
-        key = cv2.waitKey(self._wait_ms(frame.pts_s)) & 0xFF
-        if not self._is_visible():
-            self._is_open = False
-            raise StopRun
-        if key in QUIT_KEYS:
-            raise StopRun
+        self._heed_user(1)
 
-    def close(self, *, failed: bool = False) -> None:
+    def close(self, ending: Ending) -> None:
         """Close the window."""
         if self._is_open:
             self._is_open = False
             cv2.destroyAllWindows()
             cv2.waitKey(1)  # lets the window system act on it
 
-    def _wait_ms(self, pts_s: float) -> int:
+    def _due_in_ms(self, pts_s: float) -> int:
+        if not self._paced:
+            return 0
+        now_s = time.monotonic()
         if self._origin_s is None:
-            self._origin_s = time.monotonic() - pts_s
-        due_in_s = self._origin_s + pts_s - time.monotonic() if self._paced else 0.0
-        return max(1, round(1000 * due_in_s))
+            self._origin_s = now_s - pts_s
+        return round(1000 * (self._origin_s + pts_s - now_s))
+
+    def _heed_user(self, wait_ms: int) -> None:
+        """Let the window system work for a while; raise ``StopRun`` if the user wants to end."""
+        key = cv2.waitKey(wait_ms) & 0xFF
+        if not self._is_visible():
+            self._is_open = False
+            raise StopRun
+        if key in QUIT_KEYS:
+            raise StopRun
 
     def _is_visible(self) -> bool:
         try:

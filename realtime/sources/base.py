@@ -20,8 +20,6 @@ class FrameSource(Protocol):
     """Nominal frames per second."""
     time_base: Fraction
     """Unit in seconds that the timestamps are whole multiples of."""
-    frame_count: int | None
-    """How many frames there will be, if that is known; an estimate."""
 
     def read(self) -> Frame | None:
         """The next frame; None at the end of the stream.

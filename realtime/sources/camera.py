@@ -17,7 +17,6 @@ class CameraSource:
 
     is_live = True
     time_base = LIVE_TIME_BASE
-    frame_count: int | None = None
 
     def __init__(self, device: int) -> None:
         """Open a camera.
@@ -30,13 +29,17 @@ class CameraSource:
         if not self._capture.isOpened():
             self._capture.release()
             raise SourceError(f"cannot open camera {device}: not found or in use")
-        width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
-        height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        self.size_wh = width, height
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.frame_rate = Fraction(rate).limit_denominator(1001) if 1 <= rate <= 1000 else Fraction(30)
         self._opened_at_s = time.monotonic()
         self._next_index = 0
+        self._first: Frame | None = None
+        try:
+            self._first = self._grab()  # drivers promise sizes that they do not give
+        except SourceError:
+            self._capture.release()
+            raise SourceError(f"cannot open camera {device}: it gives no picture; another program may use it") from None
+        self.size_wh = self._first.image.shape[1], self._first.image.shape[0]
 
     def read(self) -> Frame | None:
         """Wait for the next frame.
@@ -44,6 +47,12 @@ class CameraSource:
         Raises:
             SourceError: the camera gives no more pictures; it was unplugged, say.
         """
+        if self._first is not None:
+            frame, self._first = self._first, None
+            return frame
+        return self._grab()
+
+    def _grab(self) -> Frame:
         ok, image = self._capture.read()
         captured_at_s = time.monotonic()
         if not ok:

@@ -18,7 +18,7 @@ class SyntheticSource:
 
     def __init__(self, size_wh: tuple[int, int], frame_count: int) -> None:
         self.size_wh = size_wh
-        self.frame_count: int | None = frame_count
+        self._frame_count = frame_count
         width, height = size_wh
         y, x = np.mgrid[0:height, 0 : 2 * width]
         waves = [128 + 90 * np.sin(x / (20 + 9 * c)) * np.cos(y / (31 - 7 * c)) for c in range(3)]
@@ -28,7 +28,7 @@ class SyntheticSource:
     def read(self) -> Frame | None:
         """The next picture; None after ``frame_count`` of them."""
         index = self._next_index
-        if index == self.frame_count:
+        if index == self._frame_count:
             return None
         self._next_index += 1
         width = self.size_wh[0]

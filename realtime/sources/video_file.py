@@ -37,6 +37,8 @@ class VideoFileSource:
             raise
 
     def _open_stream(self, path: Path) -> None:
+        if self._container.format.name == "tty":  # FFmpeg's art: a text file becomes a film of its letters
+            raise SourceError(f"cannot open video {path}: not a readable video file (it is text)")
         if not self._container.streams.video:
             raise SourceError(f"cannot open video {path}: it has no video stream")
         stream = self._container.streams.video[0]
@@ -46,7 +48,6 @@ class VideoFileSource:
         self._next_index = 0
         self.frame_rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         self.time_base = stream.time_base or 1 / self.frame_rate
-        self.frame_count: int | None = stream.frames or None
         self._first = self._decode()  # a file may open and yet hold no picture; better to know now
         if self._first is None:
             raise SourceError(f"cannot open video {path}: it holds no picture")

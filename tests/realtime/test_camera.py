@@ -11,10 +11,11 @@ from realtime.sources.camera import CameraSource
 class FakeCapture:
     """An OpenCV camera that gives three pictures."""
 
-    properties: ClassVar = {cv2.CAP_PROP_FRAME_WIDTH: 320.0, cv2.CAP_PROP_FRAME_HEIGHT: 240.0, cv2.CAP_PROP_FPS: 30.0}
+    properties: ClassVar = {cv2.CAP_PROP_FPS: 30.0}
+    pictures = 3
 
     def __init__(self, device):
-        self.device, self.pictures, self.released = device, 3, False
+        self.device, self.released = device, False
 
     def isOpened(self):  # noqa: N802 - OpenCV's name
         return self.device == 0
@@ -67,6 +68,12 @@ def test_an_unplugged_camera_is_an_error_not_an_end():
 def test_a_camera_that_is_not_there_is_released_and_named():
     with pytest.raises(SourceError, match="cannot open camera 5: not found or in use"):
         CameraSource(5)
+
+
+def test_a_camera_without_pictures_is_released_and_named(monkeypatch):
+    monkeypatch.setattr(FakeCapture, "pictures", 0)
+    with pytest.raises(SourceError, match="cannot open camera 0: it gives no picture"):
+        CameraSource(0)
 
 
 def test_closing_releases_the_camera():

@@ -1,7 +1,7 @@
 import threading
 
 import pytest
-from fakes import WAIT_S, Gate, ScriptedSource
+from fakes import WAIT_S, Gate, ScriptedSource, wait_until
 
 from realtime.capture import CaptureThread, ClosableBuffer
 
@@ -12,6 +12,11 @@ def in_thread(function, *args):
     thread = threading.Thread(target=lambda: result.append(function(*args)), name="test-helper", daemon=True)
     thread.start()
     return thread, result
+
+
+def waits(buffer):
+    """Whether a thread waits in the buffer (Condition has no public word for it)."""
+    return bool(buffer._changed._waiters)
 
 
 def test_items_come_out_in_order():
@@ -59,6 +64,7 @@ def test_closing_releases_a_writer_that_waits_for_room():
     buffer = ClosableBuffer(1)
     buffer.put(0)
     thread, result = in_thread(buffer.put, 1)
+    wait_until(lambda: waits(buffer))
     buffer.close(discard=True)
     thread.join(WAIT_S)
     assert result == [False]
@@ -67,9 +73,14 @@ def test_closing_releases_a_writer_that_waits_for_room():
 def test_closing_releases_a_reader_that_waits():
     buffer = ClosableBuffer(1)
     thread, result = in_thread(buffer.get)
+    wait_until(lambda: waits(buffer))
     buffer.close()
     thread.join(WAIT_S)
     assert result == [None]
+
+
+def test_a_reader_waits_no_longer_than_it_says():
+    assert ClosableBuffer(1).get(timeout_s=0.01) is None
 
 
 def test_a_full_buffer_makes_the_writer_wait_and_loses_nothing():
@@ -81,13 +92,12 @@ def test_a_full_buffer_makes_the_writer_wait_and_loses_nothing():
 
 
 def test_a_file_is_read_no_further_than_ahead():
-    buffer_is_full = threading.Event()
-    source = ScriptedSource(50, before_read=lambda index: buffer_is_full.set() if index == 3 else None)
+    source = ScriptedSource(50)
     capture = CaptureThread(source, ahead=3, on_read=lambda _: None)
     capture.start()
-    assert buffer_is_full.wait(WAIT_S)
+    wait_until(lambda: waits(capture.buffer))
+    assert source.reads == 4  # three in the buffer, one that waits for room
     capture.stop()
-    assert source.reads == 4  # three in the buffer, one that waited for room
     assert source.closed == 1
 
 

@@ -59,7 +59,7 @@ def test_the_threshold_is_heeded(tmp_path, detector):
 
 
 def test_an_original_is_never_overwritten(tmp_path, detector):
-    with pytest.raises(SinkError, match="it would replace its original"):
+    with pytest.raises(SinkError, match="it would replace an original"):
         list(detect_images([picture(tmp_path / "a.png")], detector, threshold=0.5, out=tmp_path))
 
 
@@ -69,6 +69,23 @@ def test_two_pictures_of_one_name_do_not_replace_each_other(tmp_path, detector):
     paths = [picture(tmp_path / "x" / "a.png"), picture(tmp_path / "y" / "a.png")]
     with pytest.raises(SinkError, match="it would replace another result"):
         list(detect_images(paths, detector, threshold=0.5, out=tmp_path / "out"))
+
+
+def test_no_original_is_overwritten_by_the_result_of_another(tmp_path, detector):
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+    paths = [picture(tmp_path / "x" / "a.png"), picture(tmp_path / "y" / "a.png", (64, 64))]
+    before = paths[1].read_bytes()
+    with pytest.raises(SinkError, match="it would replace"):
+        list(detect_images(paths, detector, threshold=0.5, out=tmp_path / "y"))
+    assert paths[1].read_bytes() == before
+
+
+def test_a_picture_without_suffix_has_no_drawn_copy(tmp_path, detector):
+    picture(tmp_path / "a.png").rename(tmp_path / "a")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(SinkError, match="its name does not end as a picture's"):
+        list(detect_images([tmp_path / "a"], detector, threshold=0.5, out=tmp_path / "out"))
 
 
 def test_a_missing_output_folder_is_named(tmp_path, detector):

@@ -7,7 +7,7 @@ from fakes import WAIT_S, FakeDetector, Gate, RecordingSink, ScriptedSource
 
 from realtime.errors import SinkError, SourceError
 from realtime.pipeline import Pipeline
-from realtime.sinks.base import StopRun
+from realtime.sinks.base import Ending, StopRun
 
 
 def pipeline_of(source, *sinks, detector=None, threshold=0.5):
@@ -21,8 +21,8 @@ def test_every_frame_of_a_file_reaches_every_sink_in_order():
     assert stats.dropped == 0
     for sink in sinks:
         assert [frame.index for frame in sink.frames] == list(range(40))
-        assert sink.closings == [False]
-    assert source.closed >= 1
+        assert sink.closings == [Ending.COMPLETE]
+    assert source.closed == 1
 
 
 def test_only_detections_above_the_threshold_are_passed_on():
@@ -49,13 +49,28 @@ def test_nothing_is_drawn_for_sinks_without_a_canvas():
 def test_a_frame_limit_ends_the_run():
     source, sink = ScriptedSource(50), RecordingSink()
     assert pipeline_of(source, sink).run(max_frames=7).frames == 7
-    assert sink.closings == [False]
+    assert sink.closings == [Ending.STOPPED]
     assert source.closed == 1
 
 
 def test_a_time_limit_ends_the_run():
     stats = pipeline_of(ScriptedSource(10**9, is_live=True)).run(duration_s=0.05)
     assert 0.05 <= stats.wall_s < WAIT_S
+
+
+def test_a_time_limit_ends_a_run_that_waits_for_a_frame():
+    gate = Gate()  # the source gives nothing
+    source = ScriptedSource(5, is_live=True, before_read=gate)
+    releaser = threading.Thread(target=lambda: (closed.wait(WAIT_S), gate.open()), name="test-release")
+    closed = threading.Event()
+    sink = RecordingSink()
+    pipeline = pipeline_of(source, sink)
+    real_close = pipeline._capture.buffer.close
+    pipeline._capture.buffer.close = lambda *a, **k: (closed.set(), real_close(*a, **k))
+    releaser.start()
+    assert pipeline.run(duration_s=0.05).frames == 0
+    releaser.join(WAIT_S)
+    assert sink.closings == [Ending.STOPPED]
 
 
 def test_stop_ends_a_run_that_waits_for_a_frame():
@@ -68,7 +83,7 @@ def test_stop_ends_a_run_that_waits_for_a_frame():
     stopper.start()
     assert pipeline.run().frames == 0
     stopper.join(WAIT_S)
-    assert sink.closings == [False]
+    assert sink.closings == [Ending.STOPPED]
     assert source.closed == 1
 
 
@@ -95,8 +110,8 @@ def test_the_first_error_of_a_sink_is_raised_after_everything_is_closed(is_slow)
     with pytest.raises(SinkError, match="disk full"):
         pipeline_of(source, first, broken).run()
     assert log == ["broken", "first"]  # in reverse
-    assert first.closings == [True]
-    assert broken.closings == [True]
+    assert first.closings == [Ending.FAILED]
+    assert broken.closings == [Ending.FAILED]
     assert source.closed == 1
 
 
@@ -105,20 +120,20 @@ def test_an_error_of_the_source_comes_after_the_frames_before_it():
     with pytest.raises(SourceError, match="unplugged"):
         pipeline_of(ScriptedSource(6, error=SourceError("unplugged")), sink).run()
     assert len(sink.frames) == 6
-    assert sink.closings == [True]
+    assert sink.closings == [Ending.FAILED]
 
 
 def test_an_error_of_the_detector_closes_everything():
     source, sink = ScriptedSource(6), RecordingSink(is_slow=True)
     with pytest.raises(RuntimeError, match="out of memory"):
         pipeline_of(source, sink, detector=FakeDetector(lambda: raise_(RuntimeError("out of memory")))).run()
-    assert sink.closings == [True]
+    assert sink.closings == [Ending.FAILED]
     assert source.closed == 1
 
 
 def test_an_error_while_closing_does_not_hide_the_first():
     sink = RecordingSink(on_write=lambda _: raise_(SinkError("first")))
-    sink.close = lambda **_: raise_(SinkError("second"))
+    sink.close = lambda _: raise_(SinkError("second"))
     source = ScriptedSource(5)
     with pytest.raises(SinkError, match="first"):
         pipeline_of(source, sink).run()
@@ -127,7 +142,7 @@ def test_an_error_while_closing_does_not_hide_the_first():
 
 def test_an_error_while_closing_is_not_swallowed():
     sink = RecordingSink()
-    sink.close = lambda **_: raise_(SinkError("cannot finish"))
+    sink.close = lambda _: raise_(SinkError("cannot finish"))
     with pytest.raises(SinkError, match="cannot finish"):
         pipeline_of(ScriptedSource(5), sink).run()
 
@@ -136,7 +151,7 @@ def test_a_closed_window_ends_the_run_in_the_ordinary_way():
     window = RecordingSink(on_write=lambda frame: raise_(StopRun()) if frame.index == 4 else None)
     file = RecordingSink(is_slow=True)
     pipeline_of(ScriptedSource(100), file, window).run()
-    assert file.closings == [False]
+    assert file.closings == [Ending.STOPPED]
     assert len(file.frames) == 5
 
 

@@ -1,10 +1,12 @@
 import json
+import os
 
 import numpy as np
 import pytest
 from fakes import ScriptedSource
 
 from realtime.errors import SinkError
+from realtime.sinks.base import Ending
 from realtime.sinks.jsonl import JsonLinesSink
 from realtime.structures import Detections
 
@@ -20,8 +22,8 @@ def test_a_line_for_every_frame(tmp_path):
     sink.write(source.read(), FOUND, None)
     sink.write(source.read(), Detections.empty(), None)
     assert not path.exists()  # it appears when it is whole
-    sink.close()
-    sink.close()
+    sink.close(Ending.COMPLETE)
+    sink.close(Ending.COMPLETE)
     assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == [
         {
             "frame": 0,
@@ -39,7 +41,7 @@ def test_a_line_for_every_frame(tmp_path):
 def test_a_failed_run_leaves_no_file(tmp_path):
     sink = JsonLinesSink(tmp_path / "out.jsonl", ("a", "b"))
     sink.write(ScriptedSource(1).read(), FOUND, None)
-    sink.close(failed=True)
+    sink.close(Ending.FAILED)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -51,3 +53,16 @@ def test_a_missing_folder_is_named(tmp_path):
 def test_a_folder_is_not_overwritten(tmp_path):
     with pytest.raises(SinkError, match="it is a folder"):
         JsonLinesSink(tmp_path, ("a",))
+
+
+def test_files_are_readable_by_others_as_the_umask_says(tmp_path):
+    sink = JsonLinesSink(tmp_path / "out.jsonl", ("a",))
+    sink.close(Ending.COMPLETE)
+    (tmp_path / "usual").touch()
+    assert (tmp_path / "out.jsonl").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SinkError, match="not a regular file"):
+        JsonLinesSink(tmp_path / "pipe", ("a",))

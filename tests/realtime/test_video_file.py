@@ -6,6 +6,7 @@ import pytest
 from fakes import ScriptedSource, make_video, read_video
 
 from realtime.errors import SinkError, SourceError
+from realtime.sinks.base import Ending
 from realtime.sinks.video_file import VideoFileSink
 from realtime.sources.video_file import VideoFileSource
 from realtime.structures import Detections, Frame
@@ -26,12 +27,14 @@ def copy(path, out, *, sound=True, limit=None):
         out, size_wh=source.size_wh, frame_rate=source.frame_rate, time_base=source.time_base,
         sound=path if sound else None,
     )  # fmt: skip
+    ending = Ending.STOPPED
     for _ in range(limit or 10**6):
         frame = source.read()
         if frame is None:
+            ending = Ending.COMPLETE
             break
         sink.write(frame, Detections.empty(), frame.image)
-    sink.close()
+    sink.close(ending)
     source.close()
 
 
@@ -86,8 +89,22 @@ def test_odd_sizes_gain_a_pixel(tmp_path):
     )
     while (frame := source.read()) is not None:
         sink.write(frame, Detections.empty(), frame.image)
-    sink.close()
+    sink.close(Ending.COMPLETE)
     assert read_video(tmp_path / "out.mp4")[0][1].shape == (48, 64, 3)
+
+
+def test_colours_are_tagged_and_kept(tmp_path):
+    out = tmp_path / "out.mp4"
+    sink = VideoFileSink(out, size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None)
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[..., 2] = 255  # red
+    sink.write(Frame(image, 0, 0.0, 0.0), Detections.empty(), image)
+    sink.close(Ending.COMPLETE)
+    with av.open(str(out)) as container:
+        context = container.streams.video[0].codec_context
+        assert context.colorspace == context.color_primaries == context.color_trc == 1  # BT.709
+        luma = next(container.decode(video=0)).to_ndarray()[:48].mean()  # the first plane of yuv420p
+    assert abs(luma - 63) < 3  # 16 + 219 * 0.2126, red in BT.709; it would be 81 in BT.601
 
 
 def packets_of(path):
@@ -113,10 +130,27 @@ def test_sound_that_mp4_cannot_hold_is_encoded(tmp_path):
     assert samples.std() > 0.1  # the tone, not silence
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("codec", ["aac", "libopus", "libmp3lame", "pcm_s16le"])
+def test_every_container_takes_every_sound(tmp_path, codec, suffix):
+    out = tmp_path / f"out{suffix}"
+    copy(make_video(tmp_path / "v.mkv", frames=25, sound=codec), out)
+    with av.open(str(out)) as container:
+        samples = sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
+    assert 0.9 < samples < 1.3
+
+
+def test_sound_that_outlasts_the_picture_is_kept_to_its_end(tmp_path):
+    original = make_video(tmp_path / "v.mp4", frames=100, pts=[i // 4 for i in range(0, 400, 4)], sound="aac")
+    copy(original, tmp_path / "out.mp4")
+    assert packets_of(tmp_path / "out.mp4") == packets_of(original)
+    assert packets_of(original)[-1][0] > 3
+
+
 def test_sound_ends_with_the_picture_if_the_run_was_cut_short(tmp_path):
     original = make_video(tmp_path / "v.mp4", frames=100, sound="aac")
     copy(original, tmp_path / "out.mp4", limit=25)
-    assert 0.9 < packets_of(tmp_path / "out.mp4")[-1][0] < 2.2
+    assert 0.8 < packets_of(tmp_path / "out.mp4")[-1][0] <= 24 * 0.04
 
 
 def test_a_rotated_video_is_shown_upright(tmp_path, monkeypatch):
@@ -136,7 +170,7 @@ def test_a_rotated_video_is_shown_upright(tmp_path, monkeypatch):
 
     class Container:
         def __init__(self, container):
-            self.streams, self.close = container.streams, container.close
+            self.streams, self.close, self.format = container.streams, container.close, container.format
             self._container = container
 
         def decode(self, stream):
@@ -153,7 +187,7 @@ def test_no_frame_leaves_no_file(tmp_path):
     sink = VideoFileSink(
         tmp_path / "out.mp4", size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None
     )
-    sink.close()
+    sink.close(Ending.COMPLETE)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -163,7 +197,7 @@ def test_a_failed_run_leaves_no_file_and_keeps_an_older_one(tmp_path):
     sink = VideoFileSink(out, size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None)
     frame = ScriptedSource(1).read()
     sink.write(frame, Detections.empty(), frame.image)
-    sink.close(failed=True)
+    sink.close(Ending.FAILED)
     assert out.read_text() == "older"
     assert list(tmp_path.iterdir()) == [out]
 
@@ -174,7 +208,7 @@ def test_timestamps_that_stand_still_or_go_back_are_made_to_rise(tmp_path):
     image = np.zeros((48, 64, 3), np.uint8)
     for pts_s in (0.0, 0.2, 0.2, 0.12, 0.4):
         sink.write(Frame(image, 0, pts_s, 0.0), Detections.empty(), image)
-    sink.close()
+    sink.close(Ending.COMPLETE)
     times = [t for t, _ in read_video(out)]
     assert len(times) == 5
     assert times == sorted(set(times))
@@ -187,7 +221,7 @@ def test_frames_that_change_size_are_refused(tmp_path):
     frame = ScriptedSource(1, size_wh=(80, 48)).read()
     with pytest.raises(SinkError, match="changed size to 80x48"):
         sink.write(frame, Detections.empty(), frame.image)
-    sink.close(failed=True)
+    sink.close(Ending.FAILED)
 
 
 @pytest.mark.parametrize("name", ["out.avi", "out", "out.txt"])
@@ -210,6 +244,13 @@ def test_a_folder_is_no_video(tmp_path):
 def test_a_file_that_is_no_video_is_refused(tmp_path, content):
     path = tmp_path / "v.mp4"
     path.write_bytes(content)
+    with pytest.raises(SourceError, match="not a readable video file"):
+        VideoFileSource(path)
+
+
+def test_a_text_file_is_no_video(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("shopping list\n" * 50)
     with pytest.raises(SourceError, match="not a readable video file"):
         VideoFileSource(path)
 

@@ -1,0 +1,178 @@
+import email.message
+import io
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from torchvision.models import mobilenet_v3_small
+
+from train.checkpoint import Checkpoint
+from train.errors import TrainError
+from train.model import ModelConfig, build_model
+from train.weights import PRETRAINED, initial_model
+
+pytestmark = pytest.mark.training
+
+NANO = ModelConfig("nano", ("face", "eye"), 64)
+PREDICTOR = "roi_heads.box_predictor."
+
+
+def random_model(arch="nano", names=("face", "eye")):
+    torch.manual_seed(7)
+    return build_model(ModelConfig(arch, names, 64))
+
+
+def equal_tensors(state, other) -> set[str]:
+    return {name for name in state if state[name].shape == other[name].shape and torch.equal(state[name], other[name])}
+
+
+@pytest.fixture
+def hub_folder(tmp_path, monkeypatch) -> Path:
+    """Where torchvision keeps its downloads; empty here."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def network(monkeypatch):
+    """Decide what any download gives: an exception to raise or the bytes of the answer."""
+
+    class Response(io.BytesIO):
+        info = email.message.Message
+
+    def answer(content: Exception | bytes) -> None:
+        def urlopen(_request):
+            if isinstance(content, Exception):
+                raise content
+            return Response(content)
+
+        monkeypatch.setattr(torch.hub, "urlopen", urlopen)
+
+    answer(AssertionError("a test must not use the network"))
+    return answer
+
+
+def test_none_is_a_random_start():
+    torch.manual_seed(7)
+
+    assert equal_tensors(initial_model(NANO, "none").state_dict(), random_model().state_dict()) == set(
+        random_model().state_dict()
+    )
+
+
+def test_checkpoint_of_other_classes_gives_all_but_the_predictor(tmp_path):
+    source = random_model(names=("cat", "dog", "bird"))
+    path = tmp_path / "best.pt"
+    Checkpoint(ModelConfig("nano", ("cat", "dog", "bird"), 64), source.state_dict(), {}).save(path)
+    torch.manual_seed(1)
+
+    state = initial_model(NANO, str(path)).state_dict()
+
+    torch.manual_seed(1)
+    fresh = build_model(NANO).state_dict()
+    of_predictor = {name for name in state if name.startswith(PREDICTOR)}
+    assert len(of_predictor) == 4
+    assert equal_tensors(state, source.state_dict()) == set(state) - of_predictor
+    assert equal_tensors(state, fresh) >= of_predictor
+
+
+def test_checkpoint_of_the_same_classes_gives_everything(tmp_path):
+    source = random_model()
+    Checkpoint(NANO, source.state_dict(), {}).save(tmp_path / "best.pt")
+
+    state = initial_model(NANO, str(tmp_path / "best.pt")).state_dict()
+
+    assert equal_tensors(state, source.state_dict()) == set(state)
+
+
+def test_plain_state_dict_file(tmp_path):
+    source = random_model()
+    torch.save(source.state_dict(), tmp_path / "weights.pth")
+
+    state = initial_model(NANO, str(tmp_path / "weights.pth")).state_dict()
+
+    assert equal_tensors(state, source.state_dict()) == set(state)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda: random_model("mobile").state_dict(), r"only \d+ of \d+ tensors fit; it is of another architecture"),
+        (lambda: mobilenet_v3_small().state_dict(), r"only 0 of \d+ tensors fit; it is of another architecture"),
+        (lambda: [1, 2, 3], "neither a checkpoint of this project nor a torchvision state dict"),
+        (lambda: {"epoch": 3}, "neither a checkpoint of this project nor a torchvision state dict"),
+    ],
+    ids=["another detector", "classifier", "list", "dict"],
+)
+def test_file_of_something_else_is_refused(tmp_path, content, message):
+    path = tmp_path / "weights.pth"
+    torch.save(content(), path)
+
+    with pytest.raises(TrainError, match=message) as error:
+        initial_model(NANO, str(path))
+
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(TrainError, match=r"cannot read .*weights\.pth: not found"):
+        initial_model(NANO, str(tmp_path / "weights.pth"))
+
+
+def test_coco_loads_the_body_from_the_download_folder(hub_folder):
+    torch.manual_seed(7)
+    body = mobilenet_v3_small().state_dict()
+    torch.save(body, hub_folder / Path(PRETRAINED["nano"].url).name)
+    torch.manual_seed(1)
+
+    loaded = initial_model(NANO, "coco").backbone.body.state_dict()
+
+    assert len(loaded) > 100
+    assert equal_tensors(loaded, {name: body[f"features.{name}"] for name in loaded}) == set(loaded)
+
+
+def test_coco_loads_the_whole_of_resnet50_but_the_predictor(coco_weights):
+    state = initial_model(ModelConfig("resnet50", ("face", "eye"), 64), "coco").state_dict()
+
+    assert state[f"{PREDICTOR}cls_score.weight"].shape[0] == 3
+    others = {name: value for name, value in state.items() if not name.startswith(PREDICTOR)}
+    assert equal_tensors(others, coco_weights) == set(others)
+
+
+@pytest.mark.parametrize(
+    ("arch", "content"),
+    [
+        ("nano", URLError("no route to host")),
+        ("mobile", URLError("no route to host")),
+        ("resnet50", URLError("no route to host")),
+        ("nano", OSError("connection reset")),
+        ("nano", b"<html>please log in</html>"),
+    ],
+)
+def test_failed_download_says_what_to_do(hub_folder, network, arch, content):
+    network(content)
+
+    with pytest.raises(TrainError) as error:
+        initial_model(ModelConfig(arch, ("face",), 64), "coco")
+
+    message = str(error.value)
+    assert PRETRAINED[arch].url in message
+    assert str(hub_folder) in message
+    assert "--weights none" in message
+    assert "--weights FILE" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("content", [b"<html>please log in</html>", b"PK\x03\x04 cut off"])
+def test_damaged_download_is_named(hub_folder, content):
+    path = hub_folder / Path(PRETRAINED["nano"].url).name
+    path.write_bytes(content)
+
+    with pytest.raises(TrainError) as error:
+        initial_model(NANO, "coco")
+
+    assert path.name in str(error.value)
