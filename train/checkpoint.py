@@ -1,6 +1,7 @@
 """Checkpoint files: written atomically, read without running code, understood by ``export``."""
 
 import dataclasses
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,9 @@ def load_file(path: Path) -> Any:
         TrainError: the file is missing, damaged, or no such file.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of pickle protocols; what counts is whether the file can be read
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise TrainError(f"cannot read {path}: not found") from error
     except Exception as error:  # torch's unpickler fails in every way on files that are none of its own

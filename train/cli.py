@@ -95,7 +95,7 @@ def fit(
         raise TrainError(f"{last} exists: go on with --resume, or choose another --out")
     else:
         options = FitOptions(
-            arch.value, weights, size or ARCHITECTURES[arch.value].default_size, epochs, batch_size, lr, momentum,
+            arch.value, weights, ARCHITECTURES[arch.value].default_size if size is None else size, epochs, batch_size, lr, momentum,
             weight_decay, schedule.value, step_epochs, gamma, warmup_steps, clip_norm, ema, seed,
         )  # fmt: skip
         run = Run(options, config, out, _device(device))

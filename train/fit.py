@@ -30,6 +30,8 @@ from train.model import ModelConfig, build_model
 from train.transforms import Augment, to_tensors
 from train.weights import initial_model
 
+LOG_EVERY_STEPS = 50
+
 
 @dataclass(frozen=True, slots=True)
 class FitOptions:
@@ -114,6 +116,8 @@ class Run:
         self.step = 0
         """Steps done in this epoch."""
         self.images_seen = 0
+        self._window: list[Step] = []
+        """Steps since the last line of the log."""
         self.best: dict[str, Any] | None = None
         if last is not None:
             self._resume(last)
@@ -144,16 +148,15 @@ class Run:
             collate_fn=collate,
             generator=torch.Generator(),  # else each start, a resumed one too, would draw from torch's own
         )
-        window: list[Step] = []
         for step in train_steps(
             self.trainee, plain_errors(batches), clip_norm=self.options.clip_norm, device=self.device
         ):
             self.step += 1
             self.images_seen += step.images
-            window.append(step)
-            if len(window) == 50 or self.step == self.steps_per_epoch:
-                self._log_steps(window, log)
-                window = []
+            self._window.append(step)
+            if len(self._window) == LOG_EVERY_STEPS or self.step == self.steps_per_epoch:
+                self._log_steps(self._window, log)
+                self._window = []
             if self.step % save_every_steps == 0:
                 self.checkpoint(with_resume=True).save(self.out / "last.pt")
 
@@ -210,6 +213,7 @@ class Run:
             "epoch": self.epoch,
             "step": self.step,
             "images_seen": self.images_seen,
+            "window": [asdict(step) for step in self._window],
             "best": self.best,
         }
         weights = self.trainee.average.module.state_dict()
@@ -229,8 +233,10 @@ class Run:
             torch.cuda.set_rng_state_all(state["cuda_rng"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.images_seen, self.best = state["images_seen"], state["best"]
-        for name in ("losses.csv", "metrics.csv"):  # what was logged after the checkpoint will be logged again
-            drop_rows_after(self.out / name, self.images_seen)
+        self._window = [Step(**step) for step in state["window"]]
+        # What was logged after the checkpoint will be logged again.
+        drop_rows(self.out / "losses.csv", lambda row: int(row["images_seen"]) > self.images_seen)
+        drop_rows(self.out / "metrics.csv", lambda row: int(row["epoch"]) > self.epoch)
 
 
 def resumed_run(last: Path, data: DataConfig, device: torch.device) -> Run:
@@ -274,11 +280,11 @@ def collate(examples: list[tuple[Tensor, dict[str, Tensor]]]) -> Batch:
     return [image for image, _ in examples], [target for _, target in examples]
 
 
-def drop_rows_after(path: Path, images_seen: int) -> None:
-    """Keep the rows of a log up to a number of images seen."""
+def drop_rows(path: Path, is_late: Callable[[dict[str, str]], bool]) -> None:
+    """Remove those rows of a log that come too late."""
     if path.exists():
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if int(row["images_seen"]) <= images_seen]
+            rows = [row for row in csv.DictReader(file) if not is_late(row)]
         path.unlink()
         for row in rows:
             append_csv(path, row)

@@ -37,11 +37,11 @@ class ModelConfig:
     """Names of the foreground classes. Label 0 is torchvision's background; class ``i`` has label ``i + 1``."""
     input_size: int
     """Side in pixels of the square input."""
+    model_options: dict[str, float] = field(default_factory=dict)
+    """Keyword arguments of ``FasterRCNN`` that override those of the architecture."""
     frozen_norm: bool = False
     """True for a ``resnet50`` that began with COCO weights: as in torchvision, its batch norms are frozen, with eps 0,
     and its first two stages are not trained."""
-    model_options: dict[str, float] = field(default_factory=dict)
-    """Keyword arguments of ``FasterRCNN`` that override those of the architecture."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torchvision.models import MobileNet_V3_Large_Weights, MobileNet_V3_Small_Weights
@@ -70,10 +69,12 @@ def load_matching(model: FasterRCNN, state: Any, source: str) -> None:
 def _pretrained(config: ModelConfig) -> FasterRCNN:
     try:
         return build_model(config, pretrained=True)
-    except (URLError, OSError) as error:
+    except TrainError:
+        raise
+    except Exception as error:  # no network, or a file that is damaged in any of many ways
         url = PRETRAINED[config.arch].url
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise TrainError(
-            f"cannot download the pretrained weights of '{config.arch}' ({error}). Fetch {url} into {folder} "
-            "on a machine with a network, or use --weights none or --weights FILE"
+            f"cannot load or download the pretrained weights of '{config.arch}' ({str(error).splitlines()[0][:200]}). "
+            f"Fetch {url} into {folder} on a machine with a network, or use --weights none or --weights FILE"
         ) from error

@@ -24,8 +24,6 @@ from train.checkpoint import Checkpoint, load_checkpoint
 from train.cli import app as train_app
 from train.transforms import letterbox
 
-pytestmark = pytest.mark.training
-
 RECIPE = (
     "--arch nano --weights none --size 64 --epochs 12 --batch-size 4 --lr 0.05 --warmup-steps 4 --schedule cosine "
     "--ema 0.5 --workers 0 --device cpu"

@@ -9,8 +9,6 @@ from train.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint, load_
 from train.errors import TrainError
 from train.model import ModelConfig, build_model
 
-pytestmark = pytest.mark.training
-
 CONFIG = ModelConfig("nano", ("face", "eye"), 64, {"box_score_thresh": 0.2})
 INFO = {"data": "data.yaml", "metrics": {"map50": 0.5, "classes": [{"name": "face", "f1": None}]}}
 

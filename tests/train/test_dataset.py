@@ -18,8 +18,6 @@ from train.dataset import (
 )
 from train.errors import TrainError
 
-pytestmark = pytest.mark.training
-
 GREY = np.full((8, 8, 3), 128, np.uint8)
 
 

@@ -24,8 +24,6 @@ from train.fit import FitOptions, Run, make_scheduler, resumed_run
 from train.metrics import Boxes, evaluate_boxes
 from train.model import ModelConfig, build_model
 
-pytestmark = pytest.mark.training
-
 ROOT = Path(__file__).parents[2]
 EPOCHS, STEPS = 3, 3
 """Of the small runs here: six pictures in batches of two."""

@@ -6,8 +6,6 @@ import pytest
 
 from train.metrics import THRESHOLDS, Boxes, evaluate_boxes
 
-pytestmark = pytest.mark.training
-
 NAMES = ("face", "eye")
 FACE, EYE = 1, 2
 

@@ -6,8 +6,6 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from train.errors import TrainError
 from train.model import ARCHITECTURES, ModelConfig, build_model
 
-pytestmark = pytest.mark.training
-
 NAMES = ("face", "eye", "nose")
 LOSSES = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
 
