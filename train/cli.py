@@ -94,8 +94,9 @@ def fit(
     elif last.exists():
         raise TrainError(f"{last} exists: go on with --resume, or choose another --out")
     else:
+        size = ARCHITECTURES[arch.value].default_size if size is None else size
         options = FitOptions(
-            arch.value, weights, ARCHITECTURES[arch.value].default_size if size is None else size, epochs, batch_size, lr, momentum,
+            arch.value, weights, size, epochs, batch_size, lr, momentum,
             weight_decay, schedule.value, step_epochs, gamma, warmup_steps, clip_norm, ema, seed,
         )  # fmt: skip
         run = Run(options, config, out, _device(device))
