@@ -26,6 +26,9 @@ MIN_SUPPRESSION_ROUNDS = 8
 SUPPRESSION_MARGIN = 2
 """An exported graph does this many times the rounds of suppression that the photos of its verification needed."""
 
+REPLICAS = 2
+"""Rows and columns by which a level is extended: as far as RoIAlign samples beyond the border."""
+
 NEVER = -1e30
 """Score of a row that holds nothing. Finite, since half precision and some runtimes treat infinities badly."""
 
@@ -138,17 +141,21 @@ class StaticRPN(nn.Module):
 class AtlasRoIAlign(nn.Module):
     """``MultiScaleRoIAlign`` as a single RoIAlign over an atlas that holds all levels.
 
-    Each level, extended by one replicated row and column, is a strip of the atlas, and each RoI is scaled and shifted
-    into the strip of its level. RoIAlign clamps its samples at the border of a map; the replicated row and column give
-    the same value, since RoIs are clipped to the image. One case differs: RoIAlign widens a RoI that is thinner than a
-    pixel of its level, and of one that lies at the right or bottom border it then counts samples outside as 0, where
-    the atlas has the replica. Such slivers are no objects.
+    Each level, extended by two replicated rows and columns, is a strip of the atlas, and each RoI is scaled and shifted
+    into the strip of its level. RoIAlign clamps its samples at the border of a map; the replicas give the same value.
+    RoIs are clipped to the image, but RoIAlign widens one that is thinner than a pixel of its level, and then counts
+    samples beyond the right or bottom border as 0. All samples of such a bin have the value of the border, so the share
+    of them that lies inside is the factor that the bin needs.
     """
 
     scales: Tensor
     """(L,), pixels of a level in a pixel of the input."""
     starts: Tensor
     """(L,), first row of each level in the atlas."""
+    limits: Tensor
+    """(L,2), width and height of each level."""
+    sample_points: Tensor
+    """(P,), where RoIAlign samples along a side, as fractions of it."""
 
     def __init__(self, model: FasterRCNN, input_hw: tuple[int, int]) -> None:
         super().__init__()
@@ -164,18 +171,21 @@ class AtlasRoIAlign(nn.Module):
         shapes = [feature_shapes(model, input_hw)[name] for name in pool.featmap_names]
         # The same rounding as torchvision's _infer_scale: strides are powers of two.
         strides = [2 ** round(math.log2(input_hw[0] / h)) for h, _ in shapes]
-        self.width = max(w for _, w in shapes) + 1
-        starts = [sum(h + 1 for h, _ in shapes[:i]) for i in range(len(shapes))]
+        self.width = max(w for _, w in shapes) + REPLICAS
+        starts = [sum(h + REPLICAS for h, _ in shapes[:i]) for i in range(len(shapes))]
         self.finest_level = round(math.log2(strides[0]))
         self.coarsest_level = round(math.log2(strides[-1]))
         self.register_buffer("scales", torch.tensor([1.0 / s for s in strides]))
         self.register_buffer("starts", torch.tensor([float(s) for s in starts]))
+        self.register_buffer("limits", torch.tensor([[float(w), float(h)] for h, w in shapes]))
+        points = self.output_size[0] * self.sampling_ratio
+        self.register_buffer("sample_points", (torch.arange(points) + 0.5) / points)
 
     def forward(self, features: list[Tensor], rois: Tensor) -> Tensor:
         """Map pyramid levels (1,C,H_l,W_l) and RoIs (R,4) to RoI features (R,C,7,7)."""
         strips = []
         for index in self.level_indices:
-            extended = F.pad(features[index], (0, 1, 0, 1), mode="replicate")
+            extended = F.pad(features[index], (0, REPLICAS, 0, REPLICAS), mode="replicate")
             strips.append(F.pad(extended, (0, self.width - extended.shape[3])))
         atlas = torch.cat(strips, dim=2)
         area = (rois[:, 2] - rois[:, 0]) * (rois[:, 3] - rois[:, 1])
@@ -187,9 +197,18 @@ class AtlasRoIAlign(nn.Module):
         zero = torch.zeros_like(start)
         placed = scaled + torch.stack([zero, start, zero, start], dim=1)
         batch_index = torch.zeros_like(placed[:, :1])
-        return roi_align(
+        aligned = roi_align(
             atlas, torch.cat([batch_index, placed], dim=1), self.output_size, sampling_ratio=self.sampling_ratio
         )
+        return aligned * self._share_inside(scaled, self.limits[level])[:, None]
+
+    def _share_inside(self, scaled: Tensor, limits: Tensor) -> Tensor:
+        """Share of the samples of each bin (R,7,7) that lie within the level; RoIs in pixels of their levels."""
+        sides = (scaled[:, 2:] - scaled[:, :2]).clamp(min=1)  # as RoIAlign widens them
+        points = scaled[:, :2, None] + sides[:, :, None] * self.sample_points  # (R,2,14), x and y
+        inside = (points <= limits[:, :, None]).float()
+        share = inside.reshape(len(scaled), 2, self.output_size[0], self.sampling_ratio).mean(3)  # (R,2,7)
+        return share[:, 1, :, None] * share[:, 0, None, :]
 
 
 class StaticRoIHeads(nn.Module):

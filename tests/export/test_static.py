@@ -114,8 +114,8 @@ def clipped_rois(hw: tuple[int, int], count: int) -> torch.Tensor:
     corners = (
         torch.tensor([[0, 0, 1, 1], [0, 0, 0.3, 0.3], [0.7, 0.7, 1, 1], [0.7, 0, 1, 0.3], [0, 0.7, 0.3, 1]]) * size
     )
-    # A square of 56 belongs to another level than one of 55; torchvision's guard counts the next smaller float to 56.
-    edges = torch.tensor([[0, 0, 56, 56], [0, 0, 55.999996, 56], [0, 0, 55, 56]])
+    # A square of 56 belongs to another level than one of 55; torchvision's guard counts a rounding error less to 56.
+    edges = torch.tensor([[0, 0, 56, 56], [0, 0, 55.99999, 55.99999], [0, 0, 55, 56]])
     return torch.cat([rois, corners, edges]).clamp(min=0).minimum(size)
 
 
