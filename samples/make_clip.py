@@ -31,10 +31,10 @@ BOXES = {
 def camera(index: int) -> np.ndarray:
     """The 2x3 map from picture to frame ``index``: near and far again, from side to side, nodding a little."""
     t = 2 * math.pi * index / FRAMES
-    scale = math.exp(math.log(0.9) + (math.log(2.3) - math.log(0.9)) * (0.5 - 0.5 * math.cos(t)))
+    scale = math.exp(math.log(1.4) + (math.log(2.7) - math.log(1.4)) * (0.5 - 0.5 * math.cos(t)))
     angle = math.radians(6 * math.sin(2 * t))
     linear = scale * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    target = np.array([WIDTH / 2 + 170 * math.sin(t) / scale, HEIGHT / 2 + 12 * math.sin(3 * t)])
+    target = np.array([WIDTH / 2 + 240 * math.sin(t) / scale, HEIGHT / 2 + 12 * math.sin(3 * t)])
     return np.column_stack([linear, target - linear @ FACE_CENTRE])
 
 
