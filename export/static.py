@@ -166,9 +166,9 @@ class AtlasRoIAlign(nn.Module):
             raise ExportError("RoIAlign with an adaptive sampling ratio has no fixed shape: build the pool with 2")
         self.canonical_scale = pool.canonical_scale
         self.canonical_level = pool.canonical_level
-        names = list(feature_shapes(model, input_hw))
-        self.level_indices = [names.index(name) for name in pool.featmap_names]
-        shapes = [feature_shapes(model, input_hw)[name] for name in pool.featmap_names]
+        all_shapes = feature_shapes(model, input_hw)
+        self.level_indices = [list(all_shapes).index(name) for name in pool.featmap_names]
+        shapes = [all_shapes[name] for name in pool.featmap_names]
         # The same rounding as torchvision's _infer_scale: strides are powers of two.
         strides = [2 ** round(math.log2(input_hw[0] / h)) for h, _ in shapes]
         self.width = max(w for _, w in shapes) + REPLICAS

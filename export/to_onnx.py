@@ -12,7 +12,7 @@ import torch
 from export.errors import ExportError
 from export.static import StaticFasterRCNN
 from export.verify import Differences, check_static, compare, network_input
-from realtime.metadata import INPUT_NAME, OUTPUT_NAMES, ModelMetadata
+from realtime.metadata import INPUT_NAME, MAX_SIDE_PX, OUTPUT_NAMES, ModelMetadata
 from train.checkpoint import Checkpoint
 from train.model import SIZE_MULTIPLE_PX
 from train.transforms import PADDING_VALUE
@@ -35,6 +35,8 @@ def export_onnx(checkpoint: Checkpoint, out: Path, *, size_wh: tuple[int, int], 
     width, height = size_wh
     if min(size_wh) < 2 * SIZE_MULTIPLE_PX or width % SIZE_MULTIPLE_PX or height % SIZE_MULTIPLE_PX:
         raise ExportError(f"--size {width}x{height}: both sides must be multiples of {SIZE_MULTIPLE_PX}, 64 or more")
+    if max(size_wh) > MAX_SIDE_PX:
+        raise ExportError(f"--size {width}x{height}: the app takes sides up to {MAX_SIDE_PX}")
     if not out.parent.is_dir():
         raise ExportError(f"cannot write {out}: folder {out.parent} does not exist")
     if out.suffix != ".onnx" or out.is_dir():

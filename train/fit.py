@@ -251,7 +251,13 @@ def resumed_run(last: Path, data: DataConfig, device: torch.device) -> Run:
             f"{last} was trained for {', '.join(checkpoint.config.class_names)}, "
             f"but {data.path} names {', '.join(data.class_names)}"
         )
-    return Run(FitOptions(**checkpoint.info["options"]), data, last.parent, device, checkpoint)
+    run = Run(FitOptions(**checkpoint.info["options"]), data, last.parent, device, checkpoint)
+    if len(run.train_images) != checkpoint.info["train_images"]:
+        raise TrainError(
+            f"{last} was trained on {checkpoint.info['train_images']} images, "
+            f"but {data.path} now has {len(run.train_images)}. Begin a new run from it with --weights"
+        )
+    return run
 
 
 def make_scheduler(optimizer: SGD, options: FitOptions, steps_per_epoch: int) -> LRScheduler:

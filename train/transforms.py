@@ -214,8 +214,9 @@ def warp_onto(canvas: np.ndarray, image: np.ndarray, matrix: np.ndarray) -> None
     """Draw ``image`` onto ``canvas`` (uint8 (H,W,3), changed in place) through the 2x3 map ``matrix``."""
     shrink = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
     if shrink < 0.6:  # bilinear sampling would alias: average first
-        factor = max(shrink * 1.2, 1 / min(image.shape[:2]))
-        reduced = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        factor = shrink * 1.2
+        reduced_wh = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
+        reduced = cv2.resize(image, reduced_wh, interpolation=cv2.INTER_AREA)
         back = np.diag([image.shape[1] / reduced.shape[1], image.shape[0] / reduced.shape[0]])
         image, matrix = reduced, np.column_stack([matrix[:, :2] @ back, matrix[:, 2]])
     wh = canvas.shape[1], canvas.shape[0]
