@@ -21,19 +21,13 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d, roi_align
 
 from export.errors import ExportError
-
-MIN_SUPPRESSION_ROUNDS = 8
-SUPPRESSION_MARGIN = 2
-"""An exported graph does this many times the rounds of suppression that the photos of its verification needed."""
+from export.suppression import Corners, Suppression
 
 REPLICAS = 2
 """Rows and columns by which a level is extended: as far as RoIAlign samples beyond the border."""
 
 NEVER = -1e30
 """Score of a row that holds nothing. Finite, since half precision and some runtimes treat infinities badly."""
-
-Corners = tuple[Tensor, Tensor, Tensor, Tensor]
-"""x1, y1, x2, y2 apart: every step on them is a plain elementwise operation without strided access."""
 
 
 class StaticFasterRCNN(nn.Module):
@@ -246,70 +240,6 @@ class StaticRoIHeads(nn.Module):
         used = best > NEVER
         labels = torch.div(index, score.shape[1], rounding_mode="floor")
         return boxes * used[:, None], best * used, labels * used
-
-
-class Suppression(nn.Module):
-    """Greedy non-maximum suppression of sorted boxes by matrix products, group by group.
-
-    At its fixed point ``keep = exists & no kept box before it overlaps it`` is greedy suppression (Cluster-NMS, Zheng
-    et al., 2021). Each round settles at least one more link of every chain of suppressions. Without a number of
-    ``rounds`` it goes on to the fixed point, which is always exact; an exported graph has a fixed number.
-    """
-
-    def __init__(self, iou: float) -> None:
-        """``iou``: overlap above which the lower-scored box goes."""
-        super().__init__()
-        self.iou = iou
-        self.rounds: int | None = None
-        self.most_rounds = 0
-        """Rounds that the hardest picture up to now needed to reach the fixed point."""
-
-    def forward(self, corners: Corners, exists: Tensor) -> Tensor:
-        """Decide which boxes stay.
-
-        Args:
-            corners: four tensors (G,N), the boxes of each group by falling score.
-            exists: (G,N) bool, rows that take part.
-
-        Returns:
-            (G,N) bool, the rows kept.
-        """
-        suppresses = self._overlaps(corners)
-        keep = exists
-        if self.rounds is not None:
-            for _ in range(self.rounds):
-                keep = _keep_once_more(suppresses, keep, exists)
-            return keep
-        rounds = 0
-        while True:
-            settled = _keep_once_more(suppresses, keep, exists)
-            if torch.equal(settled, keep):
-                self.most_rounds = max(self.most_rounds, rounds)
-                return keep
-            keep, rounds = settled, rounds + 1
-
-    def freeze_rounds(self) -> None:
-        """Fix the number of rounds, with a margin over what was needed up to now."""
-        self.rounds = max(MIN_SUPPRESSION_ROUNDS, SUPPRESSION_MARGIN * self.most_rounds)
-
-    def _overlaps(self, corners: Corners) -> Tensor:
-        """(G,N,N) float32: 1 where box j is scored above box i and overlaps it by more than the bar."""
-        x1, y1, x2, y2 = corners
-        # IoU > t  <=>  intersection * (1+t)/t > area_i + area_j. The factor is put into the y coordinates, and one
-        # clamp is enough: with a width of at least 0, a negative height makes the product negative, the test false.
-        area = (x2 - x1) * (y2 - y1)
-        factor = (1 + self.iou) / self.iou
-        y1, y2 = y1 * factor, y2 * factor
-        overlap_w = torch.minimum(x2[:, :, None], x2[:, None]) - torch.maximum(x1[:, :, None], x1[:, None])
-        overlap_h = torch.minimum(y2[:, :, None], y2[:, None]) - torch.maximum(y1[:, :, None], y1[:, None])
-        overlaps = F.relu(overlap_w) * overlap_h > area[:, :, None] + area[:, None]
-        n = x1.shape[1]
-        earlier = torch.ones(n, n, dtype=torch.bool, device=x1.device).tril(-1)
-        return (overlaps & earlier).float()
-
-
-def _keep_once_more(suppresses: Tensor, keep: Tensor, exists: Tensor) -> Tensor:
-    return exists & (suppresses @ keep.float()[:, :, None] < 0.5).squeeze(-1)
 
 
 def decode(

@@ -9,15 +9,8 @@ from torchvision.models.resnet import Bottleneck
 from torchvision.ops import Conv2dNormActivation, FrozenBatchNorm2d, nms
 
 from export.errors import ExportError
-from export.static import (
-    MIN_SUPPRESSION_ROUNDS,
-    SUPPRESSION_MARGIN,
-    AtlasRoIAlign,
-    StaticFasterRCNN,
-    Suppression,
-    feature_shapes,
-    fold_batch_norms,
-)
+from export.static import AtlasRoIAlign, StaticFasterRCNN, feature_shapes, fold_batch_norms
+from export.suppression import MIN_SUPPRESSION_ROUNDS, SUPPRESSION_MARGIN, Suppression
 from export.verify import _compare_image
 from train.model import ARCHITECTURES
 
