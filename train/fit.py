@@ -27,6 +27,7 @@ from train.engine import Batch, Step, Trainee, averaged_model, evaluate, train_s
 from train.errors import TrainError
 from train.metrics import Metrics
 from train.model import ModelConfig, build_model
+from train.plots import plot_curves
 from train.transforms import Augment, to_tensors
 from train.weights import initial_model
 
@@ -183,10 +184,10 @@ class Run:
         is_best = self.best is None or (metrics.map50_95 or 0) > (self.best["map50_95"] or 0)
         if is_best:
             self.best = scores
-        if is_best:
             self.checkpoint(with_resume=False).save(self.out / "best.pt")
             (self.out / "metrics.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
-        self.checkpoint(with_resume=True).save(self.out / "last.pt")  # last: it says that the others are there
+        self.checkpoint(with_resume=True).save(self.out / "last.pt")  # after best.pt: it says that this is there
+        plot_curves(self.out)
 
     def checkpoint(self, *, with_resume: bool) -> Checkpoint:
         """The run as it is now: averaged weights for use, and on demand all that resuming needs."""
@@ -224,6 +225,11 @@ class Run:
         state = checkpoint.resume
         if state is None:
             raise TrainError("this checkpoint is for use, not for resuming. Resume from the run's last.pt")
+        if len(self.train_images) != checkpoint.info["train_images"]:
+            raise TrainError(
+                f"the run was trained on {checkpoint.info['train_images']} images, but {self.data.path} now has "
+                f"{len(self.train_images)}. Begin a new run from {self.out / 'last.pt'} with --weights"
+            )
         self.trainee.model.load_state_dict(state["model"])
         self.trainee.average.load_state_dict(state["average"])
         self.trainee.optimizer.load_state_dict(state["optimizer"])
@@ -243,7 +249,7 @@ def resumed_run(last: Path, data: DataConfig, device: torch.device) -> Run:
     """A run that goes on from its ``last.pt``, with the options that it began with.
 
     Raises:
-        TrainError: no such checkpoint, or one of other classes.
+        TrainError: no such checkpoint, or one of other classes or other data.
     """
     checkpoint = load_checkpoint(last)
     if checkpoint.config.class_names != data.class_names:
@@ -251,13 +257,7 @@ def resumed_run(last: Path, data: DataConfig, device: torch.device) -> Run:
             f"{last} was trained for {', '.join(checkpoint.config.class_names)}, "
             f"but {data.path} names {', '.join(data.class_names)}"
         )
-    run = Run(FitOptions(**checkpoint.info["options"]), data, last.parent, device, checkpoint)
-    if len(run.train_images) != checkpoint.info["train_images"]:
-        raise TrainError(
-            f"{last} was trained on {checkpoint.info['train_images']} images, "
-            f"but {data.path} now has {len(run.train_images)}. Begin a new run from it with --weights"
-        )
-    return run
+    return Run(FitOptions(**checkpoint.info["options"]), data, last.parent, device, checkpoint)
 
 
 def make_scheduler(optimizer: SGD, options: FitOptions, steps_per_epoch: int) -> LRScheduler:

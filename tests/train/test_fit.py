@@ -1,12 +1,14 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -23,6 +25,7 @@ from train.errors import TrainError
 from train.fit import FitOptions, Run, make_scheduler, resumed_run
 from train.metrics import Boxes, evaluate_boxes
 from train.model import ModelConfig, build_model
+from train.plots import plot_curves
 
 ROOT = Path(__file__).parents[2]
 EPOCHS, STEPS = 3, 3
@@ -76,7 +79,7 @@ def whole_run(tiny_yaml, tmp_path_factory) -> Path:
 
 def test_fit_writes_checkpoints_and_logs(whole_run):
     assert sorted(p.name for p in whole_run.iterdir()) == [
-        "best.pt", "last.pt", "losses.csv", "metrics.csv", "metrics.json",
+        "best.pt", "curves.png", "last.pt", "losses.csv", "metrics.csv", "metrics.json",
     ]  # fmt: skip
     losses, metrics = rows(whole_run / "losses.csv"), rows(whole_run / "metrics.csv")
     assert [(row["epoch"], row["step"], row["images_seen"]) for row in losses] == [
@@ -87,6 +90,29 @@ def test_fit_writes_checkpoints_and_logs(whole_run):
         assert float(row["loss"]) == pytest.approx(sum(parts), abs=1e-4)
     assert [row["epoch"] for row in metrics] == ["1", "2", "3"]
     assert {"map50", "map50_95", "mean_f1", *(f"f1_{name}" for name in CLASS_NAMES)} <= set(metrics[0])
+
+
+def test_curves_are_drawn_from_the_logs(whole_run, tmp_path):
+    for name in ("losses.csv", "metrics.csv"):
+        shutil.copy(whole_run / name, tmp_path / name)
+    plot_curves(tmp_path)
+    as_logged = cv2.imread(str(tmp_path / "curves.png"))
+    assert as_logged.std() > 10  # not a blank sheet
+
+    with (tmp_path / "losses.csv").open("a") as file:
+        file.write("9,3,99,0.02,9,9,9,9,9,1\n")
+    plot_curves(tmp_path)
+    assert (cv2.imread(str(tmp_path / "curves.png")) != as_logged).any()
+
+
+def test_resuming_on_other_data_is_refused_and_leaves_the_logs(whole_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole_run, run)
+    before = (run / "losses.csv").read_text()
+    data = load_data_config(make_data_set(tmp_path / "data", train=12))
+    with pytest.raises(TrainError, match=r"was trained on 6 images, but .* now has 12"):
+        resumed_run(run / "last.pt", data, torch.device("cpu"))
+    assert (run / "losses.csv").read_text() == before
 
 
 def test_best_is_for_use_and_last_for_resuming(whole_run):
