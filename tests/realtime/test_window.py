@@ -86,6 +86,7 @@ def test_a_key_press_ends_the_run(player, display, key):
 
 
 @needs_display
+@pytest.mark.xfail(reason="a click while the window is being built may be lost", strict=False)
 def test_closing_the_window_ends_the_run(player, display):
     window = xdotool(display, "search", "--sync", "--onlyvisible", "--name", "^realtime$")[0]
     click_on_close(display, int(window))
