@@ -1,26 +1,30 @@
 """The two loops: one pass of training steps, one pass of evaluation."""
 
+import contextlib
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel
 from torchvision.models.detection import FasterRCNN
 
 from train.dataset import LabelledImage
+from train.distributed import World
 from train.errors import TrainError
+from train.interrupt import Interrupt
+from train.loading import Batch
 from train.metrics import Boxes, Metrics, evaluate_boxes
+from train.options import FitOptions
+from train.sampling import set_seeds
+from train.trainee import Trainee
 from train.transforms import letterboxed_example, to_tensors
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
-Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 EVALUATION_BATCH = 8
+BOX_LOSSES = ("loss_box_reg", "loss_rpn_box_reg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,50 +32,75 @@ class Step:
     """One training step, for logs."""
 
     losses: dict[str, float]
-    """The four parts of the multi-task loss, and their sum as ``loss``."""
+    """The four parts of the multi-task loss, and their weighted sum as ``loss``."""
     lr: float
     images: int
     seconds: float
     """Wall time since the step before, waiting for data included."""
-
-
-@dataclass(slots=True)
-class Trainee:
-    """What a step changes."""
-
-    model: FasterRCNN
-    optimizer: Optimizer
-    scheduler: LRScheduler
-    average: AveragedModel
+    is_stopped: bool = False
+    """A signal asks the run to end after this step."""
 
 
 def train_steps(
-    trainee: Trainee, batches: Iterable[Batch], *, clip_norm: float, device: torch.device
+    trainee: Trainee, batches: Iterable[Batch], options: FitOptions, world: World, interrupt: Interrupt
 ) -> Iterator[Step]:
-    """Train on each batch; after each yield what happened, so that the caller may log, save or stop.
+    """Train on each batch; after each step yield what happened, so that the caller may log, save or stop.
+
+    Args:
+        trainee: what is trained.
+        batches: this process's parts of each batch, ``options.accumulate`` for a step.
+        options: of the run.
+        world: the processes that each work on a part of the same batch.
+        interrupt: looked at in each step.
 
     Raises:
-        TrainError: the loss is no longer finite. The weights are then those before the step.
+        TrainError: the loss or its gradient is no longer finite. The weights are then those before the step.
     """
-    model = trainee.model.train()
+    trainee.train_mode()
+    device = next(trainee.model.parameters()).device
     started = time.monotonic()
-    for images, targets in batches:
-        inputs = [image.to(device) for image in images]
-        losses: dict[str, Tensor] = model(inputs, [{k: v.to(device) for k, v in t.items()} for t in targets])
-        loss = torch.stack(list(losses.values())).sum()
-        if not math.isfinite(loss.item()):
-            parts = ", ".join(f"{name} {value.item():.3g}" for name, value in losses.items())
-            raise TrainError(f"the loss is not finite ({parts}). Lower --lr or lengthen --warmup-steps")
+    for parts in zip(*[iter(batches)] * options.accumulate, strict=True):
         trainee.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+        sums: Counter[str] = Counter()
+        for i, part in enumerate(parts):
+            is_last = i == len(parts) - 1
+            with contextlib.nullcontext() if is_last else trainee.without_exchange():
+                losses = _losses(trainee, part, options, device)
+                # One exchange tells all processes the loss and whether one of them is to stop.
+                told = torch.stack([*losses.values(), losses["loss"].new_tensor(interrupt.signal)]).detach()
+                *values, stop_signal = world.mean(told.float()).tolist()
+                parts_of_loss = dict(zip(losses, values, strict=True))
+                _check_finite(parts_of_loss)
+                sums.update(parts_of_loss)
+                (losses["loss"] / options.accumulate).backward()
+        norm = nn.utils.clip_grad_norm_(trainee.model.parameters(), options.clip_norm).item()
+        _check_finite({"norm of the gradient": norm})
         lr = trainee.optimizer.param_groups[0]["lr"]
         trainee.optimizer.step()
         trainee.scheduler.step()
-        trainee.average.update_parameters(model)
+        trainee.average.update_parameters(trainee.model)
+        means = {name: value / options.accumulate for name, value in sums.items()}
         now = time.monotonic()
-        yield Step({"loss": loss.item()} | {k: v.item() for k, v in losses.items()}, lr, len(images), now - started)
+        yield Step(means, lr, options.batch_size, now - started, is_stopped=stop_signal > 0)
         started = now
+
+
+def _losses(trainee: Trainee, part: Batch, options: FitOptions, device: torch.device) -> dict[str, Tensor]:
+    """The sum that is minimised as ``loss``, and the four parts of the multi-task loss as torchvision gives them."""
+    images, targets = part
+    set_seeds(trainee.model, [int(target["seed"]) for target in targets])
+    inputs = [image.to(device, non_blocking=True) for image in images]
+    labels = [{key: target[key].to(device, non_blocking=True) for key in ("boxes", "labels")} for target in targets]
+    with torch.autocast(device.type, torch.bfloat16, enabled=options.amp):
+        losses: dict[str, Tensor] = trainee.replica(inputs, labels)
+    weighted = [loss * (options.box_loss_weight if name in BOX_LOSSES else 1) for name, loss in losses.items()]
+    return {"loss": torch.stack(weighted).sum()} | losses
+
+
+def _check_finite(values: dict[str, float]) -> None:
+    if not all(math.isfinite(value) for value in values.values()):
+        found = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
+        raise TrainError(f"training diverged ({found}). Lower --lr or lengthen --warmup-steps")
 
 
 def evaluate(
@@ -82,34 +111,21 @@ def evaluate(
     class_names: tuple[str, ...],
     device: torch.device,
     threshold: float | None = None,
+    world: World | None = None,
 ) -> Metrics:
-    """Score a model on labelled images, letterboxed as the app does."""
-    labelled, predicted = [], []
+    """Score a model on labelled images, letterboxed as the app does; each process of ``world`` takes a share."""
+    world = world or World()
+    pairs = []
+    mine = world.share(images)
     model.eval()
-    for start in range(0, len(images), EVALUATION_BATCH):
-        batch = [to_tensors(letterboxed_example(i, size)) for i in images[start : start + EVALUATION_BATCH]]
+    for start in range(0, len(mine), EVALUATION_BATCH):
+        batch = [to_tensors(letterboxed_example(i, size)) for i in mine[start : start + EVALUATION_BATCH]]
         with torch.inference_mode():
             outputs = model([image.to(device) for image, _ in batch])
         for (_, target), output in zip(batch, outputs, strict=True):
             labels = target["labels"].numpy()
-            labelled.append(Boxes(target["boxes"].numpy(), labels, np.ones(len(labels), np.float32)))
+            labelled = Boxes(target["boxes"].numpy(), labels, np.ones(len(labels), np.float32))
             found = {name: value.cpu().numpy() for name, value in output.items()}
-            predicted.append(Boxes(found["boxes"], found["labels"], found["scores"]))
-    return evaluate_boxes(labelled, predicted, class_names, threshold)
-
-
-def averaged_model(model: FasterRCNN, decay: float) -> AveragedModel:
-    """Exponential moving average of the weights and batch-norm statistics.
-
-    The decay rises with the steps, min(decay, (1+n)/(10+n)), so that the random start is soon forgotten.
-    """
-
-    def average(ema: Tensors, current: Tensors, steps: Tensor | int) -> None:
-        n = int(steps)
-        weight = 1 - min(decay, (1 + n) / (10 + n))
-        if torch.is_floating_point(ema[0]):
-            torch._foreach_lerp_(ema, current, weight)
-        else:  # counters of batch norm
-            torch._foreach_copy_(ema, current)
-
-    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+            pairs.append((labelled, Boxes(found["boxes"], found["labels"], found["scores"])))
+    pairs = world.gather(pairs)
+    return evaluate_boxes([labelled for labelled, _ in pairs], [found for _, found in pairs], class_names, threshold)

@@ -17,22 +17,29 @@ from torch import nn
 from typer.testing import CliRunner
 
 import train.fit
+import train.runlog
 from train.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint
 from train.cli import app
 from train.dataset import load_data_config
-from train.engine import Trainee, averaged_model, train_steps
+from train.distributed import World
+from train.engine import Step, train_steps
 from train.errors import TrainError
-from train.fit import FitOptions, Run, make_scheduler, resumed_run
+from train.fit import Run, resumed_run
+from train.interrupt import Interrupt
+from train.loading import Batch
 from train.metrics import Boxes, evaluate_boxes
 from train.model import ModelConfig, build_model
+from train.options import FitOptions
 from train.plots import plot_curves
+from train.trainee import Trainee, averaged_model, make_scheduler, make_trainee
 
 ROOT = Path(__file__).parents[2]
 EPOCHS, STEPS = 3, 3
 """Of the small runs here: six pictures in batches of two."""
 OPTIONS = FitOptions(
-    arch="nano", weights="none", size=64, epochs=EPOCHS, batch_size=2, lr=0.02, momentum=0.9, weight_decay=1e-4,
-    schedule="step", step_epochs=1, gamma=0.1, warmup_steps=500, clip_norm=10.0, ema=0.999, seed=0,
+    arch="nano", weights="none", size=64, epochs=EPOCHS, batch_size=2, accumulate=1, optimizer="sgd", lr=0.02,
+    momentum=0.9, weight_decay=1e-4, schedule="step", step_epochs=1, gamma=0.1, warmup_steps=500, clip_norm=10.0,
+    ema=0.999, amp=False, box_loss_weight=1.0, trainable_layers=None, patience=0, mosaic=0.4, multi_scale=0.0, seed=0,
 )  # fmt: skip
 FIT = [
     *("--arch", "nano", "--weights", "none", "--size", "64", "--epochs", str(EPOCHS), "--batch-size", "2"),
@@ -79,7 +86,7 @@ def whole_run(tiny_yaml, tmp_path_factory) -> Path:
 
 def test_fit_writes_checkpoints_and_logs(whole_run):
     assert sorted(p.name for p in whole_run.iterdir()) == [
-        "best.pt", "curves.png", "last.pt", "losses.csv", "metrics.csv", "metrics.json",
+        "best.pt", "curves.png", "last.pt", "losses.csv", "metrics.csv", "metrics.json", "run.json", "tensorboard",
     ]  # fmt: skip
     losses, metrics = rows(whole_run / "losses.csv"), rows(whole_run / "metrics.csv")
     assert [(row["epoch"], row["step"], row["images_seen"]) for row in losses] == [
@@ -111,7 +118,7 @@ def test_resuming_on_other_data_is_refused_and_leaves_the_logs(whole_run, tmp_pa
     before = (run / "losses.csv").read_text()
     data = load_data_config(make_data_set(tmp_path / "data", train=12))
     with pytest.raises(TrainError, match=r"was trained on 6 images, but .* now has 12"):
-        resumed_run(run / "last.pt", data, torch.device("cpu"))
+        resumed_run(run / "last.pt", data, torch.device("cpu"), World())
     assert (run / "losses.csv").read_text() == before
 
 
@@ -172,14 +179,14 @@ def kill_in_validation(monkeypatch, epoch: int) -> None:
 
 
 def kill_after_row(monkeypatch, name: str) -> None:
-    append_csv = train.fit.append_csv
+    append_csv = train.runlog.append_csv
 
     def append_and_die(path, row):
         append_csv(path, row)
         if path.name == name:
             raise KilledError
 
-    monkeypatch.setattr(train.fit, "append_csv", append_and_die)
+    monkeypatch.setattr(train.runlog, "append_csv", append_and_die)
 
 
 # An epoch writes: last.pt after each of three steps, last.pt after validation, and best.pt if it is the best.
@@ -321,14 +328,14 @@ def test_resuming_needs_a_last_checkpoint(train_cli, tiny_yaml, whole_run, tmp_p
 @pytest.fixture
 def run_from_coco(coco_weights, tiny_yaml, tmp_path) -> Run:  # noqa: ARG001
     options = replace(OPTIONS, arch="resnet50", weights="coco")
-    return Run(options, load_data_config(tiny_yaml), tmp_path, torch.device("cpu"))
+    return Run(options, load_data_config(tiny_yaml), tmp_path, torch.device("cpu"), World())
 
 
 def test_run_that_began_with_coco_weights_can_be_resumed(run_from_coco, tmp_path, monkeypatch):
     stopped = run_from_coco.checkpoint(with_resume=True)
     monkeypatch.setattr(train.fit, "load_checkpoint", lambda _path: stopped)  # 330 MB that need no file
 
-    run = resumed_run(tmp_path / "last.pt", run_from_coco.data, run_from_coco.device)
+    run = resumed_run(tmp_path / "last.pt", run_from_coco.data, run_from_coco.device, World())
 
     assert run.options == run_from_coco.options
     trainable = [name for name, p in run.trainee.model.named_parameters() if p.requires_grad]
@@ -398,19 +405,48 @@ def test_average_follows_the_weights_at_the_given_decay():
     assert average.module.num_batches_tracked.item() == 19
 
 
+def trainee_of(options: FitOptions) -> Trainee:
+    torch.manual_seed(0)
+    model = build_model(ModelConfig("nano", CLASS_NAMES, options.size))
+    return make_trainee(model, options, steps_per_epoch=1, device=torch.device("cpu"), world=World())
+
+
+def steps(trainee: Trainee, options: FitOptions, *parts: Batch) -> list[Step]:
+    return list(train_steps(trainee, parts, options, World(), Interrupt()))
+
+
+def make_batch(*seeds: int) -> Batch:
+    rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
+    boxes = torch.tensor([[8.0, 8, 40, 50]])
+    targets = [{"boxes": boxes, "labels": torch.tensor([1]), "seed": torch.tensor(seed)} for seed in seeds]
+    return [torch.rand(3, 64, 64, generator=rng) for rng in rngs], targets
+
+
+def weights_of(trainee: Trainee) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in trainee.model.named_parameters()}
+
+
 def test_loss_that_is_not_finite_stops_before_the_step():
-    model = build_model(ModelConfig("nano", CLASS_NAMES, 64))
+    trainee = trainee_of(OPTIONS)
     with torch.no_grad():
-        model.roi_heads.box_predictor.cls_score.bias.fill_(torch.inf)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    trainee = Trainee(model, optimizer, make_scheduler(optimizer, OPTIONS, 1), averaged_model(model, 0.9))
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    batch = [torch.rand(3, 64, 64)], [{"boxes": torch.tensor([[8.0, 8, 40, 50]]), "labels": torch.tensor([1])}]
+        trainee.model.roi_heads.box_predictor.cls_score.bias.fill_(torch.inf)
+    before = weights_of(trainee)
 
-    with pytest.raises(TrainError, match=r"the loss is not finite \(.*loss_classifier nan.*Lower --lr"):
-        list(train_steps(trainee, [batch], clip_norm=1.0, device=torch.device("cpu")))
+    with pytest.raises(TrainError, match=r"training diverged \(.*loss_classifier nan.*Lower --lr"):
+        steps(trainee, OPTIONS, make_batch(0))
 
-    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+    assert all(torch.equal(p, before[name]) for name, p in trainee.model.named_parameters())
+
+
+def test_gradient_that_is_not_finite_stops_before_the_step():
+    trainee = trainee_of(OPTIONS)
+    trainee.model.roi_heads.box_predictor.cls_score.weight.register_hook(lambda grad: grad * torch.inf)
+    before = weights_of(trainee)
+
+    with pytest.raises(TrainError, match=r"training diverged \(norm of the gradient (nan|inf)\)"):
+        steps(trainee, OPTIONS, make_batch(0))
+
+    assert all(torch.equal(p, before[name]) for name, p in trainee.model.named_parameters())
 
 
 def test_evaluate_prints_a_table_and_writes_json(train_cli, tiny_yaml, whole_run, tmp_path):

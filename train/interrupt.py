@@ -1,0 +1,41 @@
+"""Ctrl+C and SIGTERM end a run between two steps, with its state saved."""
+
+import signal
+from types import FrameType, TracebackType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class InterruptedRunError(Exception):
+    """A run was stopped by a signal, and its state has been saved."""
+
+    def __init__(self, signal_number: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+        """As shells have it: 130 for Ctrl+C, 143 for SIGTERM."""
+
+
+class Interrupt:
+    """A context that notes the first signal, for the run to look at; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.signal: int = 0
+        """The signal that came, 0 if none has."""
+        self._before: dict[signal.Signals, signal._HANDLER] = {}
+
+    def __enter__(self) -> "Interrupt":
+        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.signal = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,115 @@
+"""What a run tells the person who watches: a live display on a terminal, plain lines anywhere else."""
+
+import sys
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from train.metrics import Metrics
+
+LOG_EVERY_STEPS = 50
+"""Steps between lines of the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a run is."""
+
+    epoch: int
+    """From 1 on."""
+    epochs: int
+    step: int
+    steps: int
+    losses: dict[str, float]
+    """Means over the latest steps."""
+    lr: float
+    images_per_s: float
+    left_s: float
+    """Seconds left to the last epoch at this speed, validation not counted."""
+
+    def numbers(self) -> str:
+        """Losses, learning rate and speed in one line."""
+        losses = "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in self.losses.items())
+        return f"{losses}  lr {self.lr:.4g}  {self.images_per_s:.1f} images/s  {self.left_s / 60:.0f} min left"
+
+
+class LineReporter:
+    """Plain lines, for files and pipes; the interface of the others."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to end."""
+
+    def step(self, status: Status, *, is_logged: bool) -> None:
+        """Tell of one step: a line for each window of the log, which ``is_logged`` closes."""
+        if is_logged:
+            self.message(f"epoch {status.epoch}/{status.epochs} step {status.step}/{status.steps}  {status.numbers()}")
+
+    def validated(self, epoch: int, epochs: int, metrics: Metrics) -> None:
+        """Print the table of metrics."""
+        self.message(f"epoch {epoch}/{epochs} on val:\n{metrics.table()}")
+
+    def message(self, text: str) -> None:
+        """Print a line."""
+        typer.echo(text)
+
+
+class LiveReporter(LineReporter):
+    """A bar over the epoch with the latest losses and metrics, and the tables above it."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.fields[title]}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.fields[numbers]}"),
+            console=console,
+        )
+        self._task = self._progress.add_task("", total=1, title="starting", numbers="")
+        self._metrics = ""
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def step(self, status: Status, *, is_logged: bool) -> None:
+        """Move the bar."""
+        title = f"epoch {status.epoch}/{status.epochs}"
+        numbers = status.numbers() + self._metrics
+        self._progress.update(self._task, completed=status.step, total=status.steps, title=title, numbers=numbers)
+
+    def validated(self, epoch: int, epochs: int, metrics: Metrics) -> None:
+        """Show the table, and keep its sums in sight."""
+        super().validated(epoch, epochs, metrics)
+        self._metrics = f"  mAP50-95 {metrics.map50_95:.3f}  F1 {metrics.mean_f1:.3f}"
+
+    def message(self, text: str) -> None:
+        """Print above the bar."""
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class SilentReporter(LineReporter):
+    """For all processes but the one that speaks."""
+
+    def message(self, text: str) -> None:
+        """Print nothing."""
+
+
+def make_reporter(*, is_main: bool) -> LineReporter:
+    """The reporter that suits this process's standard output."""
+    if not is_main:
+        return SilentReporter()
+    return LiveReporter(Console()) if sys.stdout.isatty() else LineReporter()
