@@ -48,6 +48,12 @@ class World:
             ordered[rank :: self.size] = part
         return ordered
 
+    def align(self, model: nn.Module) -> None:
+        """Give all processes the main one's weights and running means; the latter drift apart without SyncBatchNorm."""
+        if self.size > 1:
+            for tensor in model.state_dict().values():
+                distributed.broadcast(tensor, src=0)
+
     def replicate(self, model: nn.Module, device: torch.device) -> nn.Module:
         """The model as a module that averages gradients over all processes after each backward pass."""
         if self.size == 1:

@@ -96,6 +96,7 @@ class Run:
             with Interrupt() as interrupt:
                 while self.epoch < self.options.epochs and not self._out_of_patience(reporter):
                     self._train_epoch(workers, save_every_steps, log, reporter, interrupt)
+                    self.world.align(self.trainee.average)
                     metrics = evaluate(
                         self.trainee.average.module,
                         self.val_images,

@@ -1,0 +1,50 @@
+"""Train a few steps with batch norms at rest; one process or, under torchrun, several. Prints the losses as JSON.
+
+Run as: python equal_steps.py DATA.yaml OUT.json
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from train.dataset import load_data_config, load_split
+from train.distributed import World, join_world
+from train.engine import train_steps
+from train.interrupt import Interrupt
+from train.loading import EpochExamples, load_batches
+from train.model import ModelConfig, build_model
+from train.options import FitOptions
+from train.trainee import make_trainee
+
+OPTIONS = FitOptions(
+    arch="nano", weights="none", size=64, epochs=1, batch_size=4, accumulate=1, optimizer="sgd", lr=0.02,
+    momentum=0.9, weight_decay=1e-4, schedule="step", step_epochs=8, gamma=0.1, warmup_steps=1, clip_norm=10.0,
+    ema=0.9, amp=False, box_loss_weight=1.0, trainable_layers=None, patience=0, mosaic=0.5, multi_scale=0.5, seed=3,
+)  # fmt: skip
+
+
+def equal_steps(data: Path, options: FitOptions, world: World) -> tuple[list[dict[str, float]], dict[str, list[float]]]:
+    """Losses of each step, and some of the averaged weights after the last."""
+    torch.manual_seed(0)
+    config = load_data_config(data)
+    images = load_split(config, "train")
+    model = build_model(ModelConfig(options.arch, config.class_names, options.size))
+    trainee = make_trainee(model, options, len(images) // options.batch_size, torch.device("cpu"), world)
+    # A batch norm in training sees its process's images alone; at rest, steps are the same however they are shared out.
+    trainee.frozen = [module for module in trainee.model.modules() if isinstance(module, nn.BatchNorm2d)]
+    examples = EpochExamples(images, options, epoch=0)
+    batches = load_batches(examples, 0, world=world, workers=0, pin_memory=False)
+    losses = [step.losses for step in train_steps(trainee, batches, options, world, Interrupt())]
+    weights = {n: p.flatten()[:5].tolist() for n, p in trainee.average.module.named_parameters()}
+    return losses, weights
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with join_world("cpu") as joined:
+        result = equal_steps(Path(sys.argv[1]), OPTIONS, joined)
+        if joined.is_main:
+            Path(sys.argv[2]).write_text(json.dumps(result))

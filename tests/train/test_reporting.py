@@ -1,0 +1,50 @@
+import io
+
+import numpy as np
+from rich.console import Console
+
+from train.metrics import Boxes, evaluate_boxes
+from train.reporting import LineReporter, LiveReporter, Status, make_reporter
+
+STATUS = Status(2, 5, 30, 90, {"loss": 1.25, "loss_box_reg": 0.5}, 0.0123, 24.56, 600.0)
+NUMBERS = "loss 1.250  box_reg 0.500  lr 0.0123  24.6 images/s  10 min left"
+
+
+def some_metrics():
+    box = np.array([[0, 0, 10, 10]], np.float32)
+    found = [Boxes(box, np.array([1]), np.array([0.9], np.float32))]
+    return evaluate_boxes(found, found, ("face",))
+
+
+def test_lines_are_printed_for_windows_of_the_log_only(capsys):
+    with LineReporter() as reporter:
+        reporter.step(STATUS, is_logged=False)
+        reporter.step(STATUS, is_logged=True)
+    assert capsys.readouterr().out == f"epoch 2/5 step 30/90  {NUMBERS}\n"
+
+
+def test_live_display_shows_every_step_and_keeps_the_last_metrics_in_sight():
+    screen = io.StringIO()
+    with LiveReporter(Console(file=screen, force_terminal=True, width=200)) as reporter:
+        reporter.step(STATUS, is_logged=False)
+        reporter.validated(2, 5, some_metrics())
+        reporter.step(STATUS, is_logged=False)
+    shown = screen.getvalue()
+    assert "epoch 2/5" in shown
+    assert NUMBERS in shown
+    assert "epoch 2/5 on val:\nclass" in shown.replace("\r", "")
+    assert f"{NUMBERS}  mAP50-95 1.000  F1 1.000" in shown
+
+
+def test_a_process_that_is_not_the_main_one_is_silent(capsys):
+    with make_reporter(is_main=False) as reporter:
+        reporter.message("hello")
+        reporter.step(STATUS, is_logged=True)
+        reporter.validated(2, 5, some_metrics())
+    assert capsys.readouterr().out == ""
+
+
+def test_output_that_is_no_terminal_gets_lines(capsys):
+    with make_reporter(is_main=True) as reporter:
+        reporter.message("hello [bold]")
+    assert capsys.readouterr().out == "hello [bold]\n"
