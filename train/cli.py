@@ -60,6 +60,7 @@ class Split(StrEnum):
 
 
 DataFile = Annotated[Path, typer.Argument(metavar="DATA.yaml", help="Data set in YOLO format.")]
+DEFAULTS = FitOptions()
 MODEL, STEPS, EXAMPLES = "Model", "Training", "Examples"
 Device = Annotated[str | None, typer.Option(help="PyTorch device; by default cuda where there is one, else cpu.")]
 
@@ -78,7 +79,7 @@ def fit(
     arch: Annotated[Arch, typer.Option(help="Architecture.", rich_help_panel=MODEL)] = Arch.RESNET50,
     weights: Annotated[
         str, typer.Option(help="Start: coco (pretrained), none, or a file.", rich_help_panel=MODEL)
-    ] = "coco",
+    ] = DEFAULTS.weights,
     size: Annotated[
         int | None,
         typer.Option(help="Side of the square input in pixels; by default the architecture's.", rich_help_panel=MODEL),
@@ -91,13 +92,13 @@ def fit(
             rich_help_panel=MODEL,
         ),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, rich_help_panel=STEPS)] = 26,
+    epochs: Annotated[int, typer.Option(min=1, rich_help_panel=STEPS)] = DEFAULTS.epochs,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Images of a step, over all processes.", rich_help_panel=STEPS)
-    ] = 16,
+    ] = DEFAULTS.batch_size,
     accumulate: Annotated[
         int, typer.Option(min=1, help="Parts to split a batch into, to save memory.", rich_help_panel=STEPS)
-    ] = 1,
+    ] = DEFAULTS.accumulate,
     optimizer: Annotated[OptimizerName, typer.Option(rich_help_panel=STEPS)] = OptimizerName.SGD,
     lr: Annotated[
         float | None,
@@ -105,7 +106,7 @@ def fit(
             min=0, help="Peak learning rate; by default 0.02 for sgd, 0.001 for adamw.", rich_help_panel=STEPS
         ),
     ] = None,
-    momentum: Annotated[float, typer.Option(min=0, max=0.999, rich_help_panel=STEPS)] = 0.9,
+    momentum: Annotated[float, typer.Option(min=0, max=0.999, rich_help_panel=STEPS)] = DEFAULTS.momentum,
     weight_decay: Annotated[
         float | None,
         typer.Option(min=0, help="By default 0.0001 for sgd, 0.05 for adamw.", rich_help_panel=STEPS),
@@ -115,39 +116,41 @@ def fit(
     ] = Schedule.STEP,
     step_epochs: Annotated[
         int, typer.Option(min=1, help="Epochs between the steps of StepLR.", rich_help_panel=STEPS)
-    ] = 8,
+    ] = DEFAULTS.step_epochs,
     gamma: Annotated[
         float, typer.Option(min=0, max=1, help="Factor of each step of StepLR.", rich_help_panel=STEPS)
-    ] = 0.1,
-    warmup_steps: Annotated[int, typer.Option(min=1, help="Steps of linear warm-up.", rich_help_panel=STEPS)] = 500,
+    ] = DEFAULTS.gamma,
+    warmup_steps: Annotated[
+        int, typer.Option(min=1, help="Steps of linear warm-up.", rich_help_panel=STEPS)
+    ] = DEFAULTS.warmup_steps,
     clip_norm: Annotated[
         float, typer.Option(min=0, help="Largest norm of the gradient.", rich_help_panel=STEPS)
-    ] = 10.0,
+    ] = DEFAULTS.clip_norm,
     ema: Annotated[
         float, typer.Option(min=0, max=1, help="Decay of the averaged weights.", rich_help_panel=STEPS)
-    ] = 0.999,
+    ] = DEFAULTS.ema,
     amp: Annotated[
         bool, typer.Option("--amp", help="Compute in bfloat16 where that is safe.", rich_help_panel=STEPS)
     ] = False,
     box_loss_weight: Annotated[
         float, typer.Option(min=0, help="Weight of the box regression losses.", rich_help_panel=STEPS)
-    ] = 1.0,
+    ] = DEFAULTS.box_loss_weight,
     patience: Annotated[
         int,
         typer.Option(
             min=0, help="End after so many epochs without a better mAP50-95; 0: never.", rich_help_panel=STEPS
         ),
-    ] = 0,
-    seed: Annotated[int, typer.Option(min=0, rich_help_panel=STEPS)] = 0,
+    ] = DEFAULTS.patience,
+    seed: Annotated[int, typer.Option(min=0, rich_help_panel=STEPS)] = DEFAULTS.seed,
     mosaic: Annotated[
         float, typer.Option(min=0, max=1, help="How often four pictures make one example.", rich_help_panel=EXAMPLES)
-    ] = 0.4,
+    ] = DEFAULTS.mosaic,
     multi_scale: Annotated[
         float,
         typer.Option(
             min=0, max=0.5, help="Vary the input side by this share, from step to step.", rich_help_panel=EXAMPLES
         ),
-    ] = 0.0,
+    ] = DEFAULTS.multi_scale,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read and augment.", rich_help_panel=EXAMPLES)] = 2,
     save_every_steps: Annotated[int, typer.Option(min=1, help="Steps between writes of last.pt.")] = 200,
     device: Device = None,

@@ -9,41 +9,42 @@ from train.errors import TrainError
 class FitOptions:
     """Options of ``train fit``; they are stored in every checkpoint, and a resumed run keeps those it began with.
 
-    None of them depends on the machine: the same options give the same steps on one process or on many.
+    None of them depends on the machine: the same options give the same steps on one process or on many. The defaults
+    are those of the command line, but for what goes with an architecture or an optimizer.
     """
 
-    arch: str
-    weights: str
-    size: int
+    arch: str = "resnet50"
+    weights: str = "coco"
+    size: int = 480
     """Side of the square input in pixels."""
-    epochs: int
-    batch_size: int
+    epochs: int = 26
+    batch_size: int = 16
     """Images of one optimizer step, over all processes."""
-    accumulate: int
+    accumulate: int = 1
     """Parts in which each process works through its share of a batch."""
-    optimizer: str
-    lr: float
-    momentum: float
+    optimizer: str = "sgd"
+    lr: float = 0.02
+    momentum: float = 0.9
     """Of SGD; beta 1 of AdamW."""
-    weight_decay: float
-    schedule: str
-    step_epochs: int
-    gamma: float
-    warmup_steps: int
-    clip_norm: float
-    ema: float
-    amp: bool
-    box_loss_weight: float
+    weight_decay: float = 1e-4
+    schedule: str = "step"
+    step_epochs: int = 8
+    gamma: float = 0.1
+    warmup_steps: int = 500
+    clip_norm: float = 10.0
+    ema: float = 0.999
+    amp: bool = False
+    box_loss_weight: float = 1.0
     """Factor of the two box regression losses beside the two classification losses."""
-    trainable_layers: int | None
+    trainable_layers: int | None = None
     """Stages of the body that are trained, counted from its end; None leaves the choice to the architecture."""
-    patience: int
+    patience: int = 0
     """Epochs without a better mAP50-95 after which the run ends early; 0 never."""
-    mosaic: float
+    mosaic: float = 0.4
     """How often an example is made of four pictures."""
-    multi_scale: float
+    multi_scale: float = 0.0
     """Sizes of the steps are drawn from ``size`` times 1 - this to 1 + this."""
-    seed: int
+    seed: int = 0
 
     def images_per_part(self, processes: int) -> int:
         """Images that a process takes at once.

@@ -36,11 +36,7 @@ from train.trainee import Trainee, averaged_model, make_scheduler, make_trainee
 ROOT = Path(__file__).parents[2]
 EPOCHS, STEPS = 3, 3
 """Of the small runs here: six pictures in batches of two."""
-OPTIONS = FitOptions(
-    arch="nano", weights="none", size=64, epochs=EPOCHS, batch_size=2, accumulate=1, optimizer="sgd", lr=0.02,
-    momentum=0.9, weight_decay=1e-4, schedule="step", step_epochs=1, gamma=0.1, warmup_steps=500, clip_norm=10.0,
-    ema=0.999, amp=False, box_loss_weight=1.0, trainable_layers=None, patience=0, mosaic=0.4, multi_scale=0.0, seed=0,
-)  # fmt: skip
+OPTIONS = FitOptions(arch="nano", weights="none", size=64, epochs=EPOCHS, batch_size=2, step_epochs=1)
 FIT = [
     *("--arch", "nano", "--weights", "none", "--size", "64", "--epochs", str(EPOCHS), "--batch-size", "2"),
     *("--step-epochs", "1", "--save-every-steps", "1", "--device", "cpu"),
