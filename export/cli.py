@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from export.errors import ExportError
+from export.score import compare_with_checkpoint, score_onnx
 from export.to_onnx import export_onnx
 from export.verify import IMAGES
 from train.checkpoint import load_checkpoint
+from train.dataset import load_data_config
 from train.errors import TrainError
 
 app = typer.Typer(
@@ -44,6 +46,18 @@ def onnx_command(
     typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB, input {size_wh[0]}x{size_wh[1]}; verified: {differences}")
     if not differences.detections:
         typer.echo("nothing was found on these photos: verify on your own with --images FOLDER", err=True)
+
+
+@app.command()
+def verify(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="ONNX file that this package wrote.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA.yaml", help="Data set that the checkpoint was scored on.")],
+    split: Annotated[str, typer.Option(help="Split to score on.")] = "val",
+) -> None:
+    """Score MODEL on labelled images, and fail if its mAP is not that of its checkpoint, to 0.002."""
+    metrics, metadata = score_onnx(model, load_data_config(data), split)
+    typer.echo(metrics.table())
+    typer.echo(compare_with_checkpoint(metrics, metadata))
 
 
 def _parse_size(text: str) -> tuple[int, int]:
