@@ -10,7 +10,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 # The app's tests also run where torch is not installed; the others have nothing to test there.
-collect_ignore = [] if importlib.util.find_spec("torch") else ["train", "export", "test_readme.py"]
+collect_ignore = (
+    [] if importlib.util.find_spec("torch") else ["train", "export", "test_benchmarks.py", "test_readme.py"]
+)
 
 
 @pytest.fixture(autouse=True)

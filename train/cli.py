@@ -10,6 +10,7 @@ from typing import Annotated
 import torch
 import typer
 
+from train.check import check_data
 from train.checkpoint import load_checkpoint
 from train.dataset import load_data_config, load_split
 from train.distributed import join_world
@@ -19,6 +20,7 @@ from train.fit import Run, resumed_run
 from train.interrupt import InterruptedRunError
 from train.model import ARCHITECTURES
 from train.options import FitOptions
+from train.preview import make_preview
 from train.reporting import make_reporter
 
 app = typer.Typer(
@@ -217,8 +219,8 @@ def evaluate(
     device: Device = None,
 ) -> None:
     """Score a checkpoint: precision, recall, F1 per class, mean IoU, mAP50, mAP50-95."""
-    if json_out and not json_out.parent.is_dir():
-        raise TrainError(f"cannot write {json_out}: folder {json_out.parent} does not exist")
+    if json_out:
+        _check_folder_of(json_out)
     config = load_data_config(data)
     loaded = load_checkpoint(checkpoint)
     if loaded.config.class_names != config.class_names:
@@ -238,6 +240,54 @@ def evaluate(
     typer.echo(metrics.table())
     if json_out:
         json_out.write_text(json.dumps(metrics.as_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+@app.command()
+def check(
+    data: DataFile,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Give sizes of boxes in pixels of an input of this side too.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Problems of each kind to show.")] = 20,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write the whole report to this file too.")] = None,
+) -> None:
+    """Say what a data set holds and all that is wrong with it. Exit code 1 on errors, 0 on warnings alone."""
+    if json_out:
+        _check_folder_of(json_out)
+    report = check_data(data, size)
+    typer.echo(report.text(limit))
+    if json_out:
+        json_out.write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
+    if report.errors:
+        raise typer.Exit(1)
+
+
+@app.command()
+def preview(
+    data: DataFile,
+    out: Annotated[Path, typer.Option(help="Picture to write, .png say.")],
+    split: Annotated[Split, typer.Option(help="Split to show; only train is ever augmented.")] = Split.TRAIN,
+    augment: Annotated[bool, typer.Option("--augment/--no-augment", help="Augment, or only letterbox.")] = True,
+    arch: Annotated[Arch, typer.Option(help="Architecture that gives the default size.")] = Arch.RESNET50,
+    size: Annotated[
+        int | None, typer.Option(min=32, help="Side of the square input in pixels; by default the architecture's.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Examples to show.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the run whose first examples to show.")] = 0,
+) -> None:
+    """Draw what the network will see: the first examples of a training with this seed, or letterboxed images."""
+    _check_folder_of(out)
+    size = ARCHITECTURES[arch.value].default_size if size is None else size
+    make_preview(
+        load_data_config(data), out, split=split.value, size=size, count=count, seed=seed,
+        augment=augment and split is Split.TRAIN,
+    )  # fmt: skip
+    typer.echo(f"wrote {out}")
+
+
+def _check_folder_of(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise TrainError(f"cannot write {path}: folder {path.parent} does not exist")
 
 
 def _make_folder(path: Path) -> None:

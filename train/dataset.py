@@ -2,10 +2,12 @@
 
 The format is that of Ultralytics: a label file holds lines ``class cx cy w h`` or ``class x1 y1 x2 y2 x3 y3 …`` with
 coordinates as fractions of the image's width and height.
+
+What is wrong goes to a function ``on_problem``: training stops at the first problem, ``train check`` collects them all.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,14 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 SPLITS = ("train", "val", "test")
 OUTSIDE_TOLERANCE = 0.01
 """How far, as a fraction of the side, a labelled box may reach outside the image before it counts as malformed."""
+
+OnProblem = Callable[[TrainError], None]
+"""Takes a problem that names its file and line; where it returns, reading goes on without what was wrong."""
+
+
+def stop(problem: TrainError) -> None:
+    """Raise the problem."""
+    raise problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +53,34 @@ class LabelledImage:
     """(N,) int64, zero-based ids of the data set."""
 
 
-def load_data_config(path: Path) -> DataConfig:
+@dataclass(frozen=True, slots=True)
+class ListedImage:
+    """An image of a split, and what names it."""
+
+    path: Path
+    where: str
+    """The folder that holds it, or ``list:line``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One line of a label file."""
+
+    line: int
+    class_id: int
+    """Zero-based."""
+    box: tuple[float, float, float, float]
+    """xyxy as fractions of width and height, as written: it may reach ``OUTSIDE_TOLERANCE`` outside 0..1."""
+
+
+def load_data_config(path: Path, on_problem: OnProblem = stop) -> DataConfig:
     """Read and check a ``data.yaml``.
 
     ``path`` inside it (optional) is the root of the splits, relative to the file's folder. ``names`` is a list or a
-    mapping from id to name.
+    mapping from id to name. Wrong splits go to ``on_problem`` and are left out.
 
     Raises:
-        TrainError: the file cannot be read, or a key is missing or wrong.
+        TrainError: the file cannot be read, or 'names' is missing or wrong.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -60,14 +90,17 @@ def load_data_config(path: Path) -> DataConfig:
         raise TrainError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise TrainError(f"{path}: expected a mapping with 'names', 'train' and 'val', found {_kind(content)}")
-    for key in ("names", "train", "val"):
-        if content.get(key) is None:
-            raise TrainError(f"{path}: key '{key}' is missing. A data set needs 'names', 'train' and 'val'")
-    class_names = _class_names(content["names"], path)
+    root = path.parent / str(content.get("path") or "")
+    splits: dict[str, tuple[Path, ...]] = {}
+    for split in SPLITS:
+        if content.get(split):
+            sources = tuple(_split_sources(content[split], split, root, path, on_problem))
+            splits |= {split: sources} if sources else {}
+        elif split != "test":
+            on_problem(_missing(path, split))
+    class_names = _class_names(content.get("names"), path)
     if "nc" in content and content["nc"] != len(class_names):
         raise TrainError(f"{path}: 'nc' is {content['nc']}, but 'names' has {len(class_names)} entries")
-    root = path.parent / str(content.get("path") or "")
-    splits = {split: _split_paths(content[split], split, root, path) for split in SPLITS if content.get(split)}
     return DataConfig(path, class_names, splits)
 
 
@@ -77,16 +110,20 @@ def load_split(config: DataConfig, split: str) -> list[LabelledImage]:
     Raises:
         TrainError: no such split, no images in it, or a malformed label line (named by file and line).
     """
+    return [
+        LabelledImage(image.path, *read_labels(label_path(image.path), len(config.class_names)))
+        for image in split_images(config, split)
+    ]
+
+
+def split_images(config: DataConfig, split: str, on_problem: OnProblem = stop) -> list[ListedImage]:
+    """The images of one split, in a stable order; those of a list that are not there go to ``on_problem``."""
     if split not in config.splits:
         raise TrainError(f"{config.path}: there is no split '{split}', only {', '.join(config.splits)}")
-    images = [
-        LabelledImage(image, *read_labels(label_path(image), len(config.class_names)))
-        for source in config.splits[split]
-        for image in _images_of(source)
-    ]
+    images = [image for source in config.splits[split] for image in _images_of(source, on_problem)]
     if not images:
         where = ", ".join(str(p) for p in config.splits[split])
-        raise TrainError(f"{config.path}: split '{split}' has no images. Looked in: {where}")
+        on_problem(TrainError(f"{config.path}: split '{split}' has no images. Looked in: {where}"))
     return images
 
 
@@ -110,26 +147,32 @@ def read_labels(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         TrainError: a line is malformed; the message names file and line.
     """
+    labels = read_label_lines(path, num_classes)
+    boxes = np.asarray([label.box for label in labels], np.float32).reshape(-1, 4)
+    return boxes.clip(0, 1), np.asarray([label.class_id for label in labels], np.int64)
+
+
+def read_label_lines(path: Path, num_classes: int, on_problem: OnProblem = stop) -> list[Label]:
+    """The labels of a file that is well-formed, empty or missing; malformed lines go to ``on_problem``."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        lines = []
+        return []
     except (OSError, UnicodeDecodeError) as error:
-        raise TrainError(f"cannot read {path}: {_reason(error)}") from error
-    boxes, classes = [], []
+        on_problem(TrainError(f"cannot read {path}: {_reason(error)}"))
+        return []
+    labels = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
-                class_id, box = parse_label(line, num_classes)
+                labels.append(Label(number, *parse_label(line, num_classes)))
             except ValueError as error:
-                raise TrainError(f"{path}:{number}: {error}") from error
-            boxes.append(box)
-            classes.append(class_id)
-    return np.asarray(boxes, np.float32).reshape(-1, 4), np.asarray(classes, np.int64)
+                on_problem(TrainError(f"{path}:{number}: {error}"))
+    return labels
 
 
 def parse_label(line: str, num_classes: int) -> tuple[int, tuple[float, float, float, float]]:
-    """Parse one label line to a class id and a box xyxy in fractions, clipped to 0..1.
+    """Parse one label line to a class id and a box xyxy in fractions, up to ``OUTSIDE_TOLERANCE`` outside 0..1.
 
     Raises:
         ValueError: what was expected and what was found, without file and line.
@@ -159,7 +202,7 @@ def parse_label(line: str, num_classes: int) -> tuple[int, tuple[float, float, f
     x1, y1, x2, y2 = (min(max(value, 0.0), 1.0) for value in box)
     if x2 <= x1 or y2 <= y1:
         raise ValueError("box has no area: width and height must be above 0")
-    return class_id, (x1, y1, x2, y2)
+    return class_id, box
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -182,7 +225,13 @@ def boxes_in_pixels(image: LabelledImage, width: int, height: int) -> np.ndarray
     return image.boxes * np.array([width, height, width, height], np.float32)
 
 
+def _missing(path: Path, key: str) -> TrainError:
+    return TrainError(f"{path}: key '{key}' is missing. A data set needs 'names', 'train' and 'val'")
+
+
 def _class_names(names: Any, path: Path) -> tuple[str, ...]:
+    if names is None:
+        raise _missing(path, "names")
     if isinstance(names, dict):
         if set(names) != set(range(len(names))):
             raise TrainError(f"{path}: 'names' must map the ids 0 to {len(names) - 1}, found {list(names)[:10]}")
@@ -197,31 +246,37 @@ def _class_names(names: Any, path: Path) -> tuple[str, ...]:
     return stripped
 
 
-def _split_paths(value: Any, split: str, root: Path, path: Path) -> tuple[Path, ...]:
+def _split_sources(value: Any, split: str, root: Path, path: Path, on_problem: OnProblem) -> Iterator[Path]:
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(v, str) for v in values):
-        raise TrainError(f"{path}: '{split}' must be a folder, a .txt list, or a list of these, found {_kind(value)}")
-    paths = tuple(root / v for v in values)
-    for p in paths:
-        if not p.is_dir() and not (p.suffix == ".txt" and p.is_file()):
-            raise TrainError(f"{path}: '{split}' names {p}, which is neither a folder of images nor a .txt list")
-    return paths
+        expected = "must be a folder, a .txt list, or a list of these"
+        on_problem(TrainError(f"{path}: '{split}' {expected}, found {_kind(value)}"))
+        return
+    for source in (root / v for v in values):
+        if source.is_dir() or (source.suffix == ".txt" and source.is_file()):
+            yield source
+        else:
+            what = "neither a folder of images nor a .txt list"
+            on_problem(TrainError(f"{path}: '{split}' names {source}, which is {what}"))
 
 
-def _images_of(source: Path) -> Iterator[Path]:
+def _images_of(source: Path, on_problem: OnProblem) -> Iterator[ListedImage]:
     if source.is_dir():
-        yield from (p for p in sorted(source.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES)
+        images = (p for p in sorted(source.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES)
+        yield from (ListedImage(image, str(source)) for image in images)
         return
     try:
         lines = source.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise TrainError(f"cannot read {source}: {_reason(error)}") from error
+        on_problem(TrainError(f"cannot read {source}: {_reason(error)}"))
+        return
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            image = source.parent / line.strip()
-            if not image.is_file():
-                raise TrainError(f"{source}:{number}: image {image} not found")
-            yield image
+            image, where = source.parent / line.strip(), f"{source}:{number}"
+            if image.is_file():
+                yield ListedImage(image, where)
+            else:
+                on_problem(TrainError(f"{where}: image {image} not found"))
 
 
 def _reason(error: Exception) -> str:

@@ -185,8 +185,7 @@ class Augment:
         clipped = np.clip(boxes, 0, np.array([*cell_wh, *cell_wh], np.float32))
         before = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
         sides = clipped[:, 2:] - clipped[:, :2]
-        large = (sides.min(axis=1) >= self.options.min_side_px) & (sides.max(axis=1) >= 2 * self.options.min_side_px)
-        kept = large & (sides.prod(axis=1) >= self.options.min_visible * before)
+        kept = large_enough(sides, self.options) & (sides.prod(axis=1) >= self.options.min_visible * before)
         return clipped[kept], kept
 
     def _recolour(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -194,6 +193,11 @@ class Augment:
             torch.manual_seed(int(rng.integers(2**63)))
             tensor = self._photometric(torch.from_numpy(image).permute(2, 0, 1))
         return tensor.permute(1, 2, 0).contiguous().numpy()
+
+
+def large_enough(sides_px: np.ndarray, options: AugmentOptions) -> np.ndarray:
+    """Which boxes of widths and heights (N,2), in pixels of the input, can be learnt: (N,) bool."""
+    return (sides_px.min(axis=1) >= options.min_side_px) & (sides_px.max(axis=1) >= 2 * options.min_side_px)
 
 
 def photometric_transform() -> Callable[[Tensor], Tensor]:

@@ -165,7 +165,7 @@ def test_label_path_replaces_the_last_folder_images_alone(image, labels):
         ("1 0.5 0.4 0.2 0.6", 1, (0.4, 0.1, 0.6, 0.7)),
         ("0 0.1 0.2 0.5 0.3 0.3 0.9", 0, (0.1, 0.2, 0.5, 0.9)),
         ("2.0 0.1 0.2 0.5 0.3 0.3 0.9 0.05 0.6", 2, (0.05, 0.2, 0.5, 0.9)),
-        ("0 0.5 0.5 1.01 1", 0, (0, 0, 1, 1)),  # rounding of the labelling tool: clipped, not refused
+        ("0 0.5 0.5 1.01 1", 0, (-0.005, 0, 1.005, 1)),  # rounding of the labelling tool: not refused
     ],
 )
 def test_boxes_and_polygons_become_corners(line, class_id, box):
@@ -207,6 +207,13 @@ def test_malformed_line_is_named_by_file_and_line(tmp_path, line, message):
 
     assert str(error.value).startswith(f"{path}:3: ")
     assert message in str(error.value)
+
+
+def test_boxes_are_clipped_to_the_image(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("0 0.5 0.5 1.01 1\n")
+
+    assert read_labels(path, num_classes=1)[0].tolist() == [[0, 0, 1, 1]]
 
 
 def test_binary_label_file_is_named(tmp_path):
