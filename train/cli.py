@@ -15,6 +15,9 @@ from train.engine import evaluate as evaluate_model
 from train.errors import TrainError
 from train.fit import FitOptions, Run, resumed_run
 from train.model import ARCHITECTURES
+from train.plots import plot_evaluation
+from train.predict import find_images, predict, worst_first
+from train.report import write_report
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,6 +51,7 @@ class Split(StrEnum):
 
 
 DataFile = Annotated[Path, typer.Argument(metavar="DATA.yaml", help="Data set in YOLO format.")]
+CheckpointFile = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="best.pt or last.pt of a run.")]
 Device = Annotated[str | None, typer.Option(help="PyTorch device; by default cuda where there is one, else cpu.")]
 
 
@@ -108,16 +112,20 @@ def fit(
 
 @app.command()
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="best.pt or last.pt of a run.")],
+    checkpoint: CheckpointFile,
     data: DataFile,
     split: Annotated[Split, typer.Option(help="Split to score on.")] = Split.VAL,
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Score threshold; by default that with the best mean F1.")
     ] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the metrics to this file too.")] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(help="Folder for pictures: precision-recall and F1 curves, confusion matrix, IoU of matches."),
+    ] = None,
     device: Device = None,
 ) -> None:
-    """Score a checkpoint: precision, recall, F1 per class, mean IoU, mAP50, mAP50-95."""
+    """Score a checkpoint: precision, recall, F1 per class, mean IoU, mAP50, mAP50-95, proposal recall, by size."""
     if json_out and not json_out.parent.is_dir():
         raise TrainError(f"cannot write {json_out}: folder {json_out.parent} does not exist")
     config = load_data_config(data)
@@ -127,6 +135,8 @@ def evaluate(
             f"{checkpoint} finds {', '.join(loaded.config.class_names)}, "
             f"but {data} names {', '.join(config.class_names)}"
         )
+    if plots:
+        _make_folder(plots)
     target = _device(device)
     metrics = evaluate_model(
         loaded.build().to(target),
@@ -136,9 +146,56 @@ def evaluate(
         device=target,
         threshold=threshold,
     )
-    typer.echo(metrics.table())
+    typer.echo(metrics.report())
     if json_out:
         json_out.write_text(json.dumps(metrics.as_dict(), indent=2) + "\n", encoding="utf-8")
+    if plots:
+        plot_evaluation(metrics, plots)
+
+
+@app.command("predict")
+def predict_command(
+    checkpoint: CheckpointFile,
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGES...", help="Image files, folders of them, or .txt lists.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for index.html and its pictures.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATA.yaml|DIR",
+            help="Compare with labels: those of a data set, or a folder with a label file of the same stem for each.",
+        ),
+    ] = None,
+    worst: Annotated[
+        int | None, typer.Option(min=1, help="Show only that many images, those with the most errors.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Score threshold; by default that which was best on val.")
+    ] = None,
+    device: Device = None,
+) -> None:
+    """Show predictions beside labels, the worst image first, on a page that opens in any browser."""
+    if worst and not labels:
+        raise TrainError(f"--worst {worst}: without labels no image is worse than another. Add --labels DATA.yaml|DIR")
+    loaded = load_checkpoint(checkpoint)
+    config = loaded.config
+    labelled = find_images(images, labels, config.class_names)
+    threshold = loaded.threshold if threshold is None else threshold
+    target = _device(device)
+    _make_folder(out)
+    outcomes = predict(loaded.build().to(target), labelled, size=config.input_size, device=target, threshold=threshold)
+    page = write_report(
+        worst_first(outcomes) if labels else outcomes,
+        config.class_names,
+        out,
+        title=f"{checkpoint.name} at score threshold {threshold:.2f}",
+        size=config.input_size,
+        with_labels=labels is not None,
+        show=worst,
+    )
+    errors = f", {sum(o.errors for o in outcomes)} misses and false alarms" if labels else ""
+    typer.echo(f"{len(outcomes)} images at score threshold {threshold:.2f}{errors}: {page}")
 
 
 def _make_folder(path: Path) -> None:

@@ -82,7 +82,7 @@ def load_split(config: DataConfig, split: str) -> list[LabelledImage]:
     images = [
         LabelledImage(image, *read_labels(label_path(image), len(config.class_names)))
         for source in config.splits[split]
-        for image in _images_of(source)
+        for image in images_of(source)
     ]
     if not images:
         where = ", ".join(str(p) for p in config.splits[split])
@@ -182,6 +182,27 @@ def boxes_in_pixels(image: LabelledImage, width: int, height: int) -> np.ndarray
     return image.boxes * np.array([width, height, width, height], np.float32)
 
 
+def images_of(source: Path) -> Iterator[Path]:
+    """Image files of a folder and those below it, sorted, or those that a .txt list names.
+
+    Raises:
+        TrainError: the list cannot be read, or names an image that does not exist.
+    """
+    if source.is_dir():
+        yield from (p for p in sorted(source.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES)
+        return
+    try:
+        lines = source.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainError(f"cannot read {source}: {_reason(error)}") from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            image = source.parent / line.strip()
+            if not image.is_file():
+                raise TrainError(f"{source}:{number}: image {image} not found")
+            yield image
+
+
 def _class_names(names: Any, path: Path) -> tuple[str, ...]:
     if isinstance(names, dict):
         if set(names) != set(range(len(names))):
@@ -206,22 +227,6 @@ def _split_paths(value: Any, split: str, root: Path, path: Path) -> tuple[Path, 
         if not p.is_dir() and not (p.suffix == ".txt" and p.is_file()):
             raise TrainError(f"{path}: '{split}' names {p}, which is neither a folder of images nor a .txt list")
     return paths
-
-
-def _images_of(source: Path) -> Iterator[Path]:
-    if source.is_dir():
-        yield from (p for p in sorted(source.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES)
-        return
-    try:
-        lines = source.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise TrainError(f"cannot read {source}: {_reason(error)}") from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            image = source.parent / line.strip()
-            if not image.is_file():
-                raise TrainError(f"{source}:{number}: image {image} not found")
-            yield image
 
 
 def _reason(error: Exception) -> str:

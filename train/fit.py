@@ -27,11 +27,12 @@ from train.engine import Batch, Step, Trainee, averaged_model, evaluate, train_s
 from train.errors import TrainError
 from train.metrics import Metrics
 from train.model import ModelConfig, build_model
-from train.plots import plot_curves
+from train.plots import plot_curves, plot_evaluation
 from train.transforms import Augment, to_tensors
 from train.weights import initial_model
 
 LOG_EVERY_STEPS = 50
+LOGGED_METRICS = ("threshold", "map50", "map50_95", "false_positives_per_negative", "mean_f1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +180,14 @@ class Run:
         scores = metrics.as_dict()
         per_class = {f"f1_{c['name']}": c["f1"] for c in scores["classes"]}
         row = {"epoch": self.epoch, "images_seen": self.images_seen}
-        row |= {k: v for k, v in scores.items() if k not in ("classes", "images")}
+        row |= {name: scores[name] for name in LOGGED_METRICS}
         append_csv(self.out / "metrics.csv", row | per_class)
         is_best = self.best is None or (metrics.map50_95 or 0) > (self.best["map50_95"] or 0)
         if is_best:
             self.best = scores
             self.checkpoint(with_resume=False).save(self.out / "best.pt")
             (self.out / "metrics.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+            plot_evaluation(metrics, self.out)
         self.checkpoint(with_resume=True).save(self.out / "last.pt")  # after best.pt: it says that this is there
         plot_curves(self.out)
 
