@@ -10,7 +10,8 @@ from export.errors import ExportError
 from realtime.errors import ModelError
 from realtime.metadata import INPUT_NAME, OUTPUT_NAMES, ModelMetadata
 from train.dataset import DataConfig, LabelledImage, boxes_in_pixels, load_split, read_image
-from train.metrics import Boxes, Metrics, evaluate_boxes
+from train.matching import Boxes
+from train.metrics import Metrics, evaluate_boxes
 from train.transforms import letterbox, transform_boxes
 
 MAX_MAP_DIFFERENCE = 0.002

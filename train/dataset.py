@@ -120,7 +120,7 @@ def split_images(config: DataConfig, split: str, on_problem: OnProblem = stop) -
     """The images of one split, in a stable order; those of a list that are not there go to ``on_problem``."""
     if split not in config.splits:
         raise TrainError(f"{config.path}: there is no split '{split}', only {', '.join(config.splits)}")
-    images = [image for source in config.splits[split] for image in _images_of(source, on_problem)]
+    images = [image for source in config.splits[split] for image in images_of(source, on_problem)]
     if not images:
         where = ", ".join(str(p) for p in config.splits[split])
         on_problem(TrainError(f"{config.path}: split '{split}' has no images. Looked in: {where}"))
@@ -225,6 +225,26 @@ def boxes_in_pixels(image: LabelledImage, width: int, height: int) -> np.ndarray
     return image.boxes * np.array([width, height, width, height], np.float32)
 
 
+def images_of(source: Path, on_problem: OnProblem = stop) -> Iterator[ListedImage]:
+    """Image files of a folder and those below it, sorted, or those that a .txt list names, if they are there."""
+    if source.is_dir():
+        images = (p for p in sorted(source.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES)
+        yield from (ListedImage(image, str(source)) for image in images)
+        return
+    try:
+        lines = source.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        on_problem(TrainError(f"cannot read {source}: {_reason(error)}"))
+        return
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            image, where = source.parent / line.strip(), f"{source}:{number}"
+            if image.is_file():
+                yield ListedImage(image, where)
+            else:
+                on_problem(TrainError(f"{where}: image {image} not found"))
+
+
 def _missing(path: Path, key: str) -> TrainError:
     return TrainError(f"{path}: key '{key}' is missing. A data set needs 'names', 'train' and 'val'")
 
@@ -258,25 +278,6 @@ def _split_sources(value: Any, split: str, root: Path, path: Path, on_problem: O
         else:
             what = "neither a folder of images nor a .txt list"
             on_problem(TrainError(f"{path}: '{split}' names {source}, which is {what}"))
-
-
-def _images_of(source: Path, on_problem: OnProblem) -> Iterator[ListedImage]:
-    if source.is_dir():
-        images = (p for p in sorted(source.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES)
-        yield from (ListedImage(image, str(source)) for image in images)
-        return
-    try:
-        lines = source.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        on_problem(TrainError(f"cannot read {source}: {_reason(error)}"))
-        return
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            image, where = source.parent / line.strip(), f"{source}:{number}"
-            if image.is_file():
-                yield ListedImage(image, where)
-            else:
-                on_problem(TrainError(f"{where}: image {image} not found"))
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The two loops: one pass of training steps, one pass of evaluation."""
+"""The loop: one pass of training steps."""
 
 import contextlib
 import math
@@ -7,23 +7,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection import FasterRCNN
 
-from train.dataset import LabelledImage
 from train.distributed import World
 from train.errors import TrainError
 from train.interrupt import Interrupt
 from train.loading import Batch
-from train.metrics import Boxes, Metrics, evaluate_boxes
 from train.options import FitOptions
 from train.sampling import set_seeds
 from train.trainee import Trainee
-from train.transforms import letterboxed_example, to_tensors
 
-EVALUATION_BATCH = 8
 BOX_LOSSES = ("loss_box_reg", "loss_rpn_box_reg")
 
 
@@ -101,31 +95,3 @@ def _check_finite(values: dict[str, float]) -> None:
     if not all(math.isfinite(value) for value in values.values()):
         found = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
         raise TrainError(f"training diverged ({found}). Lower --lr or lengthen --warmup-steps")
-
-
-def evaluate(
-    model: FasterRCNN,
-    images: list[LabelledImage],
-    *,
-    size: int,
-    class_names: tuple[str, ...],
-    device: torch.device,
-    threshold: float | None = None,
-    world: World | None = None,
-) -> Metrics:
-    """Score a model on labelled images, letterboxed as the app does; each process of ``world`` takes a share."""
-    world = world or World()
-    pairs = []
-    mine = world.share(images)
-    model.eval()
-    for start in range(0, len(mine), EVALUATION_BATCH):
-        batch = [to_tensors(letterboxed_example(i, size)) for i in mine[start : start + EVALUATION_BATCH]]
-        with torch.inference_mode():
-            outputs = model([image.to(device) for image, _ in batch])
-        for (_, target), output in zip(batch, outputs, strict=True):
-            labels = target["labels"].numpy()
-            labelled = Boxes(target["boxes"].numpy(), labels, np.ones(len(labels), np.float32))
-            found = {name: value.cpu().numpy() for name, value in output.items()}
-            pairs.append((labelled, Boxes(found["boxes"], found["labels"], found["scores"])))
-    pairs = world.gather(pairs)
-    return evaluate_boxes([labelled for labelled, _ in pairs], [found for _, found in pairs], class_names, threshold)

@@ -18,14 +18,15 @@ import torch
 from train.checkpoint import Checkpoint, load_checkpoint
 from train.dataset import DataConfig, label_path, load_split
 from train.distributed import World
-from train.engine import Step, evaluate, train_steps
+from train.engine import Step, train_steps
 from train.errors import TrainError
+from train.evaluation import evaluate
 from train.interrupt import Interrupt, InterruptedRunError
 from train.loading import EpochExamples, load_batches
 from train.metrics import Metrics
 from train.model import ModelConfig, build_model
 from train.options import FitOptions
-from train.plots import plot_curves
+from train.plots import plot_curves, plot_evaluation
 from train.reporting import LOG_EVERY_STEPS, LineReporter, Status
 from train.runlog import RunLog, versions, write_run_json
 from train.trainee import make_trainee
@@ -175,6 +176,7 @@ class Run:
             self._save("best.pt", with_resume=False)
             if self.world.is_main:
                 (self.out / "metrics.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+                plot_evaluation(metrics, self.out)
         self._save("last.pt", with_resume=True)  # after best.pt: it says that this is there
         if self.world.is_main:
             plot_curves(self.out)

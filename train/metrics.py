@@ -1,31 +1,15 @@
 """Detection metrics. Matching and average precision are pycocotools' (the COCO evaluation); the rest is read off it."""
 
-import contextlib
-import io
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
-MATCH_IOU = 0.5
+from train.matching import MATCH_IOU, Boxes, Matching, Rates, confusion_matrix, match_classes
+from train.size_bins import SizeBin, size_bins
+
 THRESHOLDS = np.arange(0.05, 1.0, 0.01)
 """Score thresholds among which the best is sought: one for all classes."""
-MAX_DETECTIONS = 100
-"""Detections considered in an image, the COCO standard."""
-
-
-@dataclass(frozen=True, slots=True)
-class Boxes:
-    """Labelled or predicted boxes of one image, in pixels of the network's input."""
-
-    boxes: np.ndarray
-    """(N,4) float32 xyxy."""
-    labels: np.ndarray
-    """(N,) int64, one-based."""
-    scores: np.ndarray
-    """(N,) float32; 1 for labelled boxes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +25,13 @@ class ClassMetrics:
     """Mean IoU of the matched pairs."""
     ap50: float
     ap50_95: float
+    proposal_recall: float
+    """Share of the labelled boxes that have a proposal of the RPN with IoU 0.5 or more: no later stage can find the
+    others. nan if proposals are not known."""
+    proposal_iou: float
+    """Mean over the labelled boxes of the best IoU with any proposal."""
+    at_best: Rates
+    """Rates at the threshold with the best mean F1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,39 +41,94 @@ class Metrics:
     images: int
     threshold: float
     """Score threshold of precision, recall and F1: the given one, or that with the best mean F1."""
+    best_threshold: float
+    """That with the best mean F1."""
     classes: tuple[ClassMetrics, ...]
     map50: float
     map50_95: float
     false_positives_per_negative: float
     """Detections above the threshold in an image without labelled objects, on average; nan if there is none."""
+    sizes: tuple[SizeBin, ...]
+    matching: Matching
+    """What the figures were read off, for pictures; not part of the JSON."""
+    confusion: np.ndarray
+    """(C+1,C+1) int64, of ``confusion_matrix`` at the best threshold; not part of the JSON."""
 
     @property
     def mean_f1(self) -> float:
         """Mean F1 over the classes that are labelled."""
         return _mean([c.f1 for c in self.classes if c.labelled])
 
+    @property
+    def mean_iou(self) -> float:
+        """Mean of the mean IoU over the classes of which something was found."""
+        return _mean([c.mean_iou for c in self.classes if not np.isnan(c.mean_iou)])
+
+    @property
+    def proposal_recall(self) -> float:
+        """Mean proposal recall over the classes that are labelled."""
+        return _mean([c.proposal_recall for c in self.classes if c.labelled])
+
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, nan as None, rounded to four places."""
-        return _plain(asdict(self) | {"mean_f1": self.mean_f1})
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("matching", "confusion")}
+        means = {name: getattr(self, name) for name in ("mean_f1", "mean_iou", "proposal_recall")}
+        return _plain(values | means)
 
     def table(self) -> str:
         """The metrics as an aligned text table."""
         head = f"{'class':<12}{'labelled':>9}{'precision':>10}{'recall':>8}{'F1':>8}{'mean IoU':>9}"
-        head += f"{'AP50':>8}{'AP50-95':>8}"
+        head += f"{'AP50':>8}{'AP50-95':>8}{'proposals':>10}"
         rows = [
-            f"{c.name:<12}{c.labelled:>9}{c.precision:>10.3f}{c.recall:>8.3f}{c.f1:>8.3f}{c.mean_iou:>9.3f}"
-            f"{c.ap50:>8.3f}{c.ap50_95:>8.3f}"
+            f"{c.name:<12}{c.labelled:>9}{_cell(c.precision):>10}{_cell(c.recall):>8}{_cell(c.f1):>8}"
+            f"{_cell(c.mean_iou):>9}{_cell(c.ap50):>8}{_cell(c.ap50_95):>8}{_cell(c.proposal_recall):>10}"
             for c in self.classes
         ]
-        mean = f"{'mean':<12}{'':>9}{'':>10}{'':>8}{self.mean_f1:>8.3f}{'':>9}{self.map50:>8.3f}{self.map50_95:>8.3f}"
-        note = f"{self.images} images, score threshold {self.threshold:.2f}, IoU {MATCH_IOU}"
+        mean = f"{'mean':<12}{'':>9}{'':>10}{'':>8}{_cell(self.mean_f1):>8}{_cell(self.mean_iou):>9}"
+        mean += f"{_cell(self.map50):>8}{_cell(self.map50_95):>8}{_cell(self.proposal_recall):>10}"
+        note = f"{self.images} images, score threshold {self.threshold:.2f}"
+        note += f"{' (the best mean F1)' if self.threshold == self.best_threshold else ''}, IoU {MATCH_IOU}"
         if not np.isnan(self.false_positives_per_negative):
             note += f", {self.false_positives_per_negative:.3f} false positives per image without objects"
         return "\n".join([head, *rows, mean, note])
 
+    def report(self) -> str:
+        """The table, the rates at the best threshold if that is another, and recall by size."""
+        parts = [self.table()]
+        if self.threshold != self.best_threshold:
+            parts.append(self._best_table())
+        parts.append(self._size_table())
+        return "\n\n".join(parts)
+
+    def _best_table(self) -> str:
+        title = f"at score threshold {self.best_threshold:.2f}, that of the best mean F1:"
+        head = f"{'class':<12}{'precision':>10}{'recall':>8}{'F1':>8}{'mean IoU':>9}"
+        rows = [
+            f"{c.name:<12}{_cell(best.precision):>10}{_cell(best.recall):>8}{_cell(best.f1):>8}{_cell(best.mean_iou):>9}"
+            for c, best in ((c, c.at_best) for c in self.classes)
+        ]
+        return "\n".join([title, head, *rows])
+
+    def _size_table(self) -> str:
+        title = (
+            "recall/mean IoU by height, in pixels of the network's input, of the largest labelled box around an object:"
+        )
+        names = ["all", *(c.name for c in self.classes)]
+        head = f"{'height':<12}{'labelled':>9}" + "".join(f"{name:>13}" for name in names)
+        rows = [
+            f"{size.name:<12}{size.all.labelled:>9}"
+            + "".join(f"{_cell(f.recall) + '/' + _cell(f.mean_iou):>13}" for f in (size.all, *size.classes.values()))
+            for size in self.sizes
+        ]
+        return "\n".join([title, head, *rows])
+
 
 def evaluate_boxes(
-    labelled: list[Boxes], predicted: list[Boxes], class_names: tuple[str, ...], threshold: float | None = None
+    labelled: list[Boxes],
+    predicted: list[Boxes],
+    class_names: tuple[str, ...],
+    threshold: float | None = None,
+    proposal_ious: list[np.ndarray] | None = None,
 ) -> Metrics:
     """Compare predictions with labels, image by image.
 
@@ -91,97 +137,51 @@ def evaluate_boxes(
         predicted: what was found, scores included, in the same order.
         class_names: names of the labels 1, 2, ….
         threshold: score threshold for precision, recall and F1; None takes that with the best mean F1.
+        proposal_ious: for each image and each of its N labelled boxes the best IoU with any proposal, (N,) float32;
+            None where there are no proposals, so that their metrics are nan.
     """
-    evaluation = _coco_evaluation(labelled, predicted, len(class_names))
-    per_class = [_matches(evaluation, label) for label in range(1, len(class_names) + 1)]
-    counts = np.array([np.sum(np.concatenate([b.labels for b in labelled]) == i + 1) for i in range(len(class_names))])
-    curves = [_curve(m, n) for m, n in zip(per_class, counts, strict=True)]
-    if threshold is None:
-        present = [curve for curve, n in zip(curves, counts, strict=True) if n]
-        mean_f1 = np.mean([[f1 for _, _, f1 in curve] for curve in present], axis=0) if present else [0.0]
-        threshold = float(THRESHOLDS[int(np.argmax(mean_f1))])
+    matching = match_classes(labelled, predicted, len(class_names))
+    best_threshold = _best_threshold(matching)
+    threshold = best_threshold if threshold is None else threshold
+    covered = np.full(len(matching.labels), np.nan) if proposal_ious is None else np.concatenate(proposal_ious)
     classes = []
-    for i, name in enumerate(class_names):
-        kept = per_class[i][per_class[i][:, 0] >= threshold]
-        precision, recall, f1 = _precision_recall_f1(kept, counts[i])
-        average_precisions = evaluation.eval["precision"][:, :, i, 0, 0]  # (IoU, recall, class, area, detections)
+    for label, (name, found) in enumerate(zip(class_names, matching.classes, strict=True), start=1):
+        ious = covered[matching.labels == label]
         classes.append(
             ClassMetrics(
-                name, int(counts[i]), precision, recall, f1, _mean(kept[kept[:, 1] > 0, 2]),
-                _mean_known(average_precisions[0]), _mean_known(average_precisions),
+                name=name,
+                labelled=found.labelled,
+                **asdict(found.at(threshold)),
+                ap50=_mean_known(found.precision[0]),
+                ap50_95=_mean_known(found.precision),
+                proposal_recall=_mean(np.where(np.isnan(ious), np.nan, ious >= MATCH_IOU)),
+                proposal_iou=_mean(ious),
+                at_best=found.at(best_threshold),
             )
-        )  # fmt: skip
+        )
     negatives = [p for g, p in zip(labelled, predicted, strict=True) if not len(g.labels)]
     return Metrics(
-        len(labelled),
-        round(threshold, 4),
-        tuple(classes),
-        _mean([c.ap50 for c in classes if c.labelled]),
-        _mean([c.ap50_95 for c in classes if c.labelled]),
-        _mean([float(np.sum(p.scores >= threshold)) for p in negatives]),
+        images=len(labelled),
+        threshold=threshold,
+        best_threshold=best_threshold,
+        classes=tuple(classes),
+        map50=_mean([c.ap50 for c in classes if c.labelled]),
+        map50_95=_mean([c.ap50_95 for c in classes if c.labelled]),
+        false_positives_per_negative=_mean([len(p.above(threshold).scores) for p in negatives]),
+        sizes=size_bins(labelled, matching, class_names, threshold),
+        matching=matching,
+        confusion=confusion_matrix(labelled, predicted, len(class_names), best_threshold),
     )
 
 
-def _coco_evaluation(labelled: list[Boxes], predicted: list[Boxes], num_classes: int) -> COCOeval:
-    dataset: dict[str, Any] = {
-        "images": [{"id": i} for i in range(len(labelled))],
-        "categories": [{"id": label} for label in range(1, num_classes + 1)],
-        "annotations": _annotations(labelled),
-    }
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        truth, found = COCO(), COCO()
-        truth.dataset, found.dataset = dataset, dataset | {"annotations": _annotations(predicted)}
-        truth.createIndex()
-        found.createIndex()
-        evaluation = COCOeval(truth, found, "bbox")
-        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
-        evaluation.params.maxDets = [MAX_DETECTIONS]
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return evaluation
+def mean_f1_curve(matching: Matching) -> np.ndarray:
+    """Mean F1 over the classes that are labelled at each of ``THRESHOLDS``: (T,) float64, zeros if none is."""
+    present = [found for found in matching.classes if found.labelled]
+    return np.array([np.mean([found.at(t).f1 for found in present]) if present else 0.0 for t in THRESHOLDS])
 
 
-def _annotations(images: list[Boxes]) -> list[dict[str, Any]]:
-    annotations: list[dict[str, Any]] = []
-    for image_id, found in enumerate(images):
-        wh = found.boxes[:, 2:] - found.boxes[:, :2]
-        for i, label in enumerate(found.labels):
-            annotation = {
-                "id": len(annotations) + 1,
-                "image_id": image_id,
-                "category_id": int(label),
-                "bbox": [*found.boxes[i, :2].tolist(), *wh[i].tolist()],
-                "area": float(wh[i].prod()),
-                "iscrowd": 0,
-                "score": float(found.scores[i]),
-            }
-            annotations.append(annotation)
-    return annotations
-
-
-def _matches(evaluation: COCOeval, label: int) -> np.ndarray:
-    """Detections of one class over all images: (D,3) float64 of score, matched (0 or 1) and IoU of the match."""
-    rows = []
-    for image in evaluation.evalImgs:
-        if image is None or image["category_id"] != label:
-            continue
-        ious = np.asarray(evaluation.ious[image["image_id"], label])
-        columns = {annotation_id: column for column, annotation_id in enumerate(image["gtIds"])}
-        for row, (score, gt_id) in enumerate(zip(image["dtScores"], image["dtMatches"][0], strict=True)):
-            rows.append((score, gt_id > 0, ious[row, columns[int(gt_id)]] if gt_id > 0 else 0.0))
-    return np.asarray(rows, np.float64).reshape(-1, 3)
-
-
-def _curve(matches: np.ndarray, labelled: int) -> list[tuple[float, float, float]]:
-    return [_precision_recall_f1(matches[matches[:, 0] >= t], labelled) for t in THRESHOLDS]
-
-
-def _precision_recall_f1(matches: np.ndarray, labelled: int) -> tuple[float, float, float]:
-    true_positives = float(matches[:, 1].sum())
-    precision = true_positives / len(matches) if len(matches) else 0.0
-    recall = true_positives / float(labelled) if labelled else 0.0
-    f1 = 2 * true_positives / float(len(matches) + labelled) if len(matches) + labelled else 0.0
-    return precision, recall, f1
+def _best_threshold(matching: Matching) -> float:
+    return round(float(THRESHOLDS[int(np.argmax(mean_f1_curve(matching)))]), 4)
 
 
 def _mean_known(values: np.ndarray) -> float:
@@ -193,7 +193,13 @@ def _mean(values: Any) -> float:
     return float(np.mean(values)) if len(values) else float("nan")
 
 
+def _cell(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3f}"
+
+
 def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
     if isinstance(value, dict):
         return {key: _plain(v) for key, v in value.items()}
     if isinstance(value, list | tuple):

@@ -1,6 +1,7 @@
 """``train preview``: a picture of what the network will see."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from train.dataset import DataConfig, load_split
-from train.drawing import OUTLINE, draw_boxes, draw_legend
+from train.drawing import OUTLINE, Mark, class_colour, draw_boxes, draw_legend
 from train.errors import TrainError
 from train.loading import EpochExamples
 from train.options import FitOptions
@@ -19,16 +20,15 @@ MIN_CELL_PX = 320
 GAP_PX = 4
 
 
-def make_preview(config: DataConfig, out: Path, *, split: str, size: int, count: int, seed: int, augment: bool) -> None:
+def make_preview(config: DataConfig, out: Path, options: FitOptions, *, split: str, count: int, augment: bool) -> None:
     """Write a grid of examples with their boxes, and a legend of the classes below.
 
     Args:
         config: the data set.
         out: picture to write; the suffix decides the format.
+        options: of the run whose first epoch begins with these examples.
         split: split to show.
-        size: side of the network's input in pixels.
         count: number of examples; all if the split has fewer.
-        seed: of the run whose first epoch begins with these examples.
         augment: show them as that training does; else the same images, letterboxed as for validation.
 
     Raises:
@@ -36,19 +36,18 @@ def make_preview(config: DataConfig, out: Path, *, split: str, size: int, count:
     """
     if not cv2.haveImageWriter(str(out)):
         raise TrainError(f"cannot write {out}: no format of pictures has the suffix '{out.suffix}'. Use .png, say")
-    examples = first_examples(config, split=split, size=size, count=count, seed=seed, augment=augment)
+    examples = first_examples(config, options, split=split, count=count, augment=augment)
     picture = draw_grid(examples, config.class_names)
     if not cv2.imwrite(str(out), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
         raise TrainError(f"cannot write {out}: it is a folder, or may not be written, or the disk is full")
 
 
-def first_examples(config: DataConfig, *, split: str, size: int, count: int, seed: int, augment: bool) -> list[Example]:
-    """The first examples of the first epoch of a run with this seed, or their images letterboxed."""
+def first_examples(config: DataConfig, options: FitOptions, *, split: str, count: int, augment: bool) -> list[Example]:
+    """The first examples of the first epoch of a run with these options, or their images letterboxed."""
     images = load_split(config, split)
-    options = FitOptions(size=size, batch_size=1, seed=seed)
-    epoch = EpochExamples(images, options, epoch=0)
+    epoch = EpochExamples(images, replace(options, batch_size=1), epoch=0)  # a split may be smaller than a batch
     if not augment:
-        return [letterboxed_example(images[i], size) for i in epoch.order[:count]]
+        return [letterboxed_example(images[i], options.size) for i in epoch.order[:count]]
     return [_from_tensors(*epoch[position]) for position in range(min(count, len(epoch)))]
 
 
@@ -63,9 +62,11 @@ def draw_grid(examples: list[Example], class_names: tuple[str, ...]) -> np.ndarr
     for i, example in enumerate(examples):
         enlarged = example.image.repeat(zoom, axis=0).repeat(zoom, axis=1)
         top, left = i // columns * pitch, i % columns * pitch
-        grid[top : top + size * zoom, left : left + size * zoom] = draw_boxes(
-            enlarged, example.boxes * zoom, example.classes
-        )
+        marks = [
+            Mark(tuple(box), class_colour(class_id))
+            for box, class_id in zip((example.boxes * zoom).tolist(), example.classes.tolist(), strict=True)
+        ]
+        grid[top : top + size * zoom, left : left + size * zoom] = draw_boxes(enlarged, marks)
     return np.concatenate([grid, draw_legend(class_names, grid.shape[1])])
 
 

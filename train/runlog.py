@@ -21,6 +21,8 @@ from torch.utils.tensorboard import SummaryWriter
 from train.dataset import DataConfig, LabelledImage
 from train.options import FitOptions
 
+LOGGED_METRICS = ("threshold", "map50", "map50_95", "false_positives_per_negative", "mean_f1")
+
 
 class RunLog:
     """Writes what a run measures. Steps are counted in images seen."""
@@ -41,7 +43,7 @@ class RunLog:
 
     def metrics(self, epoch: int, images_seen: int, scores: dict[str, Any]) -> None:
         """Log the metrics of an epoch, in the form of ``Metrics.as_dict``."""
-        row = {name: value for name, value in scores.items() if not isinstance(value, list | dict) and name != "images"}
+        row = {name: scores[name] for name in LOGGED_METRICS}
         row |= {f"f1_{c['name']}": c["f1"] for c in scores["classes"]}
         append_csv(self._metrics, {"epoch": epoch, "images_seen": images_seen} | row)
         for name, value in row.items():

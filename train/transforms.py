@@ -208,10 +208,17 @@ def photometric_transform() -> Callable[[Tensor], Tensor]:
             v2.RandomApply([v2.ColorJitter(hue=0.05)], p=0.1),
             v2.RandomGrayscale(p=0.1),
             v2.RandomApply([v2.GaussianBlur(kernel_size=7, sigma=(0.3, 2.0))], p=0.15),
-            v2.RandomApply([v2.JPEG(quality=(15, 80))], p=0.2),
+            v2.RandomApply([v2.Lambda(recompress)], p=0.2),
             v2.RandomApply([v2.GaussianNoise(sigma=0.05)], p=0.12),
         ]
     )
+
+
+def recompress(image: Tensor) -> Tensor:
+    """Through JPEG and back at a random quality from 15 to 80; uint8 (3,H,W) in and out."""
+    quality = int(torch.randint(15, 81, ()))
+    _, coded = cv2.imencode(".jpg", image.permute(1, 2, 0).numpy(), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return torch.from_numpy(cv2.imdecode(coded, cv2.IMREAD_COLOR)).permute(2, 0, 1)
 
 
 def warp_onto(canvas: np.ndarray, image: np.ndarray, matrix: np.ndarray) -> None:

@@ -9,7 +9,7 @@ from tiny_data import CLASS_NAMES, make_data_set
 from export.to_onnx import export_onnx
 from train.checkpoint import Checkpoint
 from train.dataset import load_data_config, load_split
-from train.engine import evaluate
+from train.evaluation import evaluate
 from train.model import ModelConfig
 from train.options import FitOptions
 

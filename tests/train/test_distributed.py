@@ -16,8 +16,8 @@ from tiny_data import make_data_set
 from train.checkpoint import load_checkpoint
 from train.dataset import load_data_config, load_split
 from train.distributed import World
-from train.engine import evaluate
 from train.errors import TrainError
+from train.evaluation import evaluate
 from train.loading import EpochExamples, sizes
 
 ROOT = Path(__file__).parents[2]

@@ -27,7 +27,8 @@ from train.errors import TrainError
 from train.fit import Run, resumed_run
 from train.interrupt import Interrupt
 from train.loading import Batch
-from train.metrics import Boxes, evaluate_boxes
+from train.matching import Boxes
+from train.metrics import evaluate_boxes
 from train.model import ModelConfig, build_model
 from train.options import FitOptions
 from train.plots import plot_curves
@@ -82,7 +83,8 @@ def whole_run(tiny_yaml, tmp_path_factory) -> Path:
 
 def test_fit_writes_checkpoints_and_logs(whole_run):
     assert sorted(p.name for p in whole_run.iterdir()) == [
-        "best.pt", "curves.png", "last.pt", "losses.csv", "metrics.csv", "metrics.json", "run.json", "tensorboard",
+        "best.pt", "confusion.png", "curves.png", "f1_confidence.png", "iou.png", "last.pt", "losses.csv",
+        "metrics.csv", "metrics.json", "precision_recall.png", "run.json", "tensorboard",
     ]  # fmt: skip
     losses, metrics = rows(whole_run / "losses.csv"), rows(whole_run / "metrics.csv")
     assert [(row["epoch"], row["step"], row["images_seen"]) for row in losses] == [
@@ -448,9 +450,15 @@ def test_gradient_that_is_not_finite_stops_before_the_step():
 def test_evaluate_prints_a_table_and_writes_json(train_cli, tiny_yaml, whole_run, tmp_path):
     path = tmp_path / "scores.json"
 
-    code, out, err = train_cli("evaluate", whole_run / "best.pt", tiny_yaml, "--json", path, "--device", "cpu")
+    plots = tmp_path / "a" / "plots"
+    code, out, err = train_cli(
+        "evaluate", whole_run / "best.pt", tiny_yaml, "--json", path, "--plots", plots, "--device", "cpu"
+    )
 
     assert (code, err) == (0, "")
+    # best.pt is the epoch of the pictures in its folder.
+    for name in ("confusion.png", "f1_confidence.png", "iou.png", "precision_recall.png"):
+        assert (plots / name).read_bytes() == (whole_run / name).read_bytes()
     assert out.splitlines()[0].split()[:2] == ["class", "labelled"]
     assert [line.split("  ")[0] for line in out.splitlines()[1:4]] == [*CLASS_NAMES, "mean"]
     assert out.splitlines()[4].startswith("4 images, score threshold ")

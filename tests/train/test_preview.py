@@ -4,7 +4,7 @@ import pytest
 from tiny_data import make_data_set, write_image
 
 from train.dataset import load_data_config, load_split
-from train.drawing import CLASS_COLOURS, OUTLINE, class_colour, draw_boxes, draw_legend
+from train.drawing import CLASS_COLOURS, OUTLINE, Mark, class_colour, draw_boxes, draw_legend
 from train.loading import EpochExamples
 from train.options import FitOptions
 from train.preview import GAP_PX, draw_grid, first_examples
@@ -34,7 +34,7 @@ def test_boxes_are_drawn_on_their_own_pixels():
     image = np.full((40, 60, 3), 128, np.uint8)
     box = (10, 5, 30, 25)
 
-    drawn = draw_boxes(image, np.array([box], np.float32), np.array([2]))
+    drawn = draw_boxes(image, [Mark(box, CLASS_COLOURS[2])])
 
     assert (edges(drawn, box) == CLASS_COLOURS[2]).all()
     assert (edges(drawn, (9, 4, 31, 26)) == OUTLINE).all()
@@ -47,7 +47,7 @@ def test_boxes_are_drawn_on_their_own_pixels():
 def test_no_boxes_leave_the_picture_as_it_is():
     image = np.full((8, 8, 3), 128, np.uint8)
 
-    assert (draw_boxes(image, np.empty((0, 4), np.float32), np.empty(0, np.int64)) == image).all()
+    assert (draw_boxes(image, []) == image).all()
 
 
 def test_classes_beyond_the_palette_take_its_colours_again():
@@ -96,7 +96,11 @@ def test_preview_shows_the_first_examples_of_a_training(tiny_yaml, tmp_path, tra
     for i in range(4):
         image, target = epoch[i]
         pixels = (image.permute(1, 2, 0) * 255).round().byte().numpy().repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
-        expected = draw_boxes(pixels, target["boxes"].numpy() * ZOOM, target["labels"].numpy() - 1)
+        marks = [
+            Mark(tuple(box), CLASS_COLOURS[label - 1])
+            for box, label in zip((target["boxes"].numpy() * ZOOM).tolist(), target["labels"].tolist(), strict=True)
+        ]
+        expected = draw_boxes(pixels, marks)
         np.testing.assert_array_equal(cell(picture, i // 2, i % 2), expected)
 
 
@@ -104,7 +108,8 @@ def test_another_seed_shows_other_examples(tiny_yaml):
     config = load_data_config(tiny_yaml)
 
     first, other = (
-        first_examples(config, split="train", size=SIZE, count=1, seed=seed, augment=True)[0] for seed in (0, 1)
+        first_examples(config, FitOptions(size=SIZE, seed=seed), split="train", count=1, augment=True)[0]
+        for seed in (0, 1)
     )
 
     assert not np.array_equal(first.image, other.image)
@@ -133,7 +138,7 @@ def test_not_augmented_are_the_images_that_a_training_begins_with(tiny_yaml):
     images = load_split(config, "train")
     order = EpochExamples(images, FitOptions(size=SIZE, seed=5), epoch=0).order
 
-    examples = first_examples(config, split="train", size=SIZE, count=2, seed=5, augment=False)
+    examples = first_examples(config, FitOptions(size=SIZE, seed=5), split="train", count=2, augment=False)
 
     for example, i in zip(examples, order[:2], strict=True):
         np.testing.assert_array_equal(example.image, letterboxed_example(images[i], SIZE).image)
@@ -143,7 +148,7 @@ def test_count_above_the_split_shows_all_of_it(tmp_path):
     config = load_data_config(make_data_set(tmp_path, train=3, val=1))
 
     for augment in (True, False):
-        examples = first_examples(config, split="train", size=SIZE, count=9, seed=0, augment=augment)
+        examples = first_examples(config, FitOptions(size=SIZE), split="train", count=9, augment=augment)
         assert len(examples) == 3
 
 

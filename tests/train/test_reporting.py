@@ -3,7 +3,8 @@ import io
 import numpy as np
 from rich.console import Console
 
-from train.metrics import Boxes, evaluate_boxes
+from train.matching import Boxes
+from train.metrics import evaluate_boxes
 from train.reporting import LineReporter, LiveReporter, Status, make_reporter
 
 STATUS = Status(2, 5, 30, 90, {"loss": 1.25, "loss_box_reg": 0.5}, 0.0123, 24.56, 600.0)

@@ -1,0 +1,108 @@
+import cv2
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from train.drawing import CLASS_COLOURS
+from train.matching import Boxes
+from train.metrics import THRESHOLDS, evaluate_boxes
+from train.plots import plot_confusion, plot_evaluation, plot_f1, plot_ious, plot_precision_recall
+
+NAMES = ("face", "eye", "ear")
+BOX, ELSEWHERE = (0, 0, 10, 10), (50, 50, 60, 60)
+
+
+def boxes(*detections: tuple[int, float, tuple[float, ...]]) -> Boxes:
+    labels, scores, corners = zip(*detections, strict=True) if detections else ((), (), ())
+    return Boxes(np.array(corners, np.float32).reshape(-1, 4), np.array(labels, np.int64), np.array(scores, np.float32))
+
+
+@pytest.fixture(scope="module")
+def metrics():
+    """Both faces and one eye of two found, one false alarm; no ear is labelled. The best threshold is 0.56."""
+    labelled = [boxes((1, 1, BOX), (2, 1, BOX)), boxes((1, 1, BOX), (2, 1, BOX))]
+    predicted = [
+        boxes((1, 0.955, BOX), (2, 0.855, (0, 0, 10, 8)), (2, 0.555, ELSEWHERE)),
+        boxes((1, 0.755, (0, 0, 10, 6))),
+    ]
+    return evaluate_boxes(labelled, predicted, NAMES)
+
+
+def lines(figure):
+    return {line.get_label(): line for line in figure.axes[0].lines}
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_precision_recall_has_a_line_for_each_labelled_class(metrics):
+    figure = plot_precision_recall(metrics)
+
+    # Of the eyes one of two is found, without an error before: precision 1 at 51 of 101 recalls.
+    assert legend(figure) == ["face, AP50 1.000", "eye, AP50 0.505"]
+    eye = lines(figure)["eye, AP50 0.505"]
+    assert eye.get_ydata()[eye.get_xdata() <= 0.5] == pytest.approx(1)
+    assert eye.get_ydata()[eye.get_xdata() > 0.5] == pytest.approx(0)
+    assert to_rgb(eye.get_color()) == pytest.approx(np.array(CLASS_COLOURS[1]) / 255)
+
+
+def test_f1_marks_the_best_threshold(metrics):
+    figure = plot_f1(metrics)
+
+    assert metrics.best_threshold == 0.56
+    assert legend(figure) == ["face", "eye", "mean", "best threshold 0.56, mean F1 0.833"]
+    drawn = lines(figure)
+    at_best = int(np.abs(THRESHOLDS - 0.56).argmin())
+    assert [drawn[name].get_ydata()[at_best] for name in ("face", "eye", "mean")] == pytest.approx([1, 2 / 3, 5 / 6])
+    assert drawn["eye"].get_ydata()[at_best - 2] == pytest.approx(0.5)  # with the false alarm
+    assert set(drawn["best threshold 0.56, mean F1 0.833"].get_xdata()) == {0.56}
+
+
+def test_confusion_shows_counts_and_shares(metrics):
+    axes = plot_confusion(metrics).axes[0]
+
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [*NAMES, "background"]
+    cells = {tuple(reversed(text.get_position())): text.get_text() for text in axes.texts}
+    assert cells == {(0, 0): "2\n100.0%", (1, 1): "1\n50.0%", (1, 3): "1\n50.0%"}
+    shares = np.asarray(axes.images[0].get_array())
+    assert shares.tolist() == [[1, 0, 0, 0], [0, 0.5, 0, 0.5], [0, 0, 0, 0], [0, 0, 0, 0]]
+
+
+def test_iou_histogram_counts_the_matched_pairs(metrics):
+    figure = plot_ious(metrics)
+
+    assert [axes.texts[0].get_text() for axes in figure.axes] == [
+        "face: 2 pairs, mean 0.800",
+        "eye: 1 pairs, mean 0.800",
+    ]
+    heights = [[bar.get_height() for bar in axes.patches] for axes in figure.axes]
+    assert [sum(h) for h in heights] == [2, 1]
+    tallest = figure.axes[1].patches[int(np.argmax(heights[1]))]
+    assert tallest.get_x() - 0.001 <= 0.8 <= tallest.get_x() + tallest.get_width() + 0.001
+
+
+PICTURES = ["confusion.png", "f1_confidence.png", "iou.png", "precision_recall.png"]
+
+
+def test_all_are_written(metrics, tmp_path):
+    plot_evaluation(metrics, tmp_path)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == PICTURES
+    for name in PICTURES:
+        assert cv2.imread(str(tmp_path / name)).std() > 10  # not a blank sheet
+
+
+def test_nothing_labelled_and_nothing_found_can_be_drawn(tmp_path):
+    plot_evaluation(evaluate_boxes([boxes()], [boxes()], NAMES), tmp_path)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == PICTURES
+
+
+def test_many_classes_have_distinct_lines():
+    names = tuple(f"class {i}" for i in range(14))
+    image = boxes(*((i + 1, 1.0, (20 * i, 0, 20 * i + 10, 10)) for i in range(14)))
+
+    drawn = plot_precision_recall(evaluate_boxes([image], [image], names)).axes[0].lines
+
+    assert len({(line.get_color(), line.get_linestyle()) for line in drawn}) == 14

@@ -1,0 +1,113 @@
+"""``train evaluate`` and ``train predict``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from train.checkpoint import load_checkpoint
+from train.commands.arguments import (
+    CheckpointFile,
+    DataFile,
+    Device,
+    Split,
+    check_folder_of,
+    choose_device,
+    make_folder,
+)
+from train.dataset import load_data_config, load_split
+from train.errors import TrainError
+from train.evaluation import evaluate as evaluate_model
+from train.plots import plot_evaluation
+from train.predict import find_images, worst_first
+from train.predict import predict as predict_images
+from train.report import write_report
+
+
+def evaluate(
+    checkpoint: CheckpointFile,
+    data: DataFile,
+    split: Annotated[Split, typer.Option(help="Split to score on.")] = Split.VAL,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Score threshold; by default that with the best mean F1.")
+    ] = None,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write the metrics to this file too.")] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(help="Folder for pictures: precision-recall and F1 curves, confusion matrix, IoU of matches."),
+    ] = None,
+    device: Device = None,
+) -> None:
+    """Score a checkpoint: precision, recall, F1 per class, mean IoU, mAP50, mAP50-95, proposal recall, by size."""
+    if json_out:
+        check_folder_of(json_out)
+    config = load_data_config(data)
+    loaded = load_checkpoint(checkpoint)
+    if loaded.config.class_names != config.class_names:
+        raise TrainError(
+            f"{checkpoint} finds {', '.join(loaded.config.class_names)}, "
+            f"but {data} names {', '.join(config.class_names)}"
+        )
+    if plots:
+        make_folder(plots)
+    target = choose_device(device)
+    metrics = evaluate_model(
+        loaded.build().to(target),
+        load_split(config, split.value),
+        size=loaded.config.input_size,
+        class_names=config.class_names,
+        device=target,
+        threshold=threshold,
+    )
+    typer.echo(metrics.report())
+    if json_out:
+        json_out.write_text(json.dumps(metrics.as_dict(), indent=2) + "\n", encoding="utf-8")
+    if plots:
+        plot_evaluation(metrics, plots)
+
+
+def predict(
+    checkpoint: CheckpointFile,
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGES...", help="Image files, folders of them, or .txt lists.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for index.html and its pictures.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATA.yaml|DIR",
+            help="Compare with labels: those of a data set, or a folder with a label file of the same stem for each.",
+        ),
+    ] = None,
+    worst: Annotated[
+        int | None, typer.Option(min=1, help="Show only that many images, those with the most errors.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Score threshold; by default that which was best on val.")
+    ] = None,
+    device: Device = None,
+) -> None:
+    """Show predictions beside labels, the worst image first, on a page that opens in any browser."""
+    if worst and not labels:
+        raise TrainError(f"--worst {worst}: without labels no image is worse than another. Add --labels DATA.yaml|DIR")
+    loaded = load_checkpoint(checkpoint)
+    config = loaded.config
+    labelled = find_images(images, labels, config.class_names)
+    threshold = loaded.threshold if threshold is None else threshold
+    target = choose_device(device)
+    make_folder(out)
+    outcomes = predict_images(
+        loaded.build().to(target), labelled, size=config.input_size, device=target, threshold=threshold
+    )
+    page = write_report(
+        worst_first(outcomes) if labels else outcomes,
+        config.class_names,
+        out,
+        title=f"{checkpoint.name} at score threshold {threshold:.2f}",
+        size=config.input_size,
+        with_labels=labels is not None,
+        show=worst,
+    )
+    errors = f", {sum(o.errors for o in outcomes)} misses and false alarms" if labels else ""
+    typer.echo(f"{len(outcomes)} images at score threshold {threshold:.2f}{errors}: {page}")
