@@ -15,6 +15,7 @@ from train.engine import evaluate as evaluate_model
 from train.errors import TrainError
 from train.fit import FitOptions, Run, resumed_run
 from train.model import ARCHITECTURES
+from train.prepare.cli import app as prepare_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train and evaluate a Faster R-CNN on a data set in YOLO format.",
 )
+app.add_typer(prepare_app, name="prepare")
 
 
 class Arch(StrEnum):
