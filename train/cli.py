@@ -10,6 +10,7 @@ from train.commands.evaluation import evaluate, predict
 from train.commands.fit import fit
 from train.errors import TrainError
 from train.interrupt import InterruptedRunError
+from train.prepare.cli import app as prepare_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train and evaluate a Faster R-CNN on a data set in YOLO format.",
 )
+app.add_typer(prepare_app, name="prepare")
 for command in (check, preview, fit, evaluate, predict):
     app.command()(command)
 

@@ -1,0 +1,1 @@
+"""Turning published and home-made markups into data sets in YOLO format."""

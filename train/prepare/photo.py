@@ -1,0 +1,110 @@
+"""What every reader of a format hands over: photos with boxes, and what was wrong or left out."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from train.dataset import IMAGE_SUFFIXES
+from train.errors import TrainError
+
+MAX_SHOWN = 20
+"""Problems that one message lists; the others are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One photo of a source."""
+
+    path: Path
+    name: str
+    """Unique in its source: by default the path below the source's folder, without suffix."""
+    boxes: np.ndarray
+    """(N,4) float64, xyxy in pixels of the photo as ``read_image`` gives it; they may reach outside it."""
+    classes: np.ndarray
+    """(N,) int64, ids in the source's ``class_names``."""
+    size_wh: tuple[int, int] | None = None
+    """Size in pixels for which the boxes were made, where the source says so."""
+
+
+@dataclass(slots=True)
+class Source:
+    """All that one source holds."""
+
+    class_names: tuple[str, ...]
+    photos: list[Photo] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """One line each: the file (and line), what was expected and what was found."""
+    notes: list[str] = field(default_factory=list)
+    """What was left out, or kept, on purpose: one phrase each, with its count."""
+
+
+def photo_name(path: Path, folder: Path) -> str:
+    """Path of a photo below its folder without the suffix: ``a/b.jpg`` is ``a/b``."""
+    relative = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
+    return relative.with_name(relative.stem).as_posix()
+
+
+def read_negatives(folder: Path) -> list[Photo]:
+    """All images below a folder as photos without objects, named ``negative/…``.
+
+    Raises:
+        TrainError: there is no such folder, or no image in it.
+    """
+    photos = [
+        Photo(path, f"negative/{photo_name(path, folder)}", np.empty((0, 4)), np.empty(0, np.int64))
+        for path in files_below(folder, IMAGE_SUFFIXES)
+    ]
+    if not photos:
+        raise TrainError(f"{folder}: no images found. --negatives needs a folder of photos without any object")
+    return photos
+
+
+def files_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:
+    """Files with one of the suffixes (lower case, with dot) in a folder and the folders below it, sorted.
+
+    Raises:
+        TrainError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise TrainError(f"cannot read {folder}: no such folder")
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+
+
+def images_by_stem(folder: Path) -> dict[Path, list[Path]]:
+    """The images below a folder, by their path without suffix: mostly one each.
+
+    Raises:
+        TrainError: there is no such folder.
+    """
+    images: dict[Path, list[Path]] = {}
+    for path in files_below(folder, IMAGE_SUFFIXES):
+        images.setdefault(path.with_name(path.stem), []).append(path)
+    return images
+
+
+def content_hash(image: np.ndarray) -> str:
+    """Hash of the pixels of an image uint8 (H,W,3): the same for the same picture in another file or format."""
+    return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
+
+
+def read_text(path: Path) -> str:
+    """Text of a UTF-8 file, a byte-order mark dropped.
+
+    Raises:
+        TrainError: it cannot be read, or is no such text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise TrainError(f"cannot read {path}: not a UTF-8 text file") from None
+    except OSError as error:
+        raise TrainError(f"cannot read {path}: {error.strerror}") from error
+
+
+def listed(problems: list[str]) -> str:
+    """Problems as lines of their own, at most ``MAX_SHOWN`` and the number of the others."""
+    more = [f"… and {len(problems) - MAX_SHOWN} more"] if len(problems) > MAX_SHOWN else []
+    return "".join(f"\n  {line}" for line in [*problems[:MAX_SHOWN], *more])
