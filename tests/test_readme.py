@@ -1,22 +1,20 @@
 """What README shows, run as it stands there; only what would take long is made small."""
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from commands import commands_of, run
 from fakes import make_video, read_video
 from tiny_data import make_data_set
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
-SMALLER = [("--epochs 100", "--epochs 1 --size 64 --batch-size 4 --workers 0"), ("--size 256x256", "--size 64x64")]
+COMMANDS = commands_of(ROOT / "README.md")
 
 
 @pytest.fixture(scope="module")
@@ -27,18 +25,6 @@ def folder(tmp_path_factory):
     make_video(folder / "in.mp4", frames=6, sound="aac")
     cv2.imwrite(str(folder / "photo.jpg"), np.zeros((48, 64, 3), np.uint8))
     return folder
-
-
-def run(command, folder):
-    """Run one command line with this environment's programs, without a display."""
-    bin_folder = Path(sys.executable).parent
-    environment = os.environ | {"PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
-    environment.pop("DISPLAY", None)
-    for long, small in SMALLER:
-        command = command.replace(long, small)
-    return subprocess.run(
-        command.split(), cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make ")])

@@ -1,0 +1,31 @@
+"""Commands that a page shows, and running them as a reader would."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+SMALLER = [
+    ("fit data.yaml --arch nano", "fit data.yaml --arch nano --size 64 --batch-size 4 --workers 0"),
+    ("--epochs 100", "--epochs 1"),
+    ("--size 256x256", "--size 64x64"),
+]
+
+
+def commands_of(page: Path) -> list[str]:
+    """The lines of all ``sh`` blocks of a page."""
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run one command line with this environment's programs, without a display; what takes long is made small."""
+    bin_folder = Path(sys.executable).parent
+    environment = os.environ | {"PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "200"}
+    environment.pop("DISPLAY", None)
+    for long, small in SMALLER:
+        command = command.replace(long, small)
+    return subprocess.run(
+        command.split(), cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
