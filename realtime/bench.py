@@ -15,18 +15,20 @@ from realtime.sinks.video_file import VideoFileSink
 from realtime.sources.synthetic import SyntheticSource
 from realtime.sources.video_file import VideoFileSource
 from realtime.stats import RunStats
+from realtime.stopping import StopRequests
 
 WARM_UP_RUNS = 5
 DEFAULT_SIZE_WH = (1280, 720)
 
 
 def run_benchmark(
-    detector: OnnxDetector, *, video: Path | None, max_frames: int, threshold: float
+    detector: OnnxDetector, *, video: Path | None, max_frames: int, threshold: float, requests: StopRequests
 ) -> tuple[RunStats, dict[str, Any]]:
     """Run the pipeline of ``realtime video``, encoder included, on a file or on made 1280x720 pictures.
 
     Returns:
-        The statistics, and the same with the circumstances as plain JSON values.
+        The statistics, and the same with the circumstances as plain JSON values; of the frames until then, if a
+        stop was requested.
 
     Raises:
         RealtimeError: the video cannot be read.
@@ -42,6 +44,7 @@ def run_benchmark(
             sound=None,
         )
         pipeline = Pipeline(source, detector, [sink], threshold=threshold)
+        requests.call(pipeline.stop)
         stats = pipeline.run(max_frames=max_frames)
     report = {
         "frames_per_s": round(stats.frames_per_s, 2),

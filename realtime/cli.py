@@ -1,10 +1,9 @@
 """Command line of the app: ``realtime``."""
 
 import os
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,10 +12,10 @@ import typer
 
 from realtime.errors import RealtimeError, SinkError
 from realtime.providers import Provider
+from realtime.stopping import Stopped, StopRequests, raise_on_signals
 
 if TYPE_CHECKING:
     from realtime.detector import OnnxDetector
-    from realtime.pipeline import Pipeline
     from realtime.sinks.base import Sink
     from realtime.sources.base import FrameSource
 
@@ -26,8 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find face, eyes, eyebrows, nose and mouth, live.",
 )
-EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
 
 Model = Annotated[
     str, typer.Option(help="A model that comes with the app (nano), or an ONNX file written by python -m export onnx.")
@@ -106,19 +103,25 @@ def image(
     detector = _detector(model, provider)
     _say_provider(detector)
     names = detector.metadata.class_names
-    file = JsonLinesFile(jsonl) if jsonl else None
+    done = 0
     ending = Ending.FAILED
-    try:
-        for path, detections in detect_images(images, detector, threshold=_threshold(threshold, detector), out=out):
-            result: dict[str, object] = {"image": str(path), "detections": detections.as_dicts(names)}
+    with StopRequests() as requests:
+        file = JsonLinesFile(jsonl) if jsonl else None
+        try:
+            for path, detections in detect_images(images, detector, threshold=_threshold(threshold, detector), out=out):
+                result: dict[str, object] = {"image": str(path), "detections": detections.as_dicts(names)}
+                if file:
+                    file.write_line(result)
+                elif not out:
+                    typer.echo(json_line(result))
+                done += 1
+                if requests.exit_code:
+                    break
+            ending = Ending.STOPPED if requests.exit_code else Ending.COMPLETE
+        finally:
             if file:
-                file.write_line(result)
-            elif not out:
-                typer.echo(json_line(result))
-        ending = Ending.COMPLETE
-    finally:
-        if file:
-            file.close(ending)
+                file.close(ending)
+    _exit_if_stopped(requests, f"stopped after {done} of {len(images)} pictures")
 
 
 @app.command()
@@ -139,8 +142,12 @@ def bench(
 
     detector = _detector(model, provider)
     _say_provider(detector)
-    stats, report = run_benchmark(detector, video=path, max_frames=frames, threshold=_threshold(threshold, detector))
+    with StopRequests() as requests:
+        stats, report = run_benchmark(
+            detector, video=path, max_frames=frames, threshold=_threshold(threshold, detector), requests=requests
+        )
     typer.echo(json.dumps(report, indent=2) if as_json else table(stats))
+    _exit_if_stopped(requests, f"stopped after {stats.frames} frames")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,41 +201,31 @@ def _run(
     """Run the pipeline, which closes all that is opened here, and say what was done."""
     from realtime.pipeline import Pipeline
 
-    try:
-        sinks = outputs.open(source, detector.metadata.class_names)
-    except BaseException:
-        source.close()
-        raise
-    pipeline = Pipeline(source, detector, sinks, threshold=_threshold(threshold, detector), show_status=source.is_live)
-    _say_provider(detector)
-    with _stopped_by_signals(pipeline) as received:
+    with StopRequests() as requests:
+        try:
+            sinks = outputs.open(source, detector.metadata.class_names)
+        except BaseException:
+            source.close()
+            raise
+        pipeline = Pipeline(
+            source, detector, sinks, threshold=_threshold(threshold, detector), show_status=source.is_live
+        )
+        requests.call(pipeline.stop)
+        _say_provider(detector)
         stats = pipeline.run(max_frames=max_frames, duration_s=duration_s)
     infer = stats.stages_ms.get("infer", {"p50": 0.0})
     dropped = f", {stats.dropped} dropped" if source.is_live else ""
     typer.echo(
         f"{stats.frames} frames, {stats.frames_per_s:.1f} frames/s, inference {infer['p50']:.1f} ms{dropped}", err=True
     )
-    if received:
-        raise typer.Exit(EXIT_INTERRUPTED if received[0] == signal.SIGINT else EXIT_TERMINATED)
+    _exit_if_stopped(requests)
 
 
-@contextmanager
-def _stopped_by_signals(pipeline: "Pipeline") -> Iterator[list[int]]:
-    """Ctrl+C and SIGTERM end the run in the ordinary way, so that what was written is kept and playable."""
-    received: list[int] = []
-
-    def handle(number: int, _frame: object) -> None:
-        if received:
-            raise KeyboardInterrupt  # asked twice: at once
-        received.append(number)
-        pipeline.stop()
-
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+def _exit_if_stopped(requests: StopRequests, message: str | None = None) -> None:
+    if requests.exit_code is not None:
+        if message:
+            typer.echo(message, err=True)
+        raise typer.Exit(requests.exit_code)
 
 
 def _detector(model: str, provider: Provider) -> "OnnxDetector":
@@ -256,7 +253,8 @@ def _check_outputs(*outputs: Path | None, originals: Sequence[Path] = ()) -> Non
 
 
 def run_cli() -> None:
-    """Entry point: one line on stderr and exit code 1 for what the user can mend, 130 after Ctrl+C."""
+    """Entry point: one line on stderr and exit code 1 for what the user can mend; 130 after Ctrl+C, 143 on SIGTERM."""
+    raise_on_signals()
     # OpenCV would print lines of its own for a camera or picture that it cannot open; it reads this when imported.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:
@@ -266,3 +264,8 @@ def run_cli() -> None:
             raise
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
+    except Stopped as stopped:
+        if "--debug" in sys.argv:
+            raise
+        typer.echo("stopped", err=True)
+        sys.exit(stopped.exit_code)

@@ -53,9 +53,7 @@ class WindowSink:
             StopRun: the user wants to end.
         """
         if not self._is_open:
-            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
-            cv2.resizeWindow(self._title, canvas.shape[1], canvas.shape[0])
-            self._is_open = True
+            self._open(canvas)
         while (wait_ms := self._due_in_ms(frame.pts_s)) > 0:
             self._heed_user(min(wait_ms, MAX_WAIT_MS))
         cv2.imshow(self._title, canvas)
@@ -68,6 +66,15 @@ class WindowSink:
             cv2.destroyAllWindows()
             cv2.waitKey(1)  # lets the window system act on it
 
+    def _open(self, canvas: np.ndarray) -> None:
+        self._is_open = True
+        cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        # Qt handles events while it builds a window, so that the user may have closed it by now; imshow would build it
+        # anew. Not every system has the window visible before its first picture, so that 0 is no sign here.
+        self._end_run_unless(self._visibility() >= 0)
+        cv2.resizeWindow(self._title, canvas.shape[1], canvas.shape[0])
+        self._end_run_unless(self._visibility() >= 0)
+
     def _due_in_ms(self, pts_s: float) -> int:
         if not self._paced:
             return 0
@@ -79,17 +86,21 @@ class WindowSink:
     def _heed_user(self, wait_ms: int) -> None:
         """Let the window system work for a while; raise ``StopRun`` if the user wants to end."""
         key = cv2.waitKey(wait_ms) & 0xFF
-        if not self._is_visible():
-            self._is_open = False
-            raise StopRun
+        self._end_run_unless(self._visibility() >= 1)
         if key in QUIT_KEYS:
             raise StopRun
 
-    def _is_visible(self) -> bool:
+    def _end_run_unless(self, is_open: bool) -> None:  # noqa: FBT001 - it is the condition itself
+        if not is_open:
+            self._is_open = False
+            raise StopRun
+
+    def _visibility(self) -> float:
+        """1 if the window can be seen, 0 if it is hidden, negative once it is closed."""
         try:
-            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE)
         except cv2.error:  # with Qt, nothing is left to be asked once the last window is closed
-            return False
+            return -1.0
 
 
 def why_no_window() -> str | None:

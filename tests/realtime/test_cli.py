@@ -147,7 +147,10 @@ def test_debug_shows_the_traceback(folder):
     assert "Traceback" in done.stderr
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+both_signals = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+
+
+@both_signals
 def test_an_interrupted_run_keeps_what_was_done(folder, number, code):
     make_video(folder / "long.mp4", frames=20_000)
     process = subprocess.Popen(
@@ -162,6 +165,63 @@ def test_an_interrupted_run_keeps_what_was_done(folder, number, code):
     assert 0 < written < 20_000
     assert len((folder / "out.jsonl").read_text().splitlines()) == written
     assert not list(folder.glob(".out-*"))
+
+
+@both_signals
+def test_interrupted_pictures_keep_what_was_done(folder, number, code):
+    for name in ("in", "drawn"):
+        (folder / name).mkdir()
+    original = folder / "in" / "0.png"
+    cv2.imwrite(str(original), np.zeros((720, 1280, 3), np.uint8))
+    for i in range(1, 3000):  # a minute of work
+        os.link(original, folder / "in" / f"{i}.png")
+    process = subprocess.Popen(
+        [*RUN, "image", "in", "--out", "drawn", "--jsonl", "out.jsonl", "--model", "m.onnx"],
+        cwd=folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for(lambda: any((folder / "drawn").glob("[0-9]*.png")), process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=WAIT_S)
+    assert process.returncode == code, errors
+    done = [json.loads(line)["image"] for line in (folder / "out.jsonl").read_text().splitlines()]
+    assert 0 < len(done) < 3000
+    assert files_in(folder / "drawn") == sorted(Path(path).name for path in done)
+    assert not list(folder.glob(".*"))
+    assert errors.splitlines()[-1] == f"stopped after {len(done)} of 3000 pictures"
+
+
+@both_signals
+def test_an_interrupted_benchmark_reports_what_was_done(folder, number, code):
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [*RUN, "bench", "--frames", "1000000", "--json", "--model", "m.onnx"],
+        cwd=folder, env=ENVIRONMENT | {"TMPDIR": str(temporary)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    wait_for(lambda: any(temporary.glob("*/.out-*")), process)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=WAIT_S)
+    assert process.returncode == code, errors
+    assert errors.splitlines()[-1] == f"stopped after {json.loads(output)['frames']} frames"
+    assert not [path for path in temporary.iterdir() if path.is_dir()]  # onnxruntime leaves a file of its own there
+
+
+@both_signals
+@pytest.mark.parametrize("arguments", ["image a.png --jsonl x.jsonl", "video in.mp4 --jsonl x.jsonl", "bench"])
+def test_a_signal_before_the_work_ends_with_one_line(folder, number, code, arguments):
+    before = files_in(folder)
+    script = (
+        "import signal, realtime.cli as cli\n"
+        f"cli._detector = lambda *_: signal.raise_signal({int(number)})\n"
+        "cli.run_cli()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments.split()],
+        cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=WAIT_S, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (code, "stopped\n")
+    assert files_in(folder) == before
 
 
 def wait_for(condition, process):

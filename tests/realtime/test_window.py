@@ -1,12 +1,18 @@
 """A real window on a virtual screen, with a real key press."""
 
 import os
+import select
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 import Xlib.display
 import Xlib.X
@@ -14,8 +20,9 @@ from fakes import WAIT_S, ScriptedSource, make_video, stub_model
 from Xlib.protocol.event import ClientMessage
 
 from realtime.errors import SinkError
+from realtime.sinks.base import Ending, StopRun
 from realtime.sinks.window import WindowSink, why_no_window
-from realtime.structures import Detections
+from realtime.structures import Detections, Frame
 
 RUN = [sys.executable, "-c", "from realtime.cli import run_cli; run_cli()"]
 in_ci = os.environ.get("CI") == "true"
@@ -29,7 +36,8 @@ def display() -> Iterator[dict[str, str]]:
     """Environment with a virtual screen of its own."""
     read_end, write_end = os.pipe()
     server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "800x600x24", "-nolisten", "tcp"],
+        ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "800x600x24", "-nolisten", "tcp",
+         "-noreset"],  # else it starts anew, and refuses callers meanwhile, whenever its last client leaves
         pass_fds=[write_end], stderr=subprocess.DEVNULL,
     )  # fmt: skip
     os.close(write_end)
@@ -41,18 +49,27 @@ def display() -> Iterator[dict[str, str]]:
     server.wait(WAIT_S)
 
 
-@pytest.fixture
-def player(tmp_path, display) -> Iterator[subprocess.Popen[str]]:
-    """The app, showing a video of two minutes."""
-    make_video(tmp_path / "long.mp4", frames=3000, size_wh=(320, 240))
-    stub_model(tmp_path / "m.onnx")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A model, and a video of two minutes: longer than any test waits."""
+    folder = tmp_path_factory.mktemp("window")
+    make_video(folder / "long.mp4", frames=3000)
+    stub_model(folder / "m.onnx")
+    return folder
+
+
+@contextmanager
+def player(folder, environment) -> Iterator[subprocess.Popen[str]]:
+    """The app, showing the video."""
     process = subprocess.Popen(
-        [*RUN, "video", "long.mp4", "--model", "m.onnx"], cwd=tmp_path, env=display,
+        [*RUN, "video", "long.mp4", "--model", "m.onnx"], cwd=folder, env=environment,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    yield process
-    process.kill()
-    process.wait(WAIT_S)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=WAIT_S)
 
 
 def xdotool(environment, *arguments):
@@ -62,36 +79,89 @@ def xdotool(environment, *arguments):
     return done.stdout.split()
 
 
-def click_on_close(environment, window):
-    """Send what a window manager sends when its close button is clicked."""
-    connection = Xlib.display.Display(environment["DISPLAY"])
-    target = connection.create_resource_object("window", window)
+def close_at_once(connection, title):
+    """Wait for the window, then do what a window manager does when its close button is clicked, until it is gone.
+
+    A second click is needed when Qt 5.15, on a machine under heavy load, drops the X events that come within
+    OpenCV's namedWindow (seen with 7 to 19 % of the clicks made in the milliseconds after the window came up).
+
+    Returns:
+        How many clicks it took.
+    """
     protocols, delete = (connection.intern_atom(name) for name in ("WM_PROTOCOLS", "WM_DELETE_WINDOW"))
-    target.send_event(
-        ClientMessage(window=target, client_type=protocols, data=(32, [delete, Xlib.X.CurrentTime, 0, 0, 0]))
+    window = wait_for_event(
+        connection, lambda e: e.type == Xlib.X.MapNotify and e.window.get_wm_name() == title, WAIT_S
     )
-    connection.close()
+    assert window, "no window came"
+    for click in range(1, 6):
+        window.send_event(
+            ClientMessage(window=window, client_type=protocols, data=(32, [delete, Xlib.X.CurrentTime, 0, 0, 0]))
+        )
+        connection.sync()  # a server that is told of a closed connection drops what it has not yet read from it
+        if wait_for_event(connection, lambda e: e.type == Xlib.X.UnmapNotify and e.window == window, WAIT_S / 6):
+            return click
+    raise AssertionError("the window does not close")
+
+
+def wait_for_event(connection, is_it, timeout_s):
+    """The window of the first event that fits, or None."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        while connection.pending_events():
+            event = connection.next_event()
+            if is_it(event):
+                return event.window
+        if not select.select([connection], [], [], max(0, deadline - time.monotonic()))[0]:
+            return None
 
 
 @needs_display
 @pytest.mark.parametrize("key", ["q", "Escape"])
-def test_a_key_press_ends_the_run(player, display, key):
-    window = xdotool(display, "search", "--sync", "--onlyvisible", "--name", "^realtime$")[0]
-    xdotool(display, "windowfocus", "--sync", window, "key", key)
-    _, errors = player.communicate(timeout=WAIT_S)
-    assert player.returncode == 0, errors
+def test_a_key_press_ends_the_run(folder, display, key):
+    with player(folder, display) as process:
+        window = xdotool(display, "search", "--sync", "--onlyvisible", "--name", "^realtime$")[0]
+        xdotool(display, "windowfocus", "--sync", window, "key", key)
+        _, errors = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0, errors
     lines = errors.splitlines()
     assert "frames/s" in lines[-1]
     assert len([line for line in lines if not line.startswith("running on the CPU")]) == 1  # Qt stays quiet
 
 
 @needs_display
-@pytest.mark.xfail(reason="a click while the window is being built may be lost", strict=False)
-def test_closing_the_window_ends_the_run(player, display):
-    window = xdotool(display, "search", "--sync", "--onlyvisible", "--name", "^realtime$")[0]
-    click_on_close(display, int(window))
-    _, errors = player.communicate(timeout=WAIT_S)
-    assert player.returncode == 0, errors
+@pytest.mark.parametrize("_attempt", range(5))
+def test_closing_the_window_the_moment_it_appears_ends_the_run(folder, display, record_property, _attempt):
+    connection = Xlib.display.Display(display["DISPLAY"])
+    connection.screen().root.change_attributes(event_mask=Xlib.X.SubstructureNotifyMask)
+    connection.sync()
+    with player(folder, display) as process:
+        clicks = close_at_once(connection, "realtime")
+        _, errors = process.communicate(timeout=WAIT_S)
+    record_property("clicks", clicks)
+    assert not wait_for_event(connection, lambda e: e.type == Xlib.X.MapNotify, 0), "it was built anew"
+    connection.close()
+    assert process.returncode == 0, errors
+    assert "frames/s" in errors.splitlines()[-1]
+
+
+def test_a_window_closed_while_it_is_built_is_not_built_anew(monkeypatch):
+    """Qt may handle the click within namedWindow; nothing is left to be asked or resized then."""
+
+    def gone(*_):
+        raise cv2.error("NULL guiReceiver")
+
+    calls = []
+    monkeypatch.setattr("realtime.sinks.window.why_no_window", lambda: None)
+    for name in ("namedWindow", "imshow", "waitKey"):
+        monkeypatch.setattr(f"cv2.{name}", lambda *_, name=name: calls.append(name))
+    for name in ("resizeWindow", "getWindowProperty", "destroyAllWindows"):
+        monkeypatch.setattr(f"cv2.{name}", gone)
+    sink = WindowSink("x", paced=False, instead="")
+    image = np.zeros((48, 64, 3), np.uint8)
+    with pytest.raises(StopRun):
+        sink.write(Frame(image, 0, 0.0, 0.0), Detections.empty(), image)
+    sink.close(Ending.STOPPED)
+    assert calls == ["namedWindow"]
 
 
 def test_a_dead_display_is_found_out_before_qt_ends_the_process(monkeypatch):
