@@ -1,4 +1,4 @@
-"""What docs/training.md shows, run as it stands there, in its order, in one folder; only what would take long is made small."""
+"""What docs/training.md shows, run as it stands there, in its order; only what would take long is made small."""
 
 import re
 from pathlib import Path
@@ -13,8 +13,8 @@ from tiny_data import make_data_set, noise_picture, write_image
 
 PAGE = Path(__file__).parent.parent / "docs" / "training.md"
 OUTPUTS = (
-    "faces/data.yaml", "mine/data.yaml", "mine-voc/data.yaml", "grid.png", "runs/mine/best.pt", "runs/mine/confusion.png",
-    "scores.json", "plots/precision_recall.png", "errors/index.html", "mine.onnx", "out.mp4",
+    "faces/data.yaml", "mine/data.yaml", "mine-voc/data.yaml", "grid.png", "runs/mine/best.pt",
+    "runs/mine/confusion.png", "scores.json", "plots/precision_recall.png", "errors/index.html", "mine.onnx", "out.mp4",
 )  # fmt: skip
 
 
@@ -81,7 +81,8 @@ def test_every_option_that_the_page_names_exists(folder):
     known = "".join(
         run(f"python -m {command} --help", folder).stdout
         for command in (
-            "train fit", "train check", "train preview", "train evaluate", "train predict", "train prepare pts", "export onnx",
+            "train fit", "train check", "train preview", "train evaluate", "train predict", "train prepare pts",
+            "export onnx",
         )
     )  # fmt: skip
     named = set(re.findall(r"--[a-z][a-z-]+", text))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from train.errors import TrainError
+from train.transforms import AugmentOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class FitOptions:
     """Stages of the body that are trained, counted from its end; None leaves the choice to the architecture."""
     patience: int = 0
     """Epochs without a better mAP50-95 after which the run ends early; 0 never."""
-    mosaic: float = 0.4
+    mosaic: float = AugmentOptions().mosaic
     """How often an example is made of four pictures."""
     multi_scale: float = 0.0
     """Sizes of the steps are drawn from ``size`` times 1 - this to 1 + this."""

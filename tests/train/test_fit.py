@@ -488,7 +488,7 @@ def break_nothing(_data: Path) -> None:
 
 
 def break_yaml(data: Path) -> None:
-    data.write_text("train: images/train\n")
+    data.write_text("train: images/train\nval: images/val\n")
 
 
 def break_label(data: Path) -> None:

@@ -73,6 +73,8 @@ def test_signal_saves_the_step_and_the_run_goes_on_from_it(data, whole_run, tmp_
 
 
 def test_first_signal_is_noted_and_the_second_ends():
+    # Whoever started the tests may have had Ctrl+C ignored, as shells do in the background.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with Interrupt() as interrupt:
         assert interrupt.signal == 0
@@ -81,3 +83,4 @@ def test_first_signal_is_noted_and_the_second_ends():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    signal.signal(signal.SIGINT, inherited)
