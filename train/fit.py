@@ -30,7 +30,7 @@ from train.plots import plot_curves, plot_evaluation
 from train.reporting import LOG_EVERY_STEPS, LineReporter, Status
 from train.runlog import RunLog, versions, write_run_json
 from train.trainee import make_trainee
-from train.weights import initial_model
+from train.weights import Start, initial_model
 
 
 class Run:
@@ -65,12 +65,11 @@ class Run:
             raise TrainError(f"{data.path}: split 'train' has no labelled box. Looked for labels at {where}, say")
         torch.manual_seed(options.seed)
         if last is None:
-            model, self.config = initial_model(
-                ModelConfig(options.arch, data.class_names, options.size), options.weights
-            )
+            start = initial_model(ModelConfig(options.arch, data.class_names, options.size), options.weights)
         else:
-            model, self.config = build_model(last.config), last.config
-        self.trainee = make_trainee(model, options, self.steps_per_epoch, device, world)
+            start = Start(build_model(last.config), last.config)
+        self.config, self.begun_anew = start.config, start.begun_anew
+        self.trainee = make_trainee(start.model, options, self.steps_per_epoch, device, world)
         self.epoch = 0
         self.step = 0
         """Steps done in this epoch."""

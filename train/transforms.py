@@ -40,7 +40,7 @@ class AugmentOptions:
     small_below: float = 0.15
     max_upscale: float = 3.0
     mosaic: float = 0.15
-    """How often an example is made of four pictures. At 0.4, two thirds of the objects seen came from its small cells."""
+    """How often an example is made of four pictures; at 0.4, two thirds of what is seen would be small, in cells."""
     flip: float = 0.5
     background: float = 0.5
     """How often a placed picture is surrounded by a photo without objects, if there are any, not by one colour."""

@@ -1,6 +1,6 @@
 """Where the weights come from that training starts with."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,18 @@ PRETRAINED = {
 }
 
 
-def initial_model(config: ModelConfig, weights: str) -> tuple[FasterRCNN, ModelConfig]:
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A model to train."""
+
+    model: FasterRCNN
+    config: ModelConfig
+    """What builds it again: what a ``resnet50`` began with decides on its norms."""
+    begun_anew: tuple[str, ...] = ()
+    """Parts of the model that the given weights did not fit or did not have."""
+
+
+def initial_model(config: ModelConfig, weights: str) -> Start:
     """Build a model to train.
 
     Args:
@@ -28,17 +39,15 @@ def initial_model(config: ModelConfig, weights: str) -> tuple[FasterRCNN, ModelC
             light ones), or a file: a checkpoint of this project or a state dict of the same torchvision model.
             Tensors of another shape, such as the predictor for other classes, keep their random start.
 
-    Returns:
-        The model, and the configuration that builds it again: what a ``resnet50`` began with decides on its norms.
-
     Raises:
         TrainError: weights that can neither be found nor downloaded, or that fit nowhere.
     """
     if weights == "none":
-        return build_model(config), config
+        return Start(build_model(config), config)
     if weights == "coco":
         config = replace(config, frozen_norm=config.arch == "resnet50")
-        return _pretrained(config), config
+        begun_anew = ("roi_heads.box_predictor",) if config.frozen_norm else ("backbone.fpn", "rpn", "roi_heads")
+        return Start(_pretrained(config), config, begun_anew)
     content = load_file(Path(weights))
     if isinstance(content, dict) and content.get("format") == FORMAT:
         is_frozen = config.arch == "resnet50" and content["config"].get("frozen_norm", False)
@@ -47,12 +56,14 @@ def initial_model(config: ModelConfig, weights: str) -> tuple[FasterRCNN, ModelC
     else:
         config = replace(config, frozen_norm=config.arch == "resnet50")
     model = build_model(config)
-    load_matching(model, content, weights)
-    return model, config
+    return Start(model, config, load_matching(model, content, weights))
 
 
-def load_matching(model: FasterRCNN, state: Any, source: str) -> None:
+def load_matching(model: FasterRCNN, state: Any, source: str) -> tuple[str, ...]:
     """Load those tensors of ``state`` that have the name and shape of one in ``model``.
+
+    Returns:
+        The modules of which tensors keep their random start.
 
     Raises:
         TrainError: ``state`` is no state dict, or less than half of the model's tensors are in it.
@@ -64,6 +75,9 @@ def load_matching(model: FasterRCNN, state: Any, source: str) -> None:
     if 2 * len(matching) < len(own):
         raise TrainError(f"{source}: only {len(matching)} of {len(own)} tensors fit; it is of another architecture")
     model.load_state_dict(matching, strict=False)
+    # A counter that old files lack says nothing of the weights.
+    left = [name for name in own if name not in matching and not name.endswith("num_batches_tracked")]
+    return tuple(dict.fromkeys(name.rpartition(".")[0] for name in left))
 
 
 def _pretrained(config: ModelConfig) -> FasterRCNN:

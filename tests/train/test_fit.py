@@ -242,6 +242,43 @@ def test_best_checkpoint_is_not_lost_when_killed_beside_its_write(tiny_yaml, tmp
     assert load_checkpoint(tmp_path / "best.pt").info["epoch"] == 1
 
 
+def test_run_ends_early_once_nothing_is_gained_for_so_long(tiny_yaml, tmp_path, monkeypatch):
+    box = np.array([[8, 8, 40, 40]], np.float32)
+    truth = [Boxes(box, np.array([1]), np.ones(1, np.float32))]
+    shifts = iter([12, 4, 8, 6, 5, 0])  # the second epoch is the best of the first five
+
+    def evaluate(*_args, **_options):
+        return evaluate_boxes(truth, [Boxes(box + next(shifts), np.array([1]), np.ones(1, np.float32))], CLASS_NAMES)
+
+    monkeypatch.setattr(train.fit, "evaluate", evaluate)
+
+    result = fit(tiny_yaml, tmp_path, "--epochs", "6", "--patience", "3")
+
+    assert result.exit_code == 0, result.output
+    assert "no better mAP50-95 in 3 epochs since epoch 2" in result.output
+    assert [row["epoch"] for row in rows(tmp_path / "metrics.csv")] == ["1", "2", "3", "4", "5"]
+    assert load_checkpoint(tmp_path / "best.pt").info["epoch"] == 2
+
+
+def test_run_from_weights_of_other_classes_says_what_is_begun_anew(tmp_path, whole_run):
+    data = make_data_set(tmp_path / "data", train=4, val=1, names=("cat", "dog", "bird"))
+
+    result = fit(data, tmp_path / "run", "--epochs", "1", "--weights", str(whole_run / "best.pt"), "--amp",
+                 "--optimizer", "adamw", "--accumulate", "2", "--multi-scale", "0.5", "--trainable-layers", "2",
+                 "--box-loss-weight", "2")  # fmt: skip
+
+    assert result.exit_code == 0, result.output
+    heads = "roi_heads.box_predictor.cls_score, roi_heads.box_predictor.bbox_pred"
+    assert f"not in --weights {whole_run}/best.pt in this shape, begun anew: {heads}" in result.output
+    (row,) = rows(tmp_path / "run" / "losses.csv")
+    parts = {part: float(row[f"loss_{part}"]) for part in ("classifier", "box_reg", "objectness", "rpn_box_reg")}
+    weighted = parts["classifier"] + parts["objectness"] + 2 * (parts["box_reg"] + parts["rpn_box_reg"])
+    assert float(row["loss"]) == pytest.approx(weighted, abs=1e-4)
+    old, new = (load_checkpoint(run / "best.pt").model for run in (whole_run, tmp_path / "run"))
+    first = "backbone.body.0.0.weight"
+    assert torch.equal(old[first], new[first])  # one of the stages that are not trained
+
+
 def test_step_that_is_done_again_is_logged_once(tiny_yaml, tmp_path, whole_run, monkeypatch):
     kill_in_validation(monkeypatch, epoch=2)
     # last.pt is that of the first epoch's end, the log has the second epoch.

@@ -57,7 +57,7 @@ def network(monkeypatch):
 def test_none_is_a_random_start():
     torch.manual_seed(7)
 
-    assert equal_tensors(initial_model(NANO, "none")[0].state_dict(), random_model().state_dict()) == set(
+    assert equal_tensors(initial_model(NANO, "none").model.state_dict(), random_model().state_dict()) == set(
         random_model().state_dict()
     )
 
@@ -68,8 +68,10 @@ def test_checkpoint_of_other_classes_gives_all_but_the_predictor(tmp_path):
     Checkpoint(ModelConfig("nano", ("cat", "dog", "bird"), 64), source.state_dict(), {}).save(path)
     torch.manual_seed(1)
 
-    state = initial_model(NANO, str(path))[0].state_dict()
+    start = initial_model(NANO, str(path))
+    state = start.model.state_dict()
 
+    assert start.begun_anew == ("roi_heads.box_predictor.cls_score", "roi_heads.box_predictor.bbox_pred")
     torch.manual_seed(1)
     fresh = build_model(NANO).state_dict()
     of_predictor = {name for name in state if name.startswith(PREDICTOR)}
@@ -82,8 +84,10 @@ def test_checkpoint_of_the_same_classes_gives_everything(tmp_path):
     source = random_model()
     Checkpoint(NANO, source.state_dict(), {}).save(tmp_path / "best.pt")
 
-    state = initial_model(NANO, str(tmp_path / "best.pt"))[0].state_dict()
+    start = initial_model(NANO, str(tmp_path / "best.pt"))
+    state = start.model.state_dict()
 
+    assert start.begun_anew == ()
     assert equal_tensors(state, source.state_dict()) == set(state)
 
 
@@ -91,7 +95,7 @@ def test_plain_state_dict_file(tmp_path):
     source = random_model()
     torch.save(source.state_dict(), tmp_path / "weights.pth")
 
-    state = initial_model(NANO, str(tmp_path / "weights.pth"))[0].state_dict()
+    state = initial_model(NANO, str(tmp_path / "weights.pth")).model.state_dict()
 
     assert equal_tensors(state, source.state_dict()) == set(state)
 
@@ -127,14 +131,14 @@ def test_coco_loads_the_body_from_the_download_folder(hub_folder):
     torch.save(body, hub_folder / Path(PRETRAINED["nano"].url).name)
     torch.manual_seed(1)
 
-    loaded = initial_model(NANO, "coco")[0].backbone.body.state_dict()
+    loaded = initial_model(NANO, "coco").model.backbone.body.state_dict()
 
     assert len(loaded) > 100
     assert equal_tensors(loaded, {name: body[f"features.{name}"] for name in loaded}) == set(loaded)
 
 
 def test_coco_loads_the_whole_of_resnet50_but_the_predictor(coco_weights):
-    state = initial_model(ModelConfig("resnet50", ("face", "eye"), 64), "coco")[0].state_dict()
+    state = initial_model(ModelConfig("resnet50", ("face", "eye"), 64), "coco").model.state_dict()
 
     assert state[f"{PREDICTOR}cls_score.weight"].shape[0] == 3
     others = {name: value for name, value in state.items() if not name.startswith(PREDICTOR)}

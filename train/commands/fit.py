@@ -161,5 +161,7 @@ def fit(
             make_folder(out)
         images = f"{len(run.train_images)} images to train on, {len(run.val_images)} to validate"
         reporter.message(f"{run.options.arch}: {images}")
+        if run.begun_anew:
+            reporter.message(f"not in --weights {weights} in this shape, begun anew: {', '.join(run.begun_anew)}")
         run.fit(workers=workers, save_every_steps=save_every_steps, reporter=reporter)
         reporter.message(f"done: {out / 'best.pt'}. Next: python -m export onnx {out / 'best.pt'} -o model.onnx")
