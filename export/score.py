@@ -1,5 +1,6 @@
 """Proof that an ONNX file scores on labelled images as its checkpoint did."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import onnxruntime as ort
 from export.errors import ExportError
 from realtime.errors import ModelError
 from realtime.metadata import INPUT_NAME, OUTPUT_NAMES, ModelMetadata
-from train.dataset import DataConfig, LabelledImage, boxes_in_pixels, load_split, read_image
+from train.dataset import DataConfig, boxes_in_pixels, load_split, read_image
 from train.matching import Boxes
 from train.metrics import Metrics, evaluate_boxes
 from train.transforms import letterbox, transform_boxes
@@ -17,12 +18,39 @@ from train.transforms import letterbox, transform_boxes
 MAX_MAP_DIFFERENCE = 0.002
 
 
-def score_onnx(path: Path, data: DataConfig, split: str) -> tuple[Metrics, ModelMetadata]:
-    """Run an ONNX file on a split, letterboxed as the app does, at its own default threshold.
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """An ONNX file of this project, ready to run."""
+
+    session: ort.InferenceSession
+    metadata: ModelMetadata
+
+    def compare(self, rgb: np.ndarray, boxes: np.ndarray, classes: np.ndarray) -> tuple[Boxes, Boxes]:
+        """Run on one picture, letterboxed as the app does.
+
+        Args:
+            rgb: uint8 (H,W,3).
+            boxes: (N,4) float32 xyxy, what is labelled in it, in its pixels.
+            classes: (N,) int64, zero-based.
+
+        Returns:
+            What is labelled and what was found, both in pixels of the network's input.
+        """
+        boxed, matrix = letterbox(rgb, self.metadata.input_wh)
+        feeds = {INPUT_NAME: np.ascontiguousarray(boxed[None, ..., ::-1])}
+        found, scores, labels = self.session.run(list(OUTPUT_NAMES), feeds)
+        truth, used = transform_boxes(boxes, matrix), scores > 0
+        return (
+            Boxes(truth, classes + 1, np.ones(len(truth), np.float32)),
+            Boxes(found[used], labels[used] + 1, scores[used]),
+        )
+
+
+def load_onnx(path: Path, class_names: tuple[str, ...]) -> LoadedModel:
+    """Load an ONNX file for the CPU.
 
     Raises:
         ExportError: the file is none that the app can run, or was made for other classes.
-        TrainError: the split is missing or malformed.
     """
     try:
         session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -33,13 +61,26 @@ def score_onnx(path: Path, data: DataConfig, split: str) -> tuple[Metrics, Model
         metadata.check_graph(session.get_inputs(), session.get_outputs(), path.name)
     except ModelError as error:
         raise ExportError(str(error)) from error
-    if metadata.class_names != data.class_names:
-        raise ExportError(
-            f"{path} finds {', '.join(metadata.class_names)}, but {data.path} names {', '.join(data.class_names)}"
-        )
-    pairs = [_score_image(session, image, metadata.input_wh) for image in load_split(data, split)]
-    labelled, found = zip(*pairs, strict=True)
-    return evaluate_boxes(list(labelled), list(found), data.class_names, metadata.threshold), metadata
+    if metadata.class_names != class_names:
+        raise ExportError(f"{path} finds {', '.join(metadata.class_names)}, but the data has {', '.join(class_names)}")
+    return LoadedModel(session, metadata)
+
+
+def score_onnx(path: Path, data: DataConfig, split: str) -> tuple[Metrics, ModelMetadata]:
+    """Run an ONNX file on a split at its own default threshold.
+
+    Raises:
+        ExportError: the file is none that the app can run, or was made for other classes.
+        TrainError: the split is missing or malformed.
+    """
+    model = load_onnx(path, data.class_names)
+    labelled, found = [], []
+    for image in load_split(data, split):
+        rgb = read_image(image.path)
+        truth, detected = model.compare(rgb, boxes_in_pixels(image, rgb.shape[1], rgb.shape[0]), image.classes)
+        labelled.append(truth)
+        found.append(detected)
+    return evaluate_boxes(labelled, found, data.class_names, model.metadata.threshold), model.metadata
 
 
 def compare_with_checkpoint(found: Metrics, metadata: ModelMetadata) -> str:
@@ -64,15 +105,3 @@ def compare_with_checkpoint(found: Metrics, metadata: ModelMetadata) -> str:
             f"its training ({training['data']})? Otherwise this is a bug of the export"
         )
     return f"against its checkpoint: {text}"
-
-
-def _score_image(session: ort.InferenceSession, image: LabelledImage, size_wh: tuple[int, int]) -> tuple[Boxes, Boxes]:
-    rgb = read_image(image.path)
-    boxed, matrix = letterbox(rgb, size_wh)
-    boxes, scores, labels = session.run(list(OUTPUT_NAMES), {INPUT_NAME: np.ascontiguousarray(boxed[None, ..., ::-1])})
-    truth = transform_boxes(boxes_in_pixels(image, rgb.shape[1], rgb.shape[0]), matrix)
-    used = scores > 0
-    return (
-        Boxes(truth, image.classes + 1, np.ones(len(truth), np.float32)),
-        Boxes(boxes[used], labels[used] + 1, scores[used]),
-    )

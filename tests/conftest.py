@@ -10,9 +10,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 # The app's tests also run where torch is not installed; the others have nothing to test there.
-collect_ignore = (
-    [] if importlib.util.find_spec("torch") else ["train", "export", "test_benchmarks.py", "test_readme.py"]
-)
+NEED_TORCH = [
+    "train",
+    "export",
+    *(f"test_{name}.py" for name in ("benchmarks", "docs", "readme", "robustness", "shipped_on_val")),
+]
+collect_ignore = [] if importlib.util.find_spec("torch") else NEED_TORCH
 
 
 @pytest.fixture(autouse=True)
