@@ -1,6 +1,7 @@
 """Checkpoint files: written atomically, read without running code, understood by ``export``."""
 
 import dataclasses
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,10 @@ class Checkpoint:
         }
         partial = path.with_name(path.name + ".partial")
         try:
-            torch.save(content, partial)
+            with partial.open("wb") as file:
+                torch.save(content, file)
+                file.flush()
+                os.fsync(file.fileno())  # before the name: a power cut must not leave an empty file under it
             partial.replace(path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
             partial.unlink(missing_ok=True)
@@ -103,5 +107,7 @@ def load_file(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise TrainError(f"cannot read {path}: not found") from error
+    except (IsADirectoryError, PermissionError) as error:
+        raise TrainError(f"cannot read {path}: {error.strerror}") from error
     except Exception as error:  # torch's unpickler fails in every way on files that are none of its own
         raise TrainError(f"{path}: not a readable PyTorch file (damaged, or of another format)") from error

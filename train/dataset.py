@@ -155,7 +155,7 @@ def read_labels(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
 def read_label_lines(path: Path, num_classes: int, on_problem: OnProblem = stop) -> list[Label]:
     """The labels of a file that is well-formed, empty or missing; malformed lines go to ``on_problem``."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:

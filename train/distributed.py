@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from train.errors import TrainError
+
 
 @dataclass(frozen=True, slots=True)
 class World:
@@ -71,7 +73,10 @@ def join_world(device_type: str) -> Iterator[World]:
     if device_type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("nccl" if device_type == "cuda" else "gloo")
+    world = World(distributed.get_rank(), size)
     try:
-        yield World(distributed.get_rank(), size)
+        yield world
+    except RuntimeError as error:  # what torch.distributed raises when a process is gone, too
+        raise TrainError(f"process {world.rank} of {size}: {str(error).splitlines()[0]}") from error
     finally:
         distributed.destroy_process_group()

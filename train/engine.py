@@ -67,7 +67,7 @@ def train_steps(
                 _check_finite(parts_of_loss)
                 sums.update(parts_of_loss)
                 (losses["loss"] / options.accumulate).backward()
-        norm = nn.utils.clip_grad_norm_(trainee.model.parameters(), options.clip_norm).item()
+        norm = nn.utils.clip_grad_norm_(trainee.model.parameters(), options.clip_norm or math.inf).item()
         _check_finite({"norm of the gradient": norm})
         lr = trainee.optimizer.param_groups[0]["lr"]
         trainee.optimizer.step()

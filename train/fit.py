@@ -28,7 +28,7 @@ from train.model import ModelConfig, build_model
 from train.options import FitOptions
 from train.plots import plot_curves, plot_evaluation
 from train.reporting import LOG_EVERY_STEPS, LineReporter, Status
-from train.runlog import RunLog, versions, write_run_json
+from train.runlog import RunLog, data_hash, versions, write_run_json
 from train.trainee import make_trainee
 from train.weights import Start, initial_model
 
@@ -63,6 +63,9 @@ class Run:
         if not any(len(image.classes) for image in self.train_images):
             where = label_path(self.train_images[0].path)
             raise TrainError(f"{data.path}: split 'train' has no labelled box. Looked for labels at {where}, say")
+        if not any(len(image.classes) for image in self.val_images):
+            raise TrainError(f"{data.path}: split 'val' has no labelled box, so nothing tells which epoch is the best")
+        self.data_sha256 = data_hash(self.train_images)
         torch.manual_seed(options.seed)
         if last is None:
             start = initial_model(ModelConfig(options.arch, data.class_names, options.size), options.weights)
@@ -89,11 +92,11 @@ class Run:
             TrainError: training diverged, an image cannot be read, a checkpoint cannot be written.
         """
         log = RunLog(self.out, self.images_seen, self.epoch) if self.world.is_main else None
-        if self.world.is_main and not (self.out / "run.json").exists():
+        if self.world.is_main and not self.images_seen:
             splits = {"train": self.train_images, "val": self.val_images}
             write_run_json(self.out, self.options, self.data, splits, self.device)
         try:
-            with Interrupt() as interrupt:
+            with Interrupt(speaks=self.world.is_main) as interrupt:
                 while self.epoch < self.options.epochs and not self._out_of_patience(reporter):
                     self._train_epoch(workers, save_every_steps, log, reporter, interrupt)
                     self.world.align(self.trainee.average)
@@ -138,7 +141,8 @@ class Run:
                 self._save("last.pt", with_resume=True)
                 raise InterruptedRunError(
                     interrupt.signal or signal.SIGTERM,  # it may have come to another process
-                    f"stopped in epoch {self.epoch + 1} after step {self.step}; go on with --resume --out {self.out}",
+                    f"stopped in epoch {self.epoch + 1} after step {self.step}; go on with: "
+                    f"python -m train fit {self.data.path} --out {self.out} --resume",
                 )
             # Before validation too, which may take long.
             if self.step % save_every_steps == 0 or self.step == self.steps_per_epoch:
@@ -189,6 +193,7 @@ class Run:
         info = {
             "data": self.data.path.name,
             "train_images": len(self.train_images),
+            "train_sha256": self.data_sha256,
             "images_seen": self.images_seen,
             "epoch": self.epoch,
             "metrics": self.best,
@@ -215,6 +220,11 @@ class Run:
             raise TrainError(
                 f"the run was trained on {checkpoint.info['train_images']} images, but {self.data.path} now has "
                 f"{len(self.train_images)}. Begin a new run from {self.out / 'last.pt'} with --weights"
+            )
+        if self.data_sha256 != checkpoint.info["train_sha256"]:
+            raise TrainError(
+                f"{self.data.path}: pictures or labels of split 'train' have changed since the run began. "
+                f"Begin a new run from {self.out / 'last.pt'} with --weights"
             )
         self.trainee.load_state_dict(state)
         self.epoch, self.step = state["epoch"], state["step"]

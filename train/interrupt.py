@@ -1,5 +1,6 @@
 """Ctrl+C and SIGTERM end a run between two steps, with its state saved."""
 
+import os
 import signal
 from types import FrameType, TracebackType
 
@@ -18,7 +19,8 @@ class InterruptedRunError(Exception):
 class Interrupt:
     """A context that notes the first signal, for the run to look at; a second one ends the process at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, speaks: bool = False) -> None:
+        self._speaks = speaks
         self.signal: int = 0
         """The signal that came, 0 if none has."""
         self._before: dict[signal.Signals, signal._HANDLER] = {}
@@ -35,6 +37,8 @@ class Interrupt:
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self.signal = number
         self._restore()
+        if self._speaks:  # print is not safe in the middle of another print
+            os.write(2, b"stopping after this step; again to end at once\n")
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

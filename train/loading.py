@@ -4,7 +4,7 @@ Every example is a function of (seed, epoch, position in the epoch) alone. So a 
 out over any number of processes, without a change in what each step sees.
 """
 
-import signal
+import os
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -31,7 +31,7 @@ class EpochExamples(Dataset[tuple[Tensor, Target]]):
         self.epoch = epoch
         self.order = np.random.default_rng([options.seed, epoch]).permutation(len(images))
         self.steps = len(images) // options.batch_size
-        augment_options = AugmentOptions(mosaic=options.mosaic)
+        augment_options = AugmentOptions(mosaic=options.mosaic, flip=options.flip, rotation_deg=options.rotation_deg)
         self._augment = {size: Augment(images, size, augment_options) for size in sizes(options)}
         choices = list(self._augment)
         rng = np.random.default_rng([options.seed, epoch, 1])
@@ -84,9 +84,9 @@ def load_batches(
 
 
 def leave_signals_to_the_run(_worker: int) -> None:
-    """Ctrl+C reaches every process of a terminal; the run asks its readers to end when it is done."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Leave the process group, to which a terminal sends Ctrl+C: the run ends its readers itself, once it is done."""
+    if os.name == "posix":
+        os.setpgid(0, 0)
 
 
 def plain_errors(batches: Iterable[Batch]) -> Iterator[Batch]:

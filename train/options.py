@@ -33,6 +33,7 @@ class FitOptions:
     gamma: float = 0.1
     warmup_steps: int = 500
     clip_norm: float = 10.0
+    """Largest norm of the gradient; 0 for none."""
     ema: float = 0.999
     amp: bool = False
     box_loss_weight: float = 1.0
@@ -43,6 +44,10 @@ class FitOptions:
     """Epochs without a better mAP50-95 after which the run ends early; 0 never."""
     mosaic: float = AugmentOptions().mosaic
     """How often an example is made of four pictures."""
+    flip: float = AugmentOptions().flip
+    """How often a picture is mirrored; 0 where left and right are different classes."""
+    rotation_deg: float = AugmentOptions().rotation_deg
+    """Standard deviation of the angle by which a picture is turned."""
     multi_scale: float = 0.0
     """Sizes of the steps are drawn from ``size`` times 1 - this to 1 + this."""
     seed: int = 0

@@ -1,13 +1,16 @@
 """What a run tells the person who watches: a live display on a terminal, plain lines anywhere else."""
 
+import math
 import sys
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 
 from train.metrics import Metrics
 
@@ -31,10 +34,15 @@ class Status:
     left_s: float
     """Seconds left to the last epoch at this speed, validation not counted."""
 
-    def numbers(self) -> str:
-        """Losses, learning rate and speed in one line."""
+    def losses_text(self) -> str:
+        """The parts of the loss and the learning rate."""
         losses = "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in self.losses.items())
-        return f"{losses}  lr {self.lr:.4g}  {self.images_per_s:.1f} images/s  {self.left_s / 60:.0f} min left"
+        return f"{losses}  lr {self.lr:.4g}"
+
+    def speed_text(self) -> str:
+        """Speed, and hours and minutes left."""
+        minutes = math.ceil(self.left_s / 60)
+        return f"{self.images_per_s:.1f} images/s  {minutes // 60}:{minutes % 60:02} h left"
 
 
 class LineReporter:
@@ -51,7 +59,8 @@ class LineReporter:
     def step(self, status: Status, *, is_logged: bool) -> None:
         """Tell of one step: a line for each window of the log, which ``is_logged`` closes."""
         if is_logged:
-            self.message(f"epoch {status.epoch}/{status.epochs} step {status.step}/{status.steps}  {status.numbers()}")
+            place = f"epoch {status.epoch}/{status.epochs} step {status.step}/{status.steps}"
+            self.message(f"{place}  {status.losses_text()}  {status.speed_text()}")
 
     def validated(self, epoch: int, epochs: int, metrics: Metrics) -> None:
         """Print the table of metrics."""
@@ -63,42 +72,44 @@ class LineReporter:
 
 
 class LiveReporter(LineReporter):
-    """A bar over the epoch with the latest losses and metrics, and the tables above it."""
+    """Three live lines, narrow enough for any terminal, and the tables above them."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
             TextColumn("{task.fields[title]}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.completed}/{task.total}"),
-            TextColumn("{task.fields[numbers]}"),
-            console=console,
+            BarColumn(bar_width=20),
+            TextColumn("{task.completed}/{task.total}  {task.fields[speed]}"),
         )
-        self._task = self._progress.add_task("", total=1, title="starting", numbers="")
-        self._metrics = ""
+        self._task = self._progress.add_task("", total=1, title="starting", speed="")
+        self._losses, self._metrics = Text(no_wrap=True), Text(no_wrap=True)
+        lines = Group(self._progress, self._losses, self._metrics)
+        self._live = Live(lines, console=console, transient=True)
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        self._live.stop()
 
     def step(self, status: Status, *, is_logged: bool) -> None:
         """Move the bar."""
         title = f"epoch {status.epoch}/{status.epochs}"
-        numbers = status.numbers() + self._metrics
-        self._progress.update(self._task, completed=status.step, total=status.steps, title=title, numbers=numbers)
+        self._progress.update(
+            self._task, completed=status.step, total=status.steps, title=title, speed=status.speed_text()
+        )
+        self._losses.plain = status.losses_text()
 
     def validated(self, epoch: int, epochs: int, metrics: Metrics) -> None:
         """Show the table, and keep its sums in sight."""
         super().validated(epoch, epochs, metrics)
-        self._metrics = f"  mAP50-95 {metrics.map50_95:.3f}  F1 {metrics.mean_f1:.3f}"
+        self._metrics.plain = f"epoch {epoch} on val: mAP50-95 {metrics.map50_95:.3f}  F1 {metrics.mean_f1:.3f}"
 
     def message(self, text: str) -> None:
-        """Print above the bar."""
-        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """Print above the live lines."""
+        self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class SilentReporter(LineReporter):

@@ -105,13 +105,18 @@ def git_revision() -> str | None:
 
 
 def drop_rows(path: Path, is_late: Callable[[dict[str, str]], bool]) -> None:
-    """Remove those rows of a log that come too late."""
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if not is_late(row)]
-        path.unlink()
-        for row in rows:
-            append_csv(path, row)
+    """Remove those rows of a log that come too late, or were cut off while they were written."""
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        rows = [row for row in reader if None not in row.values() and not is_late(row)]  # None: a line cut off
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=reader.fieldnames or [])
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(path)
 
 
 def append_csv(path: Path, row: dict[str, Any]) -> None:

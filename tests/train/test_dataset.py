@@ -263,3 +263,9 @@ def test_unreadable_image_says_why(tmp_path, content, reason):
 
     with pytest.raises(TrainError, match=f"cannot read image .*: {reason}"):
         read_image(path)
+
+
+def test_byte_order_mark_of_a_label_file_is_passed_over(tmp_path):
+    (tmp_path / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n", encoding="utf-8-sig")
+
+    assert read_labels(tmp_path / "a.txt", 1)[1].tolist() == [0]

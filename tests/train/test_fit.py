@@ -349,6 +349,47 @@ def test_data_of_other_classes_is_refused(train_cli, whole_run, tmp_path, comman
     assert ", ".join(CLASS_NAMES) in err
 
 
+def test_resuming_with_another_option_is_refused(train_cli, tiny_yaml, whole_run):
+    same = ("--lr", "0.02", "--epochs", str(EPOCHS), *IN_PROCESS)
+    assert train_cli("fit", tiny_yaml, "--out", whole_run, "--resume", *same)[0] == 0
+
+    code, _, err = train_cli("fit", tiny_yaml, "--out", whole_run, "--resume", "--lr", "0.5", *IN_PROCESS)
+
+    assert code == 1
+    assert one_error(err).startswith("--lr 0.5: the run began with 0.02, and a resumed run keeps that")
+
+
+def test_resuming_on_changed_labels_is_refused(train_cli, whole_run, tmp_path):
+    data = make_data_set(tmp_path, train=6, val=4)
+    label = tmp_path / "labels" / "train" / "000.txt"
+    label.write_text(label.read_text() + "0 0.5 0.5 0.2 0.2\n")
+
+    code, _, err = train_cli("fit", data, "--out", whole_run, "--resume")
+
+    assert code == 1
+    assert "pictures or labels of split 'train' have changed since the run began" in one_error(err)
+
+
+def test_run_json_is_that_of_the_last_start(train_cli, tiny_yaml, tmp_path):
+    too_fast = ("--lr", "1e30", "--warmup-steps", "1", "--save-every-steps", "99")
+    assert train_cli("fit", tiny_yaml, "--out", tmp_path, *FIT, *IN_PROCESS, *too_fast)[0] == 1
+
+    assert train_cli("fit", tiny_yaml, "--out", tmp_path, *FIT, *IN_PROCESS, "--epochs", "1")[0] == 0
+
+    assert json.loads((tmp_path / "run.json").read_text())["options"]["lr"] == 0.02
+
+
+def test_clip_norm_of_0_is_no_limit():
+    weights = []
+    for clip_norm in (0.0, 1e9, 1e-9):
+        options = replace(OPTIONS, clip_norm=clip_norm, weight_decay=0.0, warmup_steps=1)
+        trainee = trainee_of(options)
+        steps(trainee, options, make_batch(0))
+        weights.append(trainee.model.roi_heads.box_predictor.cls_score.weight.detach().clone())
+    assert torch.equal(weights[0], weights[1])
+    assert (weights[0] - weights[2]).abs().max() > 1e-5
+
+
 def test_resuming_needs_a_last_checkpoint(train_cli, tiny_yaml, whole_run, tmp_path):
     code, _, err = train_cli("fit", tiny_yaml, "--out", tmp_path, "--resume")
     assert code == 1
@@ -536,6 +577,10 @@ def break_class(data: Path) -> None:
     (data.parent / "labels" / "val" / "000.txt").write_text("0 0.5 0.5 0.1 0.1\n7 0.5 0.5 0.1 0.1\n")
 
 
+def break_val(data: Path) -> None:
+    (data.parent / "labels" / "val" / "000.txt").write_text("")
+
+
 def break_picture(data: Path) -> None:
     (data.parent / "images" / "train" / "001.png").write_bytes(b"no picture")
 
@@ -550,6 +595,7 @@ def break_picture(data: Path) -> None:
             "found 4 numbers",
         ),
         (break_class, (), "labels/val/000.txt:2: class id 7 is not in 'names' (0 to 1)"),
+        (break_val, (), "split 'val' has no labelled box, so nothing tells which epoch is the best"),
         (break_picture, (), "images/train/001.png: not a readable image"),
         (break_nothing, ("--batch-size", "5"), "Use --batch-size 4 or less"),
         (break_nothing, ("--size", "100"), "input size 100: use a multiple of 32, 64 or more"),

@@ -62,14 +62,31 @@ def test_signal_saves_the_step_and_the_run_goes_on_from_it(data, whole_run, tmp_
     state = load_checkpoint(tmp_path / "last.pt").resume
     assert (state["epoch"], state["images_seen"]) == (0, 2 * state["step"])
     assert 50 <= state["step"] < 60
-    assert err == f"stopped in epoch 1 after step {state['step']}; go on with --resume --out {tmp_path}\n"
+    assert err.splitlines() == [
+        "stopping after this step; again to end at once",
+        f"stopped in epoch 1 after step {state['step']}; go on with: "
+        f"python -m train fit {data} --out {tmp_path} --resume",
+    ]
 
-    with fit(data, tmp_path, "--resume") as process:
+    with fit(data, tmp_path, "--resume") as process:  # with the same options
         _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     found, expected = (load_checkpoint(run / "last.pt").model for run in (tmp_path, whole_run))
     assert all(torch.equal(found[name], value) for name, value in expected.items())
     assert (tmp_path / "metrics.csv").read_text() == (whole_run / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize("options", [(), ("--lr", "1e30", "--warmup-steps", "1", "--save-every-steps", "1")])
+def test_error_in_the_middle_of_an_epoch_ends_the_process_and_its_readers(data, tmp_path, options):
+    if not options:
+        data = make_data_set(tmp_path / "data", train=40, val=2)
+        (tmp_path / "data" / "images" / "train" / "020.png").write_bytes(b"")
+
+    with fit(data, tmp_path / "run", "--workers", "2", *options) as process:
+        _, err = process.communicate(timeout=120)  # until the readers too have closed their end
+
+    assert process.returncode == 1
+    assert err.startswith("error: training diverged" if options else "error: cannot read image")
 
 
 def test_first_signal_is_noted_and_the_second_ends():

@@ -58,6 +58,22 @@ def test_resumed_log_forgets_what_came_after_the_checkpoint(tmp_path):
     assert [step for step, _ in scalars(tmp_path, "train/loss")] == [8, 17]
 
 
+def test_line_that_was_cut_off_is_forgotten(tmp_path):
+    log = RunLog(tmp_path, 0, 0)
+    log_step(log, 8)
+    log.close()
+    with (tmp_path / "losses.csv").open("a") as file:
+        file.write("1,2")
+
+    again = RunLog(tmp_path, 8, 0)
+    log_step(again, 9)
+    again.close()
+
+    assert [line.split(",")[2] for line in (tmp_path / "losses.csv").read_text().splitlines()] == [
+        "images_seen", "8", "9",
+    ]  # fmt: skip
+
+
 def test_run_json_has_all_that_repeats_the_run(tmp_path):
     data = load_data_config(make_data_set(tmp_path / "data"))
     splits = {split: load_split(data, split) for split in ("train", "val")}

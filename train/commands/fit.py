@@ -1,10 +1,12 @@
 """``train fit``."""
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from click.core import ParameterSource
 
 from train.commands.arguments import Arch, DataFile, Device, choose_device, make_folder
 from train.dataset import load_data_config
@@ -34,6 +36,7 @@ class Schedule(StrEnum):
 
 
 def fit(
+    context: typer.Context,
     data: DataFile,
     out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, logs and pictures.")],
     arch: Annotated[Arch, typer.Option(help="Architecture.", rich_help_panel=MODEL)] = Arch.RESNET50,
@@ -84,7 +87,7 @@ def fit(
         int, typer.Option(min=1, help="Steps of linear warm-up.", rich_help_panel=STEPS)
     ] = DEFAULTS.warmup_steps,
     clip_norm: Annotated[
-        float, typer.Option(min=0, help="Largest norm of the gradient.", rich_help_panel=STEPS)
+        float, typer.Option(min=0, help="Largest norm of the gradient; 0: no limit.", rich_help_panel=STEPS)
     ] = DEFAULTS.clip_norm,
     ema: Annotated[
         float, typer.Option(min=0, max=1, help="Decay of the averaged weights.", rich_help_panel=STEPS)
@@ -105,6 +108,18 @@ def fit(
     mosaic: Annotated[
         float, typer.Option(min=0, max=1, help="How often four pictures make one example.", rich_help_panel=EXAMPLES)
     ] = DEFAULTS.mosaic,
+    flip: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="How often to mirror; 0 if left and right are classes.", rich_help_panel=EXAMPLES
+        ),
+    ] = DEFAULTS.flip,
+    rotation_deg: Annotated[
+        float,
+        typer.Option(
+            "--rotation", min=0, max=180, help="Standard deviation of turning, in degrees.", rich_help_panel=EXAMPLES
+        ),
+    ] = DEFAULTS.rotation_deg,
     multi_scale: Annotated[
         float,
         typer.Option(
@@ -147,6 +162,8 @@ def fit(
         trainable_layers=trainable_layers,
         patience=patience,
         mosaic=mosaic,
+        flip=flip,
+        rotation_deg=rotation_deg,
         multi_scale=multi_scale,
         seed=seed,
     )
@@ -154,6 +171,7 @@ def fit(
     with join_world(target.type) as world, make_reporter(is_main=world.is_main) as reporter:
         if resume:
             run = resumed_run(last, config, target, world)
+            _refuse_changes(context, options, run.options)
         elif last.exists():
             raise TrainError(f"{last} exists: go on with --resume, or choose another --out")
         else:
@@ -165,3 +183,15 @@ def fit(
             reporter.message(f"not in --weights {weights} in this shape, begun anew: {', '.join(run.begun_anew)}")
         run.fit(workers=workers, save_every_steps=save_every_steps, reporter=reporter)
         reporter.message(f"done: {out / 'best.pt'}. Next: python -m export onnx {out / 'best.pt'} -o model.onnx")
+
+
+def _refuse_changes(context: typer.Context, given: FitOptions, kept: FitOptions) -> None:
+    """Refuse options on the command line that are not those that a resumed run began with."""
+    for name, value in asdict(kept).items():
+        is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if is_given and getattr(given, name) != value:
+            option = name.removesuffix("_deg").replace("_", "-")
+            raise TrainError(
+                f"--{option} {getattr(given, name)}: the run began with {value}, and a resumed run keeps that. "
+                "Leave the option out, or begin a new run with --weights last.pt and another --out"
+            )
