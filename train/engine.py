@@ -83,7 +83,7 @@ def _losses(trainee: Trainee, part: Batch, options: FitOptions, device: torch.de
     """The sum that is minimised as ``loss``, and the four parts of the multi-task loss as torchvision gives them."""
     images, targets = part
     set_seeds(trainee.model, [int(target["seed"]) for target in targets])
-    inputs = [image.to(device, non_blocking=True) for image in images]
+    inputs = list(images.to(device, non_blocking=True).float().div_(255))
     labels = [{key: target[key].to(device, non_blocking=True) for key in ("boxes", "labels")} for target in targets]
     with torch.autocast(device.type, torch.bfloat16, enabled=options.amp):
         losses: dict[str, Tensor] = trainee.replica(inputs, labels)

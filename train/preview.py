@@ -71,6 +71,4 @@ def draw_grid(examples: list[Example], class_names: tuple[str, ...]) -> np.ndarr
 
 
 def _from_tensors(image: Tensor, target: dict[str, Tensor]) -> Example:
-    """The inverse of ``to_tensors``."""
-    pixels = image.permute(1, 2, 0).mul(255).round().byte().numpy()
-    return Example(pixels, target["boxes"].numpy(), target["labels"].numpy() - 1)
+    return Example(image.permute(1, 2, 0).numpy(), target["boxes"].numpy(), target["labels"].numpy() - 1)

@@ -35,14 +35,13 @@ class Status:
     """Seconds left to the last epoch at this speed, validation not counted."""
 
     def losses_text(self) -> str:
-        """The parts of the loss and the learning rate."""
-        losses = "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in self.losses.items())
-        return f"{losses}  lr {self.lr:.4g}"
+        """The parts of the loss."""
+        return "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in self.losses.items())
 
     def speed_text(self) -> str:
-        """Speed, and hours and minutes left."""
+        """Learning rate, speed, and hours and minutes left."""
         minutes = math.ceil(self.left_s / 60)
-        return f"{self.images_per_s:.1f} images/s  {minutes // 60}:{minutes % 60:02} h left"
+        return f"lr {self.lr:.4f}  {self.images_per_s:.1f} images/s  {minutes // 60}:{minutes % 60:02} h left"
 
 
 class LineReporter:
@@ -77,7 +76,7 @@ class LiveReporter(LineReporter):
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
             TextColumn("{task.fields[title]}"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=14),
             TextColumn("{task.completed}/{task.total}  {task.fields[speed]}"),
         )
         self._task = self._progress.add_task("", total=1, title="starting", speed="")

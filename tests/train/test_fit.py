@@ -495,7 +495,7 @@ def make_batch(*seeds: int) -> Batch:
     rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
     boxes = torch.tensor([[8.0, 8, 40, 50]])
     targets = [{"boxes": boxes, "labels": torch.tensor([1]), "seed": torch.tensor(seed)} for seed in seeds]
-    return [torch.rand(3, 64, 64, generator=rng) for rng in rngs], targets
+    return torch.stack([torch.randint(256, (3, 64, 64), generator=rng, dtype=torch.uint8) for rng in rngs]), targets
 
 
 def weights_of(trainee: Trainee) -> dict[str, torch.Tensor]:

@@ -95,7 +95,7 @@ def test_preview_shows_the_first_examples_of_a_training(tiny_yaml, tmp_path, tra
     )
     for i in range(4):
         image, target = epoch[i]
-        pixels = (image.permute(1, 2, 0) * 255).round().byte().numpy().repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
+        pixels = image.permute(1, 2, 0).numpy().repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
         marks = [
             Mark(tuple(box), CLASS_COLOURS[label - 1])
             for box, label in zip((target["boxes"].numpy() * ZOOM).tolist(), target["labels"].tolist(), strict=True)

@@ -14,6 +14,7 @@ from train.runlog import RunLog, data_hash, git_revision, write_run_json
 
 SCORES = {
     "images": 4, "threshold": 0.5, "map50": 0.25, "map50_95": None, "mean_f1": 0.5,
+    "false_positives_per_negative": 0.25,
     "classes": [{"name": "face", "f1": 0.75}],
 }  # fmt: skip
 
@@ -38,7 +39,8 @@ def test_losses_and_metrics_go_to_tensorboard(tmp_path):
     assert scalars(tmp_path, "train/lr") == [(8, 0.25)]
     assert scalars(tmp_path, "val/f1_face") == [(8, 0.75)]
     assert (tmp_path / "metrics.csv").read_text().splitlines() == [
-        "epoch,images_seen,threshold,map50,map50_95,mean_f1,f1_face", "1,8,0.5,0.25,,0.5,0.75",
+        "epoch,images_seen,threshold,map50,map50_95,false_positives_per_negative,mean_f1,f1_face",
+        "1,8,0.5,0.25,,0.25,0.5,0.75",
     ]  # fmt: skip
 
 
