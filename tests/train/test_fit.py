@@ -291,6 +291,19 @@ def test_step_that_is_done_again_is_logged_once(tiny_yaml, tmp_path, whole_run, 
     assert_same_weights(tmp_path / "last.pt", whole_run / "last.pt")
 
 
+def test_run_in_parts_of_many_sizes_is_resumed_exactly(tiny_yaml, tmp_path, monkeypatch):
+    options = ("--accumulate", "2", "--multi-scale", "0.5", "--optimizer", "adamw", "--epochs", "2")
+    assert fit(tiny_yaml, tmp_path / "whole", *options).exit_code == 0
+    with monkeypatch.context() as killing:
+        kill_after_writes(killing, 2)
+        assert isinstance(fit(tiny_yaml, tmp_path / "killed", *options).exception, KilledError)
+
+    assert resume(tiny_yaml, tmp_path / "killed").exit_code == 0
+
+    assert_same_weights(tmp_path / "killed" / "last.pt", tmp_path / "whole" / "last.pt")
+    assert rows(tmp_path / "killed" / "losses.csv") == rows(tmp_path / "whole" / "losses.csv")
+
+
 def test_killed_process_is_resumed_exactly(tiny_yaml, tmp_path, whole_run):
     """The real thing: processes, a worker that reads ahead, and SIGKILL in the middle of training."""
     command = [
