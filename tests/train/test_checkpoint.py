@@ -152,7 +152,7 @@ def test_failed_write_leaves_the_old_file(checkpoint, path, monkeypatch, failure
     before = path.read_bytes()
 
     def write_a_part(_content, target):
-        Path(target).write_bytes(b"half")
+        target.write(b"half")
         raise failure
 
     monkeypatch.setattr(torch, "save", write_a_part)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from click.core import ParameterSource
 
 from train.commands.arguments import Arch, DataFile, Device, choose_device, make_folder
 from train.dataset import load_data_config
@@ -188,7 +187,8 @@ def fit(
 def _refuse_changes(context: typer.Context, given: FitOptions, kept: FitOptions) -> None:
     """Refuse options on the command line that are not those that a resumed run began with."""
     for name, value in asdict(kept).items():
-        is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        source = context.get_parameter_source(name)
+        is_given = source is not None and source.name == "COMMANDLINE"
         if is_given and getattr(given, name) != value:
             option = name.removesuffix("_deg").replace("_", "-")
             raise TrainError(
