@@ -86,12 +86,31 @@ def test_grid_puts_boxes_of_the_input_on_enlarged_pixels():
 def test_preview_shows_the_first_examples_of_a_training(tiny_yaml, tmp_path, train_cli):
     out = tmp_path / "grid.png"
 
-    code, said, _ = train_cli("preview", tiny_yaml, "--out", out, "--size", SIZE, "--count", 4, "--seed", 7)
+    code, said, _ = train_cli(
+        "preview",
+        tiny_yaml,
+        "--out",
+        out,
+        "--size",
+        SIZE,
+        "--count",
+        4,
+        "--seed",
+        7,
+        "--flip",
+        0,
+        "--rotation",
+        3,
+        "--mosaic",
+        0.5,
+    )
 
     assert (code, said) == (0, f"wrote {out}\n")
     picture = read_rgb(out)
     epoch = EpochExamples(
-        load_split(load_data_config(tiny_yaml), "train"), FitOptions(size=SIZE, batch_size=2, seed=7), epoch=0
+        load_split(load_data_config(tiny_yaml), "train"),
+        FitOptions(size=SIZE, batch_size=2, flip=0, rotation_deg=3, mosaic=0.5, seed=7),
+        epoch=0,
     )
     for i in range(4):
         image, target = epoch[i]

@@ -29,6 +29,24 @@ class Split(StrEnum):
 
 DataFile = Annotated[Path, typer.Argument(metavar="DATA.yaml", help="Data set in YOLO format.")]
 CheckpointFile = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="best.pt or last.pt of a run.")]
+EXAMPLES = "Examples"
+Mosaic = Annotated[
+    float, typer.Option(min=0, max=1, help="How often four pictures make one example.", rich_help_panel=EXAMPLES)
+]
+Flip = Annotated[
+    float,
+    typer.Option(min=0, max=1, help="How often to mirror; 0 if left and right are classes.", rich_help_panel=EXAMPLES),
+]
+Rotation = Annotated[
+    float,
+    typer.Option(
+        "--rotation",
+        min=0,
+        max=40,
+        help="Standard deviation of turning, in degrees; it is cut off at 40.",
+        rich_help_panel=EXAMPLES,
+    ),
+]
 Device = Annotated[str | None, typer.Option(help="PyTorch device; by default cuda where there is one, else cpu.")]
 
 

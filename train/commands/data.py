@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 
 from train.check import check_data
-from train.commands.arguments import Arch, DataFile, Split, check_folder_of
+from train.commands.arguments import Arch, DataFile, Flip, Mosaic, Rotation, Split, check_folder_of
 from train.dataset import load_data_config
 from train.model import ARCHITECTURES
 from train.options import FitOptions
 from train.preview import make_preview
+
+DEFAULTS = FitOptions()
 
 
 def check(
@@ -42,16 +44,16 @@ def preview(
     size: Annotated[
         int | None, typer.Option(min=32, help="Side of the square input in pixels; by default the architecture's.")
     ] = None,
-    mosaic: Annotated[
-        float, typer.Option(min=0, max=1, help="How often four pictures make one example, as in fit.")
-    ] = FitOptions().mosaic,
+    mosaic: Mosaic = DEFAULTS.mosaic,
+    flip: Flip = DEFAULTS.flip,
+    rotation_deg: Rotation = DEFAULTS.rotation_deg,
     count: Annotated[int, typer.Option(min=1, help="Examples to show.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the run whose first examples to show.")] = 0,
 ) -> None:
     """Draw what the network will see: the first examples of a training with this seed, or letterboxed images."""
     check_folder_of(out)
     size = ARCHITECTURES[arch.value].default_size if size is None else size
-    options = FitOptions(size=size, mosaic=mosaic, seed=seed)
+    options = FitOptions(size=size, mosaic=mosaic, flip=flip, rotation_deg=rotation_deg, seed=seed)
     is_augmented = augment and split is Split.TRAIN
     make_preview(load_data_config(data), out, options, split=split.value, count=count, augment=is_augmented)
     typer.echo(f"wrote {out}")

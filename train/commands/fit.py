@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from train.commands.arguments import Arch, DataFile, Device, choose_device, make_folder
+from train.commands.arguments import (
+    EXAMPLES,
+    Arch,
+    DataFile,
+    Device,
+    Flip,
+    Mosaic,
+    Rotation,
+    choose_device,
+    make_folder,
+)
 from train.dataset import load_data_config
 from train.distributed import join_world
 from train.errors import TrainError
@@ -17,7 +27,7 @@ from train.options import FitOptions
 from train.reporting import make_reporter
 
 DEFAULTS = FitOptions()
-MODEL, STEPS, EXAMPLES = "Model", "Training", "Examples"
+MODEL, STEPS = "Model", "Training"
 
 
 class OptimizerName(StrEnum):
@@ -104,21 +114,9 @@ def fit(
         ),
     ] = DEFAULTS.patience,
     seed: Annotated[int, typer.Option(min=0, rich_help_panel=STEPS)] = DEFAULTS.seed,
-    mosaic: Annotated[
-        float, typer.Option(min=0, max=1, help="How often four pictures make one example.", rich_help_panel=EXAMPLES)
-    ] = DEFAULTS.mosaic,
-    flip: Annotated[
-        float,
-        typer.Option(
-            min=0, max=1, help="How often to mirror; 0 if left and right are classes.", rich_help_panel=EXAMPLES
-        ),
-    ] = DEFAULTS.flip,
-    rotation_deg: Annotated[
-        float,
-        typer.Option(
-            "--rotation", min=0, max=180, help="Standard deviation of turning, in degrees.", rich_help_panel=EXAMPLES
-        ),
-    ] = DEFAULTS.rotation_deg,
+    mosaic: Mosaic = DEFAULTS.mosaic,
+    flip: Flip = DEFAULTS.flip,
+    rotation_deg: Rotation = DEFAULTS.rotation_deg,
     multi_scale: Annotated[
         float,
         typer.Option(
