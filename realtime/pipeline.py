@@ -14,7 +14,7 @@ from realtime.sinks.base import Ending, Sink, StopRun
 from realtime.sinks.threaded import ThreadedSink
 from realtime.sources.base import FrameSource
 from realtime.stats import RunStats, Stopwatch
-from realtime.structures import Detections, Frame
+from realtime.structures import Detections, Frame, Result
 
 
 class Detector(Protocol):
@@ -113,9 +113,10 @@ class Pipeline:
                 if self._show_status:
                     rate = self._frames / max(self._stopwatch.wall_s, 1e-6)
                     draw_status(canvas, f"{rate:.1f} FPS  {self._capture.buffer.dropped} dropped")
+        result = Result(frame, detections, canvas)
         with time_stage("hand_over"):
             for sink in self._sinks:
-                sink.write(frame, detections, canvas)
+                sink.write(result)
 
     def _close(self, error: BaseException | None, ending: Ending) -> BaseException | None:
         """Close everything, come what may; return the first error."""

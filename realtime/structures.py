@@ -51,3 +51,15 @@ class Detections:
                 self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True
             )
         ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """All that is known of one frame: what a sink gets."""
+
+    frame: Frame
+    """The frame as it was read."""
+    detections: Detections
+    """What was found in it."""
+    canvas: np.ndarray
+    """uint8 (H,W,3) BGR, the picture with the boxes drawn; the frame's own picture if no sink needs it."""

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from realtime.metadata import ModelMetadata
 from realtime.preprocess import Letterbox, LetterboxTransform
 from realtime.sinks.base import Ending
-from realtime.structures import Detections, Frame
+from realtime.structures import Detections, Frame, Result
 
 WAIT_S = 60.0
 """Bound of every wait in the tests; none is meant to be reached."""
@@ -155,11 +155,11 @@ class RecordingSink:
         self._log = log if log is not None else []
         self._name = name
 
-    def write(self, frame: Frame, detections: Detections, canvas: np.ndarray) -> None:
-        self._on_write(frame)
-        self.frames.append(frame)
-        self.detections.append(detections)
-        self.canvases.append(canvas)
+    def write(self, result: Result) -> None:
+        self._on_write(result.frame)
+        self.frames.append(result.frame)
+        self.detections.append(result.detections)
+        self.canvases.append(result.canvas)
 
     def close(self, ending: Ending) -> None:
         self.closings.append(ending)

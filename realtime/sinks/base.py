@@ -6,10 +6,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from realtime.errors import SinkError
-from realtime.structures import Detections, Frame
+from realtime.structures import Result
 
 
 class StopRun(Exception):  # noqa: N818 - not an error
@@ -35,13 +33,8 @@ class Sink(Protocol):
     is_slow: bool
     """True if ``write`` takes long, and so is given a thread of its own; it must not need the main thread."""
 
-    def write(self, frame: Frame, detections: Detections, canvas: np.ndarray) -> None:
+    def write(self, result: Result) -> None:
         """Take one result.
-
-        Args:
-            frame: the frame as it was read.
-            detections: what was found in it.
-            canvas: uint8 (H,W,3) BGR, the picture with the boxes drawn; the frame's own picture if no sink needs it.
 
         Raises:
             SinkError: it cannot be written.

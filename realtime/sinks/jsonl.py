@@ -3,11 +3,9 @@
 import json
 from pathlib import Path
 
-import numpy as np
-
 from realtime.errors import SinkError
 from realtime.sinks.base import Ending, partial_path
-from realtime.structures import Detections, Frame
+from realtime.structures import Result
 
 
 def json_line(value: dict[str, object]) -> str:
@@ -63,9 +61,10 @@ class JsonLinesSink:
         self._file = JsonLinesFile(path)
         self._class_names = class_names
 
-    def write(self, frame: Frame, detections: Detections, canvas: np.ndarray) -> None:
+    def write(self, result: Result) -> None:
         """Write the line of one frame."""
-        found = detections.as_dicts(self._class_names)
+        frame = result.frame
+        found = result.detections.as_dicts(self._class_names)
         self._file.write_line({"frame": frame.index, "pts_s": round(frame.pts_s, 6), "detections": found})
 
     def close(self, ending: Ending) -> None:

@@ -4,11 +4,9 @@ import threading
 import time
 from collections.abc import Callable
 
-import numpy as np
-
 from realtime.capture import ClosableBuffer
 from realtime.sinks.base import Ending, Sink
-from realtime.structures import Detections, Frame
+from realtime.structures import Result
 
 
 class ThreadedSink:
@@ -24,18 +22,18 @@ class ThreadedSink:
         self.needs_canvas = sink.needs_canvas
         self._on_write = on_write
         self._sink = sink
-        self._buffer: ClosableBuffer[tuple[Frame, Detections, np.ndarray]] = ClosableBuffer(self.AHEAD)
+        self._buffer: ClosableBuffer[Result] = ClosableBuffer(self.AHEAD)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
         self._thread.start()
 
-    def write(self, frame: Frame, detections: Detections, canvas: np.ndarray) -> None:
+    def write(self, result: Result) -> None:
         """Hand one result over; waits while the sink is far behind.
 
         Raises:
             SinkError: the sink refused an earlier result.
         """
-        if not self._buffer.put((frame, detections, canvas)) and self._error is not None:
+        if not self._buffer.put(result) and self._error is not None:
             raise self._error
 
     def close(self, ending: Ending) -> None:
@@ -54,9 +52,9 @@ class ThreadedSink:
 
     def _run(self) -> None:
         try:
-            while (item := self._buffer.get()) is not None:
+            while (result := self._buffer.get()) is not None:
                 started = time.perf_counter()
-                self._sink.write(*item)
+                self._sink.write(result)
                 self._on_write(1000 * (time.perf_counter() - started))
         except BaseException as error:  # raised to the run, whatever it is
             self._error = error

@@ -5,13 +5,12 @@ from fractions import Fraction
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from realtime.errors import SinkError
 from realtime.ffmpeg import av
 from realtime.sinks.audio import AudioTrack
 from realtime.sinks.base import Ending, partial_path
-from realtime.structures import Detections, Frame
+from realtime.structures import Result
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 BT709 = 1
@@ -64,12 +63,13 @@ class VideoFileSink:
             self._partial.unlink(missing_ok=True)
             raise SinkError(f"cannot write {path}: {error}") from error
 
-    def write(self, frame: Frame, detections: Detections, canvas: np.ndarray) -> None:
+    def write(self, result: Result) -> None:
         """Encode one frame.
 
         Raises:
             SinkError: the encoder or the disk refused it.
         """
+        canvas, pts_s = result.canvas, result.frame.pts_s
         width, height = self._stream.width, self._stream.height
         if canvas.shape[:2] != (height, width):
             pad_h, pad_w = height - canvas.shape[0], width - canvas.shape[1]
@@ -82,12 +82,12 @@ class VideoFileSink:
             format="yuv420p", dst_colorspace=av.video.reformatter.Colorspace.ITU709
         )
         # Timestamps of damaged files may stand still or go back; the encoder needs them to rise.
-        self._last_pts = max(round(frame.pts_s / self._time_base), self._last_pts + 1)
+        self._last_pts = max(round(pts_s / self._time_base), self._last_pts + 1)
         picture.pts, picture.time_base = self._last_pts, self._time_base
         try:
             self._mux(picture)
             if self._sound:
-                self._sound.copy_until(frame.pts_s)
+                self._sound.copy_until(pts_s)
         except (av.FFmpegError, OSError) as error:
             raise SinkError(f"cannot write {self._path}: {error}") from error
 

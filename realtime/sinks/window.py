@@ -10,7 +10,7 @@ import numpy as np
 
 from realtime.errors import SinkError
 from realtime.sinks.base import Ending, StopRun
-from realtime.structures import Detections, Frame
+from realtime.structures import Result
 
 QUIT_KEYS = frozenset({ord("q"), ord("Q"), 27})
 """q and Esc."""
@@ -46,17 +46,17 @@ class WindowSink:
         """Monotonic time of timestamp 0."""
         self._is_open = False
 
-    def write(self, frame: Frame, detections: Detections, canvas: np.ndarray) -> None:
+    def write(self, result: Result) -> None:
         """Show one frame.
 
         Raises:
             StopRun: the user wants to end.
         """
         if not self._is_open:
-            self._open(canvas)
-        while (wait_ms := self._due_in_ms(frame.pts_s)) > 0:
+            self._open(result.canvas)
+        while (wait_ms := self._due_in_ms(result.frame.pts_s)) > 0:
             self._heed_user(min(wait_ms, MAX_WAIT_MS))
-        cv2.imshow(self._title, canvas)
+        cv2.imshow(self._title, result.canvas)
         self._heed_user(1)
 
     def close(self, ending: Ending) -> None:

@@ -212,9 +212,9 @@ def test_an_interrupted_benchmark_reports_what_was_done(folder, number, code):
 def test_a_signal_before_the_work_ends_with_one_line(folder, number, code, arguments):
     before = files_in(folder)
     script = (
-        "import signal, realtime.cli as cli\n"
-        f"cli._detector = lambda *_: signal.raise_signal({int(number)})\n"
-        "cli.run_cli()\n"
+        "import signal, realtime.detector\n"
+        f"realtime.detector.OnnxDetector = lambda *_, **__: signal.raise_signal({int(number)})\n"
+        "from realtime.cli import run_cli; run_cli()\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments.split()],

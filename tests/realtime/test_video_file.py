@@ -9,7 +9,7 @@ from realtime.errors import SinkError, SourceError
 from realtime.sinks.base import Ending
 from realtime.sinks.video_file import VideoFileSink
 from realtime.sources.video_file import VideoFileSource
-from realtime.structures import Detections, Frame
+from realtime.structures import Detections, Frame, Result
 
 
 def frames_of(path):
@@ -33,7 +33,7 @@ def copy(path, out, *, sound=True, limit=None):
         if frame is None:
             ending = Ending.COMPLETE
             break
-        sink.write(frame, Detections.empty(), frame.image)
+        sink.write(Result(frame, Detections.empty(), frame.image))
     sink.close(ending)
     source.close()
 
@@ -88,7 +88,7 @@ def test_odd_sizes_gain_a_pixel(tmp_path):
         tmp_path / "out.mp4", size_wh=(63, 47), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None
     )
     while (frame := source.read()) is not None:
-        sink.write(frame, Detections.empty(), frame.image)
+        sink.write(Result(frame, Detections.empty(), frame.image))
     sink.close(Ending.COMPLETE)
     assert read_video(tmp_path / "out.mp4")[0][1].shape == (48, 64, 3)
 
@@ -196,7 +196,7 @@ def test_a_failed_run_leaves_no_file_and_keeps_an_older_one(tmp_path):
     out.write_text("older")
     sink = VideoFileSink(out, size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None)
     frame = ScriptedSource(1).read()
-    sink.write(frame, Detections.empty(), frame.image)
+    sink.write(Result(frame, Detections.empty(), frame.image))
     sink.close(Ending.FAILED)
     assert out.read_text() == "older"
     assert list(tmp_path.iterdir()) == [out]
@@ -220,7 +220,7 @@ def test_frames_that_change_size_are_refused(tmp_path):
     )
     frame = ScriptedSource(1, size_wh=(80, 48)).read()
     with pytest.raises(SinkError, match="changed size to 80x48"):
-        sink.write(frame, Detections.empty(), frame.image)
+        sink.write(Result(frame, Detections.empty(), frame.image))
     sink.close(Ending.FAILED)
 
 

@@ -22,7 +22,7 @@ from Xlib.protocol.event import ClientMessage
 from realtime.errors import SinkError
 from realtime.sinks.base import Ending, StopRun
 from realtime.sinks.window import WindowSink, why_no_window
-from realtime.structures import Detections, Frame
+from realtime.structures import Detections, Frame, Result
 
 RUN = [sys.executable, "-c", "from realtime.cli import run_cli; run_cli()"]
 in_ci = os.environ.get("CI") == "true"
@@ -206,5 +206,5 @@ def test_a_file_is_shown_at_its_own_speed(monkeypatch, paced, expected_s):
     for drawing_s in (0, 0, 0.025, 0.09):
         now_s += drawing_s
         frame = source.read()
-        sink.write(frame, Detections.empty(), frame.image)
+        sink.write(Result(frame, Detections.empty(), frame.image))
     assert shown_s == expected_s

@@ -1,0 +1,1 @@
+"""The commands of ``realtime``, one file each."""

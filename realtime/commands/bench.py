@@ -1,0 +1,36 @@
+"""``realtime bench``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from realtime.commands.arguments import Model, ProviderOption, Threshold
+from realtime.commands.running import chosen_threshold, exit_if_stopped, open_detector, say_provider
+from realtime.providers import Provider
+from realtime.stopping import StopRequests
+
+
+def bench(
+    path: Annotated[
+        Path | None, typer.Argument(metavar="[VIDEO]", help="Video file; by default made 1280x720 pictures.")
+    ] = None,
+    frames: Annotated[int, typer.Option(min=1, help="How many frames to run.")] = 300,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    model: Model = "nano",
+    provider: ProviderOption = Provider.AUTO,
+    threshold: Threshold = None,
+) -> None:
+    """Measure frames/s and the milliseconds of each stage on this machine."""
+    import json
+
+    from realtime.bench import run_benchmark, table
+
+    detector = open_detector(model, provider)
+    say_provider(detector)
+    with StopRequests() as requests:
+        stats, report = run_benchmark(
+            detector, video=path, max_frames=frames, threshold=chosen_threshold(threshold, detector), requests=requests
+        )
+    typer.echo(json.dumps(report, indent=2) if as_json else table(stats))
+    exit_if_stopped(requests, f"stopped after {stats.frames} frames")

@@ -1,0 +1,52 @@
+"""``realtime image``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from realtime.commands.arguments import JsonLines, Model, ProviderOption, Threshold
+from realtime.commands.running import check_outputs, chosen_threshold, exit_if_stopped, open_detector, say_provider
+from realtime.providers import Provider
+from realtime.stopping import StopRequests
+
+
+def image(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of them.")],
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the drawn pictures into this folder.")] = None,
+    jsonl: JsonLines = None,
+    model: Model = "nano",
+    provider: ProviderOption = Provider.AUTO,
+    threshold: Threshold = None,
+) -> None:
+    """Detect in still pictures. Without --out and --jsonl the JSON lines are printed."""
+    from realtime.images import detect_images, find_images
+    from realtime.sinks.base import Ending
+    from realtime.sinks.jsonl import JsonLinesFile, json_line
+
+    images = find_images(paths)
+    check_outputs(jsonl, originals=images)
+    detector = open_detector(model, provider)
+    say_provider(detector)
+    names = detector.metadata.class_names
+    done = 0
+    ending = Ending.FAILED
+    with StopRequests() as requests:
+        file = JsonLinesFile(jsonl) if jsonl else None
+        try:
+            for path, detections in detect_images(
+                images, detector, threshold=chosen_threshold(threshold, detector), out=out
+            ):
+                result: dict[str, object] = {"image": str(path), "detections": detections.as_dicts(names)}
+                if file:
+                    file.write_line(result)
+                elif not out:
+                    typer.echo(json_line(result))
+                done += 1
+                if requests.exit_code:
+                    break
+            ending = Ending.STOPPED if requests.exit_code else Ending.COMPLETE
+        finally:
+            if file:
+                file.close(ending)
+    exit_if_stopped(requests, f"stopped after {done} of {len(images)} pictures")
