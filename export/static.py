@@ -34,7 +34,7 @@ class StaticFasterRCNN(nn.Module):
     """The inference path of a ``FasterRCNN`` for one image of one size, with fixed shapes throughout."""
 
     pixel_mean: Tensor
-    """(3,), BGR, in 0..255."""
+    """(3,1,1), BGR, in 0..255."""
 
     def __init__(self, model: FasterRCNN, input_hw: tuple[int, int]) -> None:
         """Take a copy of the trained modules of ``model``, batch norms folded into their convolutions.
@@ -64,7 +64,8 @@ class StaticFasterRCNN(nn.Module):
             boxes (D,4) float32 xyxy in pixels of the input, scores (D,) float32 in falling order, labels (D,) int64
             zero-based; unused rows have score 0.
         """
-        x = (image.float() - self.pixel_mean).permute(0, 3, 1, 2)  # (1,3,H,W)
+        # Planes first: a subtraction along the last axis of three has nothing to vectorise.
+        x = image.permute(0, 3, 1, 2).float() - self.pixel_mean  # (1,3,H,W)
         features = list(self.backbone(x).values())
         rois, roi_exists = self.rpn(features)  # (R,4), (R,)
         return self.roi_heads(self.roi_features(features, rois), rois, roi_exists)
@@ -87,7 +88,7 @@ class StaticFasterRCNN(nn.Module):
         std = torch.tensor(model.transform.image_std)
         first = next(m for m in model.backbone.modules() if isinstance(m, nn.Conv2d))
         first.weight.data = (first.weight.data / (255 * std.view(1, 3, 1, 1))).flip(1)
-        self.register_buffer("pixel_mean", (255 * mean).flip(0))
+        self.register_buffer("pixel_mean", (255 * mean).flip(0).view(3, 1, 1))
 
 
 class StaticRPN(nn.Module):
@@ -118,8 +119,8 @@ class StaticRPN(nn.Module):
             best, index = logit.flatten().topk(budget)  # (k,), sorted
             per_anchor = delta.reshape(logit.shape[1], 4, -1).transpose(1, 2).reshape(-1, 4)  # (A*H*W,4)
             scores.append(F.pad(best, (0, width - budget), value=NEVER))
-            anchors.append(F.pad(getattr(self, f"anchors_{i}")[index], (0, 0, 0, width - budget)))
-            offsets.append(F.pad(per_anchor[index], (0, 0, 0, width - budget)))
+            anchors.append(F.pad(getattr(self, f"anchors_{i}").index_select(0, index), (0, 0, 0, width - budget)))
+            offsets.append(F.pad(per_anchor.index_select(0, index), (0, 0, 0, width - budget)))
         score = torch.stack(scores)  # (L,K)
         corners = decode(
             torch.stack(anchors).unbind(-1), torch.stack(offsets).unbind(-1), (1.0, 1.0, 1.0, 1.0), self.clip_log_scale
@@ -128,7 +129,7 @@ class StaticRPN(nn.Module):
         exists = (score > NEVER) & is_large(corners, self.min_size_px)
         kept = self.suppress(corners, exists)
         best, index = torch.where(kept, score, NEVER).flatten().topk(self.num_rois)  # (R,)
-        rois = torch.stack([c.flatten()[index] for c in corners], dim=1)
+        rois = torch.stack([c.flatten().index_select(0, index) for c in corners], dim=1)
         return rois, best > NEVER
 
 
@@ -186,15 +187,15 @@ class AtlasRoIAlign(nn.Module):
         # Eq. 1 of Lin et al. (2017), with torchvision's guard against rounding.
         level = torch.floor(self.canonical_level + torch.log2(torch.sqrt(area) / self.canonical_scale) + 1e-6)
         level = level.clamp(self.finest_level, self.coarsest_level).long() - self.finest_level
-        scaled = rois * self.scales[level][:, None]
-        start = self.starts[level]
+        scaled = rois * self.scales.index_select(0, level)[:, None]
+        start = self.starts.index_select(0, level)
         zero = torch.zeros_like(start)
         placed = scaled + torch.stack([zero, start, zero, start], dim=1)
         batch_index = torch.zeros_like(placed[:, :1])
         aligned = roi_align(
             atlas, torch.cat([batch_index, placed], dim=1), self.output_size, sampling_ratio=self.sampling_ratio
         )
-        return aligned * self._share_inside(scaled, self.limits[level])[:, None]
+        return aligned * self._share_inside(scaled, self.limits.index_select(0, level))[:, None]
 
     def _share_inside(self, scaled: Tensor, limits: Tensor) -> Tensor:
         """Share of the samples of each bin (R,7,7) that lie within the level; RoIs in pixels of their levels."""
@@ -236,7 +237,7 @@ class StaticRoIHeads(nn.Module):
         kept = self.suppress(corners, score > NEVER)
         rows = min(self.max_detections, kept.numel())
         best, index = torch.where(kept, score, NEVER).flatten().topk(rows)  # (D,)
-        boxes = torch.stack([c.flatten()[index] for c in corners], dim=1)
+        boxes = torch.stack([c.flatten().index_select(0, index) for c in corners], dim=1)
         used = best > NEVER
         labels = torch.div(index, score.shape[1], rounding_mode="floor")
         return boxes * used[:, None], best * used, labels * used

@@ -39,17 +39,18 @@ class Suppression(nn.Module):
             (G,N) bool, the rows kept.
         """
         suppresses = self._overlaps(corners)
-        keep = exists
+        present = exists.float()[:, :, None]  # (G,N,1)
+        keep = present
         if self.rounds is not None:
             for _ in range(self.rounds):
-                keep = _keep_once_more(suppresses, keep, exists)
-            return keep
+                keep = _keep_once_more(suppresses, keep, present)
+            return keep[:, :, 0] > 0
         rounds = 0
         while True:
-            settled = _keep_once_more(suppresses, keep, exists)
+            settled = _keep_once_more(suppresses, keep, present)
             if torch.equal(settled, keep):
                 self.most_rounds = max(self.most_rounds, rounds)
-                return keep
+                return keep[:, :, 0] > 0
             keep, rounds = settled, rounds + 1
 
     def freeze_rounds(self) -> None:
@@ -72,5 +73,9 @@ class Suppression(nn.Module):
         return (overlaps & earlier).float()
 
 
-def _keep_once_more(suppresses: Tensor, keep: Tensor, exists: Tensor) -> Tensor:
-    return exists & (suppresses @ keep.float()[:, :, None] < 0.5).squeeze(-1)
+def _keep_once_more(suppresses: Tensor, keep: Tensor, present: Tensor) -> Tensor:
+    """One round on (G,N,N) and (G,N,1), all of zeros and ones.
+
+    The product counts the kept boxes that suppress each box: any whole number above 0 takes a present one to 0.
+    """
+    return F.relu(present - suppresses @ keep)

@@ -11,12 +11,15 @@ from torchvision.models.detection import FasterRCNN, FasterRCNN_ResNet50_FPN_Wei
 from train.checkpoint import FORMAT, load_file
 from train.errors import TrainError
 from train.model import ModelConfig, build_model
+from train.widening import fits_within, widen_into
 
 PRETRAINED = {
     "nano": MobileNet_V3_Small_Weights.IMAGENET1K_V1,
     "mobile": MobileNet_V3_Large_Weights.IMAGENET1K_V1,
     "resnet50": FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
 }
+
+PREDICTING = ("roi_heads.box_predictor.", "rpn.head.cls_logits.", "rpn.head.bbox_pred.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,8 @@ def initial_model(config: ModelConfig, weights: str) -> Start:
         config: what to build.
         weights: ``none``, ``coco`` (torchvision's pretrained weights: COCO for ``resnet50``, ImageNet bodies for the
             light ones), or a file: a checkpoint of this project or a state dict of the same torchvision model.
-            Tensors of another shape, such as the predictor for other classes, keep their random start.
+            Tensors with fewer channels than the model's become a part of them; those of another shape, such as the
+            predictor for other classes, keep their random start.
 
     Raises:
         TrainError: weights that can neither be found nor downloaded, or that fit nowhere.
@@ -60,7 +64,9 @@ def initial_model(config: ModelConfig, weights: str) -> Start:
 
 
 def load_matching(model: FasterRCNN, state: Any, source: str) -> tuple[str, ...]:
-    """Load those tensors of ``state`` that have the name and shape of one in ``model``.
+    """Load those tensors of ``state`` that have the name of one in ``model`` and its shape, or fewer channels.
+
+    What predicts is taken for the same number of classes and anchors only: its outputs have a meaning each.
 
     Returns:
         The modules of which tensors keep their random start.
@@ -71,12 +77,18 @@ def load_matching(model: FasterRCNN, state: Any, source: str) -> tuple[str, ...]
     own = model.state_dict()
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise TrainError(f"{source}: neither a checkpoint of this project nor a torchvision state dict")
-    matching = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
-    if 2 * len(matching) < len(own):
-        raise TrainError(f"{source}: only {len(matching)} of {len(own)} tensors fit; it is of another architecture")
-    model.load_state_dict(matching, strict=False)
+    usable = {
+        name: value
+        for name, value in state.items()
+        if name in own and not (name.startswith(PREDICTING) and len(value) != len(own[name]))
+    }
+    is_narrower = all(fits_within(value, own[name]) for name, value in usable.items())
+    fitting = {n: value for n, value in usable.items() if is_narrower or value.shape == own[n].shape}
+    if 2 * len(fitting) < len(own):
+        raise TrainError(f"{source}: only {len(fitting)} of {len(own)} tensors fit; it is of another architecture")
+    widen_into(model, fitting)
     # A counter that old files lack says nothing of the weights.
-    left = [name for name in own if name not in matching and not name.endswith("num_batches_tracked")]
+    left = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
     return tuple(dict.fromkeys(name.rpartition(".")[0] for name in left))
 
 

@@ -83,7 +83,7 @@ def test_light_models_are_small():
         sum(p.numel() for p in build_model(ModelConfig(arch, NAMES, 64)).parameters()) for arch in ("nano", "mobile")
     )
 
-    assert nano < 0.9e6
+    assert nano < 2e6  # 8 MB as float32
     assert nano < mobile < 6e6
 
 
