@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import combinations
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from train.dataset import (
     split_images,
 )
 from train.errors import TrainError
+from train.lookalikes import local_contrast, look_alikes
 from train.transforms import AugmentOptions, large_enough
 
 CLIPPED_PX = 0.5
@@ -57,6 +59,8 @@ class Inspected:
     """``labelled``, ``empty`` or ``missing``."""
     digest: bytes | None = None
     """Of the decoded pixels; None if the image cannot be read, which leaves the arrays empty."""
+    contrast: np.ndarray = field(default_factory=lambda: np.empty(0, np.float16))
+    """As ``local_contrast`` gives it, to find look-alikes."""
     classes: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """(N,) int64, zero-based."""
     sides_px: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
@@ -94,7 +98,9 @@ def check_data(path: Path, size: int | None = None) -> Report:
     summaries = tuple(_summary(config, split, entries, inspected, size) for split in config.splits)
     problems += _shared_sources(config)
     problems += _repeated_files(entries)
-    problems += _repeated_pictures([e for e in files.values() if inspected[e.file].digest], inspected)
+    readable = [entry for entry in files.values() if inspected[entry.file].digest]
+    problems += _repeated_pictures(readable, inspected)
+    problems += _look_alikes(readable, inspected)
     problems += (problem for one in inspected.values() for problem in one.problems)
     problems += _unlabelled(config, summaries)
     problems += _labels_without_image(config, (entry.image.path for entry in entries))
@@ -162,7 +168,8 @@ def _inspect(path: Path, *, num_classes: int, size: int | None) -> Inspected:
         if not is_large:
             problems.append(Problem(Kind.TINY_BOX, f"{where}: {_tiny(w, h, size)}"))
     digest = hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
-    return Inspected(problems, state, digest, np.array([label.class_id for label in labels], int), sides_px, scale)
+    classes = np.array([label.class_id for label in labels], int)
+    return Inspected(problems, state, digest, local_contrast(image), classes, sides_px, scale)
 
 
 def _tiny(width: float, height: float, size: int | None) -> str:
@@ -209,6 +216,20 @@ def _repeated_pictures(entries: list[Entry], inspected: dict[Path, Inspected]) -
         else:
             message = f"{entry.image.path}: in '{entry.split}', same picture as {other.image.path} in '{other.split}'"
             yield Problem(Kind.LEAK, message)
+
+
+def _look_alikes(entries: list[Entry], inspected: dict[Path, Inspected]) -> Iterator[Problem]:
+    """Pictures of later splits that look like one of an earlier split; equal ones are reported as such already."""
+    splits = list(dict.fromkeys(entry.split for entry in entries))
+    for earlier, later in combinations(splits, 2):
+        known, asked = ([e for e in entries if e.split == split] for split in (earlier, later))
+        for i, j, correlation in look_alikes(
+            *([inspected[e.file].contrast for e in group] for group in (asked, known))
+        ):
+            if inspected[asked[i].file].digest != inspected[known[j].file].digest:
+                path, other = asked[i].image.path, known[j].image.path
+                found = f"in '{later}', looks like {other} in '{earlier}' (correlation {correlation:.2f})"
+                yield Problem(Kind.LOOK_ALIKE, f"{path}: {found}")
 
 
 def _shared_sources(config: DataConfig) -> Iterator[Problem]:

@@ -176,6 +176,18 @@ def test_one_pixel_makes_another_picture(root):
     assert found(root) == []
 
 
+def test_a_copy_with_other_colours_in_another_split_is_a_warning(root, train_cli):
+    picture = cv2.imread(str(root / "images/train/0.jpg"))[..., ::-1]
+    write_image(root / "images/val/pale.png", (picture * 0.5 + 100).astype(np.uint8))
+    write_labels(root, "val/pale", LABELS)
+
+    [(kind, message)] = found(root)
+
+    assert kind is Kind.LOOK_ALIKE
+    assert message.startswith("images/val/pale.png: in 'val', looks like images/train/0.jpg in 'train' (correlation ")
+    assert train_cli("check", root / "data.yaml")[0] == 0
+
+
 def test_link_to_a_listed_image_is_that_image(root):
     (root / "images/train/link.jpg").symlink_to("0.jpg")
 

@@ -1,0 +1,58 @@
+import cv2
+import numpy as np
+import pytest
+from tiny_data import noise_picture
+
+from train.lookalikes import LOOKS_ALIKE, SIDE_PX, local_contrast, look_alikes
+
+PHOTO = noise_picture(192, 256, 1)
+
+
+def recompressed(image: np.ndarray) -> np.ndarray:
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 30])
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)
+
+
+COPIES = {
+    "another size": lambda image: cv2.resize(image, (100, 75), interpolation=cv2.INTER_AREA),
+    "another quality": recompressed,
+    "grey": lambda image: cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB),
+    "darker": lambda image: (image * 0.4).astype(np.uint8),
+    "pale": lambda image: (image * 0.5 + 120).astype(np.uint8),
+    "mirrored": lambda image: image[:, ::-1].copy(),
+}
+
+
+@pytest.mark.parametrize("change", COPIES.values(), ids=COPIES)
+def test_a_copy_is_found_among_others(change):
+    others = [local_contrast(noise_picture(192, 256, seed)) for seed in range(10)]  # PHOTO is number 1
+
+    [(index, other, correlation)] = look_alikes([local_contrast(change(PHOTO))], others)
+
+    assert (index, other) == (0, 1)
+    assert LOOKS_ALIKE <= correlation <= 1.001
+
+
+def test_other_pictures_do_not_look_alike():
+    known = [local_contrast(noise_picture(192, 256, seed)) for seed in range(40)]
+    asked = [local_contrast(noise_picture(192, 256, seed)) for seed in range(100, 140)]
+
+    assert list(look_alikes(asked, known)) == []
+
+
+def test_pictures_of_one_colour_look_like_nothing():
+    flat = local_contrast(np.full((60, 80, 3), 114, np.uint8))
+
+    assert flat.shape == (SIDE_PX, SIDE_PX)
+    assert not flat.any()
+    assert list(look_alikes([flat], [flat, local_contrast(PHOTO)])) == []
+
+
+def test_many_pictures_are_compared_in_parts(monkeypatch):
+    monkeypatch.setattr("train.lookalikes.CHUNK", 3)
+    contrasts = [local_contrast(noise_picture(64, 64, seed)) for seed in range(8)]
+
+    found = [(i, j) for i, j, _ in look_alikes(contrasts, contrasts[::-1])]
+
+    assert found == [(i, 7 - i) for i in range(8)]
+    assert list(look_alikes([], contrasts)) == list(look_alikes(contrasts, [])) == []
