@@ -1,0 +1,193 @@
+"""One detector in a process of its own, driven by ``benchmarks/detectors.py`` through standard input and output.
+
+Each contender is given BGR pictures, as a camera gives them, and returns boxes in pixels of the picture: whatever lies
+between belongs to its time. Imports no more than the contender needs, so that it also runs in an environment of its own
+(MediaPipe pins an older numpy and OpenCV).
+
+Lines in: ``warm``, ``time`` or ``boxes``. Lines out: JSON.
+"""
+
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Found = list[tuple[str, float, list[float]]]
+"""Class, score, xyxy in pixels of the picture."""
+Detect = Callable[[np.ndarray], Found]
+CLASS_COUNT = 6
+"""Five parts and the background: what torchvision's models are built for here."""
+NEVER_SCORE = 0.9
+"""Untrained models then keep no detection, which spares them the work after the second stage."""
+
+# MediaPipe's canonical face mesh: indices of the outlines of each part.
+MESH_PARTS = {
+    "eye": (
+        (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
+        (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
+    ),
+    "eyebrow": ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 285, 295, 282, 283, 276)),
+    "nose": ((168, 6, 197, 195, 5, 4, 1, 2, 98, 97, 326, 327, 48, 64, 278, 294, 129, 358),),
+    "mouth": ((61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409),),
+    "face": (tuple(range(468)),),
+}
+
+
+def ours(model: str) -> Detect:
+    """A detector of the app, as ``realtime`` runs it on the CPU."""
+    from realtime.detector import OnnxDetector, find_model
+    from realtime.providers import Provider
+
+    detector = OnnxDetector(find_model(model), provider=Provider.CPU)
+    names = detector.metadata.class_names
+
+    def detect(image: np.ndarray) -> Found:
+        found = detector.detect(image)
+        rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+        return [(names[label], score, box) for label, score, box in rows]
+
+    return detect
+
+
+def torchvision_eager(name: str, size: str) -> Detect:
+    """The detector of torchvision as it comes, untrained: its time hardly depends on the weights."""
+    import torch
+
+    model = _torchvision(name, int(size))
+
+    def detect(image: np.ndarray) -> Found:
+        tensor = torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).permute(2, 0, 1).float() / 255
+        with torch.inference_mode():
+            return [("face", 1.0, box) for box in model([tensor])[0]["boxes"].tolist()]
+
+    return detect
+
+
+def torchvision_onnx(name: str, size: str) -> Detect:
+    """The detector of torchvision through torch's older exporter, the only one that takes it, in onnxruntime."""
+    import tempfile
+    import warnings
+
+    import cv2
+    import onnxruntime as ort
+    import torch
+
+    side = int(size)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            _torchvision(name, side), ([torch.rand(3, side, side)],), str(path), opset_version=16, dynamo=False
+        )
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = len(os.sched_getaffinity(0))
+        options.log_severity_level = 3
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    input_name = session.get_inputs()[0].name
+
+    def detect(image: np.ndarray) -> Found:
+        scale = side / max(image.shape[:2])
+        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        square = np.zeros((side, side, 3), np.uint8)  # the exported graph knows one size
+        square[: small.shape[0], : small.shape[1]] = small
+        tensor = np.ascontiguousarray(square[..., ::-1].transpose(2, 0, 1)).astype(np.float32) / 255
+        return [("face", 1.0, box) for box in session.run(None, {input_name: tensor})[0].tolist()]
+
+    return detect
+
+
+def _torchvision(name: str, size: int) -> Any:
+    from torchvision.models import detection
+
+    build = getattr(detection, name)
+    options = {"num_classes": CLASS_COUNT, "box_score_thresh": NEVER_SCORE, "min_size": size, "max_size": size}
+    return build(weights=None, weights_backbone=None, **options).eval()
+
+
+def facemesh(faces: str) -> Detect:
+    """MediaPipe FaceMesh per still image; boxes are the extents of its landmarks."""
+    import cv2
+
+    mediapipe = importlib.import_module("mediapipe")
+    mesh = mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, max_num_faces=int(faces))
+
+    def detect(image: np.ndarray) -> Found:
+        result = mesh.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        height, width = image.shape[:2]
+        found: Found = []
+        for landmarks in result.multi_face_landmarks or []:
+            points = np.array([(p.x * width, p.y * height) for p in landmarks.landmark])
+            for part, outlines in MESH_PARTS.items():
+                for outline in outlines:
+                    chosen = points[list(outline)]
+                    found.append((part, 1.0, [*chosen.min(0).tolist(), *chosen.max(0).tolist()]))
+        return found
+
+    return detect
+
+
+def haar() -> Detect:
+    """OpenCV's cascades for frontal faces and, within them, eyes."""
+    import cv2
+
+    folder = Path(cv2.data.haarcascades)
+    faces = cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))
+    eyes = cv2.CascadeClassifier(str(folder / "haarcascade_eye.xml"))
+
+    def detect(image: np.ndarray) -> Found:
+        grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        found: Found = []
+        for x, y, w, h in np.array(faces.detectMultiScale(grey, 1.1, 5)).reshape(-1, 4).tolist():
+            found.append(("face", 1.0, [x, y, x + w, y + h]))
+            upper = grey[y : y + h * 2 // 3, x : x + w]
+            for ex, ey, ew, eh in np.array(eyes.detectMultiScale(upper, 1.1, 5)).reshape(-1, 4).tolist():
+                found.append(("eye", 1.0, [x + ex, y + ey, x + ex + ew, y + ey + eh]))
+        return found
+
+    return detect
+
+
+KINDS: dict[str, Callable[..., Detect]] = {
+    "ours": ours,
+    "torchvision": torchvision_eager,
+    "torchvision-onnx": torchvision_onnx,
+    "facemesh": facemesh,
+    "haar": haar,
+}
+
+
+def serve(spec: str, pictures: list[Path], threads: int) -> None:
+    """Answer the lines of standard input until it ends.
+
+    Args:
+        spec: a kind and its arguments, such as ``torchvision:fasterrcnn_resnet50_fpn:480``.
+        pictures: .npy files of uint8 (H,W,3) BGR.
+        threads: cores that the process may use, whatever its library would take.
+    """
+    answers, sys.stdout = sys.stdout, sys.stderr  # libraries print
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    kind, *arguments = spec.split(":")
+    if kind.startswith("torchvision"):
+        import torch
+
+        torch.set_num_threads(threads)
+    detect = KINDS[kind](*arguments)
+    images = [np.load(path) for path in pictures]
+    for line in sys.stdin:
+        task = line.strip()
+        answer: list[Any] = []
+        for image in images[:3] if task == "warm" else images:
+            started = time.perf_counter()
+            found = detect(image)
+            answer.append(found if task == "boxes" else 1000 * (time.perf_counter() - started))
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], [Path(line) for line in Path(sys.argv[2]).read_text().splitlines()], int(sys.argv[3]))
