@@ -8,9 +8,10 @@ import typer
 
 from realtime.commands.bench import bench
 from realtime.commands.cam import cam
+from realtime.commands.doctor import doctor
 from realtime.commands.image import image
 from realtime.commands.video import video
-from realtime.errors import RealtimeError
+from realtime.errors import RealtimeError, one_line
 from realtime.stopping import Stopped, raise_on_signals
 
 app = typer.Typer(
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find face, eyes, eyebrows, nose and mouth, live.",
 )
-for command in (cam, video, image, bench):
+for command in (cam, video, image, bench, doctor):
     app.command()(command)
 
 
@@ -38,7 +39,7 @@ def run_cli() -> None:
     except RealtimeError as error:
         if "--debug" in sys.argv:
             raise
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {one_line(error, limit=2000)}", err=True)
         sys.exit(1)
     except Stopped as stopped:
         if "--debug" in sys.argv:

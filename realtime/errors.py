@@ -1,6 +1,16 @@
 """The exceptions of the app. Each message says what was tried, what was found and what to do next."""
 
 
+def one_line(text: object, limit: int = 300) -> str:
+    """Foreign text, such as another library's message, fit to be printed: one line, cut off, no control characters.
+
+    A file may hold escape sequences that would move a terminal's cursor or change its colours.
+    """
+    line = " ".join(str(text).split())
+    line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
 class RealtimeError(Exception):
     """Something that the user can mend; the command line prints it as one line."""
 

@@ -5,17 +5,19 @@ Standard library only: ``export`` writes with this module what the app reads wit
 
 import json
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from realtime.errors import ModelError
+from realtime.errors import ModelError, one_line
 
 SCHEMA_VERSION = 1
 KEY_PREFIX = "realtime."
 RESIZE_MODES = ("letterbox",)
 MAX_SIDE_PX = 8192
 """Larger inputs are refused: a hostile file must not make the app allocate without bound."""
+MAX_VALUE_CHARS = 1_000_000
 
 INPUT_NAME = "image"
 OUTPUT_NAMES = ("boxes", "scores", "labels")
@@ -66,13 +68,16 @@ class ModelMetadata:
             text = props.get(KEY_PREFIX + field.name)
             if text is None:
                 raise ModelError(f"{source}: metadata key '{field.name}' is missing. {again}")
+            if len(text) > MAX_VALUE_CHARS:
+                raise ModelError(f"{source}: metadata key '{field.name}' is too long: {len(text)} characters. {again}")
             try:
                 value = json.loads(text)
             except (ValueError, RecursionError):
                 raise ModelError(f"{source}: metadata key '{field.name}' is not JSON: {text[:40]!r}. {again}") from None
             check = _CHECKS[field.name]
             if not check(value):
-                raise ModelError(f"{source}: metadata key '{field.name}' has a bad value: {text[:60]}. {again}")
+                shown = one_line(text, 60)
+                raise ModelError(f"{source}: metadata key '{field.name}' has a bad value: {shown}. {again}")
             values[field.name] = tuple(value) if isinstance(value, list) else value
         return cls(**values)
 
@@ -84,15 +89,18 @@ class ModelMetadata:
         """
         width, height = self.input_wh
         rows = self.max_detections
-        expected = {
-            INPUT_NAME: ("tensor(uint8)", [1, height, width, 3]),
+        expected_inputs = {INPUT_NAME: ("tensor(uint8)", [1, height, width, 3])}
+        expected_outputs = {
             "boxes": ("tensor(float)", [rows, 4]),
             "scores": ("tensor(float)", [rows]),
             "labels": ("tensor(int64)", [rows]),
         }
-        found = {arg.name: (arg.type, list(arg.shape)) for arg in [*inputs, *outputs]}
-        if found != expected:
-            raise ModelError(f"{source}: graph and metadata disagree: expected {expected}, found {found}")
+        for kind, expected, args in (("inputs", expected_inputs, inputs), ("outputs", expected_outputs, outputs)):
+            found = {arg.name: (arg.type, list(arg.shape)) for arg in args}
+            if found != expected:
+                raise ModelError(
+                    f"{source}: graph and metadata disagree: expected {kind} {expected}, found {one_line(found)}"
+                )
 
 
 class _NodeArg:
@@ -115,10 +123,24 @@ def _are_names(value: Any) -> bool:
     return (
         isinstance(value, list)
         and 1 <= len(value) <= 10_000
-        and all(isinstance(name, str) and name.strip() and len(name) <= 200 for name in value)
+        and all(_is_text(name) and name.strip() for name in value)
         and len(set(value)) == len(value)
     )
 
+
+def _is_text(value: Any) -> bool:
+    """Text that can be printed and drawn: it cannot steer a terminal, and all of it is characters."""
+    return (
+        isinstance(value, str)
+        and len(value) <= 200
+        and not any(unicodedata.category(char) in _UNPRINTABLE or char in _TURNS for char in value)
+    )
+
+
+_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode's categories: controls (escape sequences among them), halves of surrogate pairs, separators of lines."""
+_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Marks that make the text after them run the other way; joiners, which some scripts need, are let through."""
 
 _CHECKS = {
     "class_names": _are_names,
@@ -126,7 +148,7 @@ _CHECKS = {
     "max_detections": lambda v: _is_int(v, 1, 100_000),
     "threshold": _is_fraction,
     "min_score": _is_fraction,
-    "architecture": lambda v: isinstance(v, str) and len(v) <= 200,
+    "architecture": _is_text,
     "training": lambda v: isinstance(v, dict),
     "resize_mode": lambda v: v in RESIZE_MODES,
     "padding_value": lambda v: _is_int(v, 0, 255),

@@ -1,0 +1,84 @@
+"""Models, and the execution providers that really run them."""
+
+import statistics
+import time
+
+import numpy as np
+
+from realtime.cuda import find_obstacle, gpus
+from realtime.detector import OnnxDetector, find_model, shipped_models
+from realtime.doctor.findings import Finding, Level
+from realtime.errors import ModelError, ProviderError
+from realtime.providers import PROVIDER_NAMES, Provider
+
+PICTURE_HW = (480, 640)
+WARM_UP_RUNS = 3
+TIMED_RUNS = 30
+TIMED_S = 3.0
+
+
+def check_models() -> list[Finding]:
+    """The models that come with the app."""
+    names = shipped_models()
+    if not names:
+        remedy = "install the app again; its models lie in realtime/models"
+        return [Finding(Level.WARNING, "no model comes with this installation", remedy, {"models": []})]
+    return [Finding(Level.OK, f"models that come with the app: {', '.join(names)}", data={"models": names})]
+
+
+def check_provider(name: str, model: str) -> list[Finding]:
+    """Run a model on one provider: does it start, which nodes does it run, how long does a picture take."""
+    provider = Provider(name)
+    data: dict[str, object] = {"provider": name, "model": model, "runs": False}
+    obstacle = find_obstacle() if provider is not Provider.CPU else None
+    if obstacle:
+        level = Level.NOTE if obstacle.is_expected else Level.WARNING
+        return [Finding(level, f"{name}: {obstacle.what}", obstacle.remedy, data)]
+    try:
+        detector = OnnxDetector(find_model(model), provider=provider)
+        median_ms = _median_ms(detector)
+    except (ModelError, ProviderError) as error:
+        return [Finding(Level.WARNING, f"{name}: {error}", _REMEDIES.get(provider, ""), data)]
+    on_provider, total = detector.node_counts.get(PROVIDER_NAMES[provider], 0), sum(detector.node_counts.values())
+    data |= {"runs": True, "median_ms": round(median_ms, 2), "nodes": detector.node_counts}
+    size = "x".join(map(str, detector.metadata.input_wh))
+    text = f"{name}: runs {model} ({size}): {median_ms:.1f} ms a picture, {on_provider} of {total} nodes on {name}"
+    return [Finding(Level.OK, text, data=data)]
+
+
+_REMEDIES = {
+    Provider.CPU: "try another model, or install the app again",
+    Provider.TENSORRT: "needed only for --provider tensorrt: install TensorRT's libraries (libnvinfer), or use cuda",
+}
+
+
+def _median_ms(detector: OnnxDetector) -> float:
+    """Median milliseconds of an inference, at most ``TIMED_S`` seconds of them; the first ones are left out."""
+    picture = np.random.default_rng(0).integers(256, size=(*PICTURE_HW, 3), dtype=np.uint8)
+    network_input, transform = detector.preprocess(picture)
+    for _ in range(WARM_UP_RUNS):
+        detector.infer(network_input, transform)
+    times: list[float] = []
+    ends_s = time.perf_counter() + TIMED_S
+    while len(times) < TIMED_RUNS and (not times or time.perf_counter() < ends_s):
+        started_s = time.perf_counter()
+        detector.infer(network_input, transform)
+        times.append(1000 * (time.perf_counter() - started_s))
+    return statistics.median(times)
+
+
+def check_gpus() -> list[Finding]:
+    """The NVIDIA GPUs that the driver sees."""
+    try:
+        cuda_version, found = gpus()
+    except OSError:
+        return []
+    return [
+        Finding(
+            Level.OK,
+            f"{gpu.name}, {gpu.memory_gib:.0f} GiB, compute capability {gpu.capability[0]}.{gpu.capability[1]}; its "
+            f"driver speaks CUDA {cuda_version}",
+            data={"name": gpu.name, "memory_gib": round(gpu.memory_gib, 1), "driver_cuda": cuda_version},
+        )
+        for gpu in found
+    ]
