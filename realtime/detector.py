@@ -15,7 +15,8 @@ from realtime.providers import PROVIDER_NAMES, Provider
 from realtime.structures import Detections
 
 MODELS_FOLDER = Path(__file__).parent / "models"
-ERROR_SEVERITY = 3
+FATAL_SEVERITY = 4
+"""What goes wrong is raised; onnxruntime's own lines about it would show names out of the file unfiltered."""
 
 
 class OnnxDetector:
@@ -39,6 +40,7 @@ class OnnxDetector:
         """
         if not model.is_file():
             raise ModelError(f"cannot read model {model}: not found")
+        ort.set_default_logger_severity(FATAL_SEVERITY)
         ort.disable_telemetry_events()  # pictures of people, and what is done with them, are nobody's business
         self._model = model
         self.fallback_reason: str | None = None
@@ -135,7 +137,7 @@ def _open_session(model: Path, provider: Provider) -> ort.InferenceSession:
 def _session(model: Path, provider: Provider, *, strict: bool) -> ort.InferenceSession:
     """Open a session; a strict one is refused by onnxruntime if one node, shape arithmetic included, needs the CPU."""
     options = ort.SessionOptions()
-    options.log_severity_level = ERROR_SEVERITY
+    options.log_severity_level = FATAL_SEVERITY
     options.intra_op_num_threads = os.cpu_count() or 1
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if strict:

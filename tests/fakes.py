@@ -1,5 +1,6 @@
 """Scripted stand-ins for the pipeline's parts, and small files for the real ones."""
 
+import ctypes
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -75,6 +76,15 @@ def stub_model(
     helper.set_model_props(model, contract.to_props() if props is None else props)
     onnx.save(model, path)
     return path
+
+
+def without_driver() -> bool:
+    """Whether this machine has no NVIDIA driver."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return True
+    return False
 
 
 class ScriptedSource:

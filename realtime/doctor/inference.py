@@ -1,20 +1,26 @@
 """Models, and the execution providers that really run them."""
 
+import contextlib
+import os
+import re
 import statistics
+import tempfile
 import time
 
 import numpy as np
+import onnxruntime as ort
 
-from realtime.cuda import find_obstacle, gpus
+from realtime.cuda import INSTALL, find_obstacle, gpus
 from realtime.detector import OnnxDetector, find_model, shipped_models
 from realtime.doctor.findings import Finding, Level
-from realtime.errors import ModelError, ProviderError
+from realtime.errors import ModelError, ProviderError, one_line
 from realtime.providers import PROVIDER_NAMES, Provider
 
 PICTURE_HW = (480, 640)
 WARM_UP_RUNS = 3
 TIMED_RUNS = 30
 TIMED_S = 3.0
+ERROR_SEVERITY = 3
 
 
 def check_models() -> list[Finding]:
@@ -38,7 +44,9 @@ def check_provider(name: str, model: str) -> list[Finding]:
         detector = OnnxDetector(find_model(model), provider=provider)
         median_ms = _median_ms(detector)
     except (ModelError, ProviderError) as error:
-        return [Finding(Level.WARNING, f"{name}: {error}", _REMEDIES.get(provider, ""), data)]
+        text = str(error).removeprefix("--provider ").removeprefix(f"{name}: ")
+        said = _loading_error(model, provider) if isinstance(error, ProviderError) else ""
+        return [Finding(Level.WARNING, f"{name}: {said or text}", _REMEDIES[provider], data)]
     on_provider, total = detector.node_counts.get(PROVIDER_NAMES[provider], 0), sum(detector.node_counts.values())
     data |= {"runs": True, "median_ms": round(median_ms, 2), "nodes": detector.node_counts}
     size = "x".join(map(str, detector.metadata.input_wh))
@@ -48,8 +56,26 @@ def check_provider(name: str, model: str) -> list[Finding]:
 
 _REMEDIES = {
     Provider.CPU: "try another model, or install the app again",
+    Provider.CUDA: f"install its libraries again: {INSTALL}, or use --provider cpu",
     Provider.TENSORRT: "needed only for --provider tensorrt: install TensorRT's libraries (libnvinfer), or use cuda",
 }
+
+
+def _loading_error(model: str, provider: Provider) -> str:
+    """Why the library of a provider cannot be loaded: onnxruntime says it on standard error alone, and goes on."""
+    ort.set_default_logger_severity(ERROR_SEVERITY)
+    with tempfile.TemporaryFile() as log:
+        real_stderr = os.dup(2)
+        os.dup2(log.fileno(), 2)
+        try:
+            with contextlib.suppress(Exception):
+                ort.InferenceSession(find_model(model), providers=[PROVIDER_NAMES[provider]], enable_fallback=0)
+        finally:
+            os.dup2(real_stderr, 2)
+            os.close(real_stderr)
+        log.seek(0)
+        found = re.search(r"with error: (.+)", log.read().decode(errors="replace"))
+    return one_line(found[1]) if found else ""
 
 
 def _median_ms(detector: OnnxDetector) -> float:

@@ -1,8 +1,6 @@
-import ctypes
-
 import numpy as np
 import pytest
-from fakes import metadata, stub_model
+from fakes import metadata, stub_model, without_driver
 
 from realtime.detector import OnnxDetector, find_model, shipped_models
 from realtime.errors import ModelError, ProviderError
@@ -64,14 +62,6 @@ def test_an_unknown_model_name_lists_those_that_are_there():
 def test_shipped_models_are_found_by_name():
     assert "nano" in shipped_models()
     assert find_model("nano").is_file()
-
-
-def without_driver() -> bool:
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return True
-    return False
 
 
 @pytest.mark.skipif(not without_driver(), reason="this machine has an NVIDIA driver")
