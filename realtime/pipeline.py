@@ -33,7 +33,8 @@ class Pipeline:
     """Reads in one thread, detects and draws in the caller's, encodes in a third; closes all that it was given.
 
     Whatever ends a run (end of the stream, a limit, ``stop``, an error anywhere), the same ``finally`` stops the
-    capture thread, closes the source, then the sinks in reverse, and raises the first error.
+    capture thread, closes the source, then the sinks in reverse, and raises the first error. An error costs no more
+    than the part that failed: the other sinks keep what was done.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class Pipeline:
         ]
         self._stopping = threading.Event()
         self._frames = 0
+        self._writing: Sink | None = None
+        """The sink that has a result in hand: if an error ends the run there, that sink is the one that failed."""
         self._capture = CaptureThread(source, on_read=lambda ms: self._stopwatch.add("read", ms))
 
     def run(self, max_frames: int | None = None, duration_s: float | None = None) -> RunStats:
@@ -73,7 +76,9 @@ class Pipeline:
         except StopRun:
             pass
         except BaseException as raised:
-            error, ending = raised, Ending.FAILED
+            # What was done before an error elsewhere is kept; a second Ctrl+C, which is no Exception, keeps nothing.
+            keep = self._frames > 0 and isinstance(raised, Exception)
+            error, ending = raised, Ending.STOPPED if keep else Ending.FAILED
         finally:
             error = self._close(error, ending)
         if error is not None:
@@ -116,7 +121,9 @@ class Pipeline:
         result = Result(frame, detections, canvas)
         with time_stage("hand_over"):
             for sink in self._sinks:
+                self._writing = sink
                 sink.write(result)
+            self._writing = None
 
     def _close(self, error: BaseException | None, ending: Ending) -> BaseException | None:
         """Close everything, come what may; return the first error."""
@@ -125,8 +132,11 @@ class Pipeline:
         except BaseException as raised:
             error = error or raised
         for sink in reversed(self._sinks):
+            failed = error is not None and sink is self._writing
             try:
-                sink.close(Ending.FAILED if error else ending)
+                sink.close(Ending.FAILED if failed else ending)
             except BaseException as raised:
                 error = error or raised
+                if not isinstance(raised, Exception):
+                    ending = Ending.FAILED
         return error

@@ -20,9 +20,9 @@ class Ending(Enum):
     COMPLETE = "complete"
     """The source had no more frames."""
     STOPPED = "stopped"
-    """By the user or a limit: what was done is kept."""
+    """By the user, a limit, or an error elsewhere: what was done is kept."""
     FAILED = "failed"
-    """By an error: files are not kept."""
+    """By an error of the output itself, before the first frame, or in haste: files are not kept."""
 
 
 class Sink(Protocol):

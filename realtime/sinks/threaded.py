@@ -8,6 +8,9 @@ from realtime.capture import ClosableBuffer
 from realtime.sinks.base import Ending, Sink
 from realtime.structures import Result
 
+GIVE_UP_S = 5.0
+"""How long a write may still take once its result is not wanted any more."""
+
 
 class ThreadedSink:
     """Lets a slow sink (an encoder) work beside the detector. Its errors surface in the next ``write`` or ``close``."""
@@ -40,15 +43,20 @@ class ThreadedSink:
         """Let the sink finish what it was given (or drop it, if the run failed), then close it."""
         self._buffer.close(discard=ending is Ending.FAILED)
         try:
-            self._thread.join()
+            self._thread.join(GIVE_UP_S if ending is Ending.FAILED else None)
         except BaseException:  # a second Ctrl+C: give up what is not written yet
             self._buffer.close(discard=True)
-            self._thread.join()
-            self._sink.close(Ending.FAILED)
+            self._thread.join(GIVE_UP_S)
+            self._close_sink(Ending.FAILED)
             raise
-        self._sink.close(ending if self._error is None else Ending.FAILED)
+        self._close_sink(ending if self._error is None else Ending.FAILED)
         if self._error is not None and ending is not Ending.FAILED:
             raise self._error
+
+    def _close_sink(self, ending: Ending) -> None:
+        """Close it, unless its thread hangs in a write: freeing an encoder under its thread would crash the process."""
+        if not self._thread.is_alive():
+            self._sink.close(ending)
 
     def _run(self) -> None:
         try:
