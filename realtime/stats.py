@@ -1,7 +1,6 @@
 """Times of a run."""
 
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,7 +35,8 @@ class Stopwatch:
     """Collects the milliseconds of each stage."""
 
     def __init__(self) -> None:
-        self._times_ms: dict[str, deque[float]] = {stage: deque(maxlen=WINDOW) for stage in STAGES}
+        self._times_ms = {stage: np.zeros(WINDOW, np.float32) for stage in STAGES}  # rings: the oldest is replaced
+        self._counts = dict.fromkeys(STAGES, 0)
         self._started_s = time.perf_counter()
 
     def start(self) -> None:
@@ -57,13 +57,14 @@ class Stopwatch:
 
     def add(self, stage: str, milliseconds: float) -> None:
         """Add a time that was measured elsewhere; one thread a stage."""
-        self._times_ms[stage].append(milliseconds)
+        self._times_ms[stage][self._counts[stage] % WINDOW] = milliseconds
+        self._counts[stage] += 1
 
     def summary(self, frames: int, dropped: int) -> RunStats:
         """The statistics up to now."""
         stages = {}
-        for stage, times in self._times_ms.items():
-            if times:
-                p50, p95, p99 = np.percentile(times, [50, 95, 99])
+        for stage, count in self._counts.items():
+            if count:
+                p50, p95, p99 = np.percentile(self._times_ms[stage][:count], [50, 95, 99]).tolist()
                 stages[stage] = {"p50": round(p50, 3), "p95": round(p95, 3), "p99": round(p99, 3)}
         return RunStats(frames, dropped, self.wall_s, stages)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from realtime.commands.arguments import Model, ProviderOption, Threshold
-from realtime.commands.running import chosen_threshold, exit_if_stopped, open_detector, say_provider
+from realtime.commands.running import chosen_threshold, exit_if_stopped, open_detector, print_result, say_provider
 from realtime.providers import Provider
 from realtime.stopping import StopRequests
 
@@ -32,5 +32,5 @@ def bench(
         stats, report = run_benchmark(
             detector, video=path, max_frames=frames, threshold=chosen_threshold(threshold, detector), requests=requests
         )
-    typer.echo(json.dumps(report, indent=2) if as_json else table(stats))
+    print_result(json.dumps(report, indent=2) if as_json else table(stats))
     exit_if_stopped(requests, f"stopped after {stats.frames} frames")

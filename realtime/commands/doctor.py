@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from realtime.commands.arguments import Model
+from realtime.commands.running import print_result
 
 
 def doctor(
@@ -20,7 +21,7 @@ def doctor(
     for title, findings in examine(model):
         report.sections[title] = findings
         if not as_json:
-            typer.echo("\n".join(as_lines(title, findings)))
-    typer.echo(json.dumps(report.to_json(), indent=2) if as_json else f"verdict: {report.verdict}")
+            print_result("\n".join(as_lines(title, findings)))
+    print_result(json.dumps(report.to_json(), indent=2) if as_json else f"verdict: {report.verdict}")
     if not report.can_run:
         raise typer.Exit(1)

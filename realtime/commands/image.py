@@ -6,7 +6,14 @@ from typing import Annotated
 import typer
 
 from realtime.commands.arguments import JsonLines, Model, ProviderOption, Threshold
-from realtime.commands.running import check_outputs, chosen_threshold, exit_if_stopped, open_detector, say_provider
+from realtime.commands.running import (
+    check_outputs,
+    chosen_threshold,
+    exit_if_stopped,
+    open_detector,
+    print_result,
+    say_provider,
+)
 from realtime.providers import Provider
 from realtime.stopping import StopRequests
 
@@ -41,7 +48,7 @@ def image(
                 if file:
                     file.write_line(result)
                 elif not out:
-                    typer.echo(json_line(result))
+                    print_result(json_line(result))
                 done += 1
                 if requests.exit_code:
                     break

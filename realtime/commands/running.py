@@ -89,6 +89,20 @@ def run(
     exit_if_stopped(requests)
 
 
+def print_result(text: str) -> None:
+    """Print to standard output.
+
+    Raises:
+        SinkError: it goes to a file on a full disk, say; a reader that has gone away (``| head``) is no error.
+    """
+    try:
+        typer.echo(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise SinkError(f"cannot write to standard output: {error.strerror}") from error
+
+
 def exit_if_stopped(requests: StopRequests, message: str | None = None) -> None:
     """End the command with the code of the signal that stopped it, if one did; ``message`` says what was done."""
     if requests.exit_code is not None:

@@ -89,7 +89,7 @@ class VideoFileSink:
             if self._sound:
                 self._sound.copy_until(pts_s)
         except (av.FFmpegError, OSError) as error:
-            raise SinkError(f"cannot write {self._path}: {error}") from error
+            raise SinkError(f"cannot write {self._path}: {error.strerror or error}") from error
 
     def close(self, ending: Ending) -> None:
         """Finish the file and put it in place; or remove it if the run failed or gave no frame."""
@@ -109,7 +109,7 @@ class VideoFileSink:
                 self._partial.replace(self._path)
         except (av.FFmpegError, OSError) as error:
             if keep:
-                raise SinkError(f"cannot write {self._path}: {error}") from error
+                raise SinkError(f"cannot write {self._path}: {error.strerror or error}") from error
         finally:
             if self._sound:
                 self._sound.close()
