@@ -1,4 +1,7 @@
+from types import SimpleNamespace
+
 import numpy as np
+import onnxruntime as ort
 import pytest
 from fakes import metadata, stub_model, without_driver
 
@@ -86,3 +89,72 @@ def test_cuda_finds_what_the_cpu_finds():
     on_cpu = OnnxDetector(find_model("nano"), provider=Provider.CPU).detect(picture).above(0.1)
     on_gpu = OnnxDetector(find_model("nano"), provider=Provider.CUDA).detect(picture).above(0.1)
     np.testing.assert_allclose(on_gpu.boxes, on_cpu.boxes, atol=0.5)
+
+
+def test_telemetry_is_off_before_anything_else_is_asked_of_onnxruntime(tmp_path, monkeypatch):
+    """Pictures of people, and what is done with them, stay on the machine."""
+    calls = []
+    for name in ("disable_telemetry_events", "enable_telemetry_events", "SessionOptions", "InferenceSession"):
+        real = getattr(ort, name)
+        monkeypatch.setattr(ort, name, lambda *a, name=name, real=real, **k: calls.append(name) or real(*a, **k))
+    OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU)
+    assert calls == ["disable_telemetry_events", "SessionOptions", "InferenceSession"]
+
+
+def test_every_node_is_counted_where_it_runs():
+    detector = OnnxDetector(find_model("nano"), provider=Provider.CPU)
+    assert set(detector.node_counts) == {"CPUExecutionProvider"}
+    assert detector.node_counts["CPUExecutionProvider"] > 100
+
+
+@pytest.mark.skipif(not without_driver(), reason="this machine has an NVIDIA driver")
+def test_a_provider_that_does_not_start_says_that_all_would_run_on_the_cpu(tmp_path, monkeypatch, capfd):
+    """onnxruntime itself would open the session on the CPU; here the checks before it are switched off."""
+    monkeypatch.setattr("realtime.detector.find_obstacle", lambda: None)
+    message = (
+        r"^--provider cuda: it does not start, and all \d+ nodes would run on the CPU\. See why with: realtime doc"
+    )
+    with pytest.raises(ProviderError, match=message):
+        OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CUDA)
+    assert capfd.readouterr().out == ""  # where onnxruntime tells of its fallbacks
+
+
+class PartlyPlaced:
+    """A session on CUDA that left some nodes to the CPU."""
+
+    def __init__(self, on_cpu):
+        self._parts = {"CUDAExecutionProvider": ["Conv"] * 700, "CPUExecutionProvider": on_cpu}
+
+    def get_providers(self):
+        return list(self._parts)
+
+    def get_provider_graph_assignment_info(self):
+        for name, kinds in self._parts.items():
+            nodes = [SimpleNamespace(op_type=kind) for kind in kinds]
+            yield SimpleNamespace(ep_name=name, get_nodes=lambda nodes=nodes: nodes)
+
+
+@pytest.mark.parametrize(
+    ("on_cpu", "words"),
+    [
+        (["NonZero"] * 3 + ["If"], r"placed 4 of 704 nodes on the CPU \(3 NonZero, 1 If\)\. Re-export the model"),
+        (list("AABCDEFG"), r"placed 8 of 708 nodes on the CPU \(2 A, 1 B, 1 C, 1 D, 1 E, …\)"),
+        ([], r"cannot run \S+m\.onnx there: out of memory"),
+    ],
+)
+def test_the_nodes_that_would_run_on_the_cpu_are_named(tmp_path, monkeypatch, on_cpu, words):
+    def open_session(_model, _provider, *, strict):
+        if strict:
+            raise RuntimeError("out of memory")
+        return PartlyPlaced(on_cpu)
+
+    monkeypatch.setattr("realtime.detector.find_obstacle", lambda: None)
+    monkeypatch.setattr("realtime.detector._session", open_session)
+    with pytest.raises(ProviderError, match=r"^--provider cuda: onnxruntime " + words):
+        OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CUDA)
+
+
+def test_no_session_falls_back_to_the_cpu_in_the_middle_of_a_run(tmp_path):
+    """onnxruntime's Python layer would do so, with a line on standard output, when a provider fails."""
+    detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU)
+    assert detector._session._enable_fallback is False
