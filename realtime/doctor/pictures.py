@@ -16,19 +16,28 @@ PICTURE_WH = (64, 64)
 
 
 def check_window() -> list[Finding]:
-    """Can a window be shown: OpenCV's part in it, and the display."""
+    """Show a window, if OpenCV and the display are there for it."""
     from realtime.sinks.window import why_no_window
 
     gui = re.search(r"GUI:\s*(\S+)", cv2.getBuildInformation())
     data = {"gui": gui[1] if gui else None, "display": os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")}
     reason = why_no_window()
     if reason is None:
+        _show_window()
         where = f", display {data['display']}" if data["display"] else ""
         return [Finding(Level.OK, f"windows can be shown: OpenCV with {data['gui']}{where}", data=data)]
     remedy = "works without: realtime cam --no-window --record OUT.mp4, realtime video IN.mp4 --out OUT.mp4"
     if "headless" in reason:
         remedy = "pip uninstall -y opencv-python-headless, pip install --force-reinstall opencv-python; or " + remedy
     return [Finding(Level.NOTE, f"no window can be shown: {reason}", remedy, data)]
+
+
+def _show_window() -> None:
+    """For a moment; what Qt does if it cannot, it does to this process alone."""
+    cv2.namedWindow("realtime doctor", cv2.WINDOW_NORMAL)
+    cv2.imshow("realtime doctor", np.zeros((*PICTURE_WH[::-1], 3), np.uint8))
+    cv2.waitKey(1)
+    cv2.destroyAllWindows()
 
 
 def check_camera_backends() -> list[Finding]:

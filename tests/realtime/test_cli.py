@@ -286,5 +286,5 @@ def test_the_console_script_is_installed():
     script = Path(sys.executable).with_name("realtime")
     done = subprocess.run([script, "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    for command in ("cam", "video", "image", "bench"):
+    for command in ("cam", "video", "image", "bench", "doctor"):
         assert command in done.stdout

@@ -5,13 +5,14 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import onnxruntime as ort
 import pytest
-from fakes import stub_model, without_driver
+from fakes import WAIT_S, stub_model, wait_until, without_driver
 
 from realtime.doctor.findings import Finding, Level
 from realtime.doctor.inference import check_provider
@@ -189,6 +190,47 @@ def test_why_onnxruntime_cannot_load_a_provider_is_told(monkeypatch, provider):
     assert finding.level is Level.WARNING
     assert re.fullmatch(rf"{provider.value}: \S+\.so\S*: cannot open shared object file.*", finding.text)
     assert finding.remedy
+
+
+@pytest.mark.skipif(not shutil.which("xvfb-run"), reason="needs xvfb-run")
+def test_a_window_is_really_shown(monkeypatch):
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    code = (
+        "from realtime.doctor.isolated import run_isolated; from realtime.doctor.findings import Level\n"
+        "(finding,) = run_isolated('window', timeout_s=200, if_broken=Level.WARNING)\n"
+        "print(finding.level, finding.text)"
+    )
+    command = ["xvfb-run", "-a", sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
+    assert re.fullmatch(r"ok windows can be shown: OpenCV with QT\d?, display :\d+\n", done.stdout), done
+
+
+def test_a_display_that_does_not_answer_is_a_note(monkeypatch):
+    monkeypatch.setenv("DISPLAY", ":987")
+    finding = isolated("window")
+    assert (finding.level, finding.text) == (
+        Level.NOTE,
+        "no window can be shown: no X server answers at DISPLAY=:987",
+    )
+    assert "--no-window" in finding.remedy
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_doctor_and_the_check_that_runs(tmp_path, number):
+    (tmp_path / "numpy.py").write_text(
+        "import os, pathlib, threading\n"
+        "pathlib.Path('pid').write_text(str(os.getpid()))\n"
+        "os.replace('pid', 'child')\n"
+        "threading.Event().wait()\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    process = subprocess.Popen(RUN, cwd=tmp_path, env=ENVIRONMENT | {"PYTHONPATH": path}, stderr=subprocess.PIPE)
+    wait_until((tmp_path / "child").exists)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, errors) == (128 + number, b"stopped\n")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "child").read_text()), 0)
 
 
 needs_compiler = pytest.mark.skipif(
