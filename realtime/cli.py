@@ -12,7 +12,7 @@ from realtime.commands.doctor import doctor
 from realtime.commands.image import image
 from realtime.commands.video import video
 from realtime.errors import RealtimeError, one_line
-from realtime.stopping import Stopped, raise_on_signals
+from realtime.stopping import cause_in, raise_on_signals
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,8 +41,9 @@ def run_cli() -> None:
             raise
         typer.echo(f"error: {one_line(error, limit=2000)}", err=True)
         sys.exit(1)
-    except Stopped as stopped:
-        if "--debug" in sys.argv:
+    except BaseException as error:
+        stopped = cause_in(error)
+        if stopped is None or "--debug" in sys.argv:
             raise
         typer.echo("stopped", err=True)
         sys.exit(stopped.exit_code)

@@ -15,6 +15,14 @@ class Stopped(BaseException):
         self.exit_code = exit_code(number)
 
 
+def cause_in(error: BaseException) -> Stopped | None:
+    """The ``Stopped`` behind an error: raised in the middle of an import, it comes out as an ``ImportError``, say."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, Stopped):
+        seen = seen.__cause__ or seen.__context__
+    return seen
+
+
 def exit_code(number: int) -> int:
     """The shells' code for a signal: 130 for Ctrl+C, 143 for SIGTERM."""
     return 128 + number

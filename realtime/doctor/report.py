@@ -8,6 +8,7 @@ from typing import Any
 from realtime.doctor.findings import Finding, Level
 from realtime.doctor.isolated import run_isolated
 from realtime.doctor.software import LIBRARIES
+from realtime.errors import one_line
 
 CHECKS = {
     "app": ("realtime.doctor.software", "check_app"),
@@ -86,6 +87,6 @@ def as_lines(title: str, findings: list[Finding]) -> Iterator[str]:
     """A section of the report for people."""
     yield title
     for finding in findings:
-        yield f"  {finding.level.value:<8} {finding.text}"
+        yield f"  {finding.level.value:<8} {one_line(finding.text, 500)}"
         if finding.remedy:
             yield f"  {'':<8} -> {finding.remedy}"

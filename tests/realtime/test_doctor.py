@@ -238,26 +238,59 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
-def fake_driver(folder: Path, code: str) -> str:
-    """A libcuda.so.1 of that C code; the LD_LIBRARY_PATH with which it is found."""
-    (folder / "cuda.c").write_text(code)
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", "libcuda.so.1", "cuda.c"], cwd=folder, check=True)
-    return os.pathsep.join(filter(None, [str(folder), os.environ.get("LD_LIBRARY_PATH")]))
+def fake_library(folder: Path, name: str, code: str) -> None:
+    (folder / "library.c").write_text(code)
+    subprocess.run(["cc", "-shared", "-fPIC", f"-Wl,-soname,{name}", "-o", name, "library.c"], cwd=folder, check=True)
+
+
+@pytest.fixture
+def libraries(tmp_path, monkeypatch) -> Path:
+    """A folder in which the loader looks first."""
+    monkeypatch.setenv("LD_LIBRARY_PATH", os.pathsep.join([str(tmp_path), os.environ.get("LD_LIBRARY_PATH", "")]))
+    return tmp_path
 
 
 @needs_compiler
-def test_a_driver_that_crashes_does_not_take_the_doctor_down(tmp_path, monkeypatch):
+def test_a_driver_that_crashes_does_not_take_the_doctor_down(libraries):
     code = "#include <stdlib.h>\nint cuDriverGetVersion(int *v) { abort(); }\nint cuInit(int f) { abort(); }"
-    monkeypatch.setenv("LD_LIBRARY_PATH", fake_driver(tmp_path, code))
+    fake_library(libraries, "libcuda.so.1", code)
     assert isolated("provider", "cuda", "nano").text == "provider: the check crashed (SIGABRT)"
     assert isolated("provider", "cpu", "nano").data["runs"] is True
 
 
 @needs_compiler
-def test_a_driver_that_is_too_old_is_told_with_both_versions(tmp_path, monkeypatch):
+def test_a_driver_that_is_too_old_is_told_with_both_versions(libraries):
     code = "int cuDriverGetVersion(int *v) { *v = 12040; return 0; }\nint cuInit(int f) { return 0; }"
-    monkeypatch.setenv("LD_LIBRARY_PATH", fake_driver(tmp_path, code))
+    fake_library(libraries, "libcuda.so.1", code)
     finding = isolated("provider", "cuda", "nano")
     assert finding.level is Level.WARNING
     assert "the NVIDIA driver is too old: it speaks CUDA 12.4" in finding.text
     assert "install driver 580 or newer" in finding.remedy
+
+
+WORKING_DRIVER = r"""
+#include <string.h>
+int cuInit(int flags) { return 0; }
+int cuDriverGetVersion(int *version) { *version = 13010; return 0; }
+int cuDeviceGetCount(int *count) { *count = 1; return 0; }
+int cuDeviceGet(int *device, int index) { *device = index; return 0; }
+int cuDeviceGetName(char *name, int size, int device) { strcpy(name, "\x1b[31mRTX"); return 0; }
+int cuDeviceTotalMem_v2(unsigned long *size, int device) { *size = 8UL << 30; return 0; }
+int cuDeviceGetAttribute(int *value, int attribute, int device) { *value = attribute == 75 ? 8 : 9; return 0; }
+"""
+
+
+@needs_compiler
+def test_libraries_that_are_there_but_broken_are_told_in_the_loaders_words(libraries):
+    """A driver that answers, and CUDA's libraries by name alone: what a half-finished update leaves."""
+    fake_library(libraries, "libcuda.so.1", WORKING_DRIVER)
+    for name in ("libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcudnn.so.9"):
+        fake_library(libraries, name, "int nothing;")
+    (gpu,) = run_isolated("gpus", timeout_s=TIMEOUT_S, if_broken=Level.FAILURE)
+    shown = list(as_lines("providers", [gpu]))[1]
+    assert "RTX, 8 GiB, compute capability 8.9; its driver speaks CUDA 13.1" in shown
+    assert shown.isprintable()
+    finding = isolated("provider", "cuda", "nano")
+    assert finding.level is Level.WARNING
+    assert re.search(r"cuda: \S+\.so\S*: .*(undefined symbol|version)", finding.text), finding
+    assert "install its libraries again" in finding.remedy

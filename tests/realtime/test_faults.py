@@ -265,6 +265,21 @@ def test_a_signal_in_any_phase_ends_the_run_in_order(folder, phase, number, code
     assert frames >= (phase in ("the first frame", "writing"))
 
 
+@pytest.mark.parametrize(("number", "code"), [(2, 130), (15, 143)])
+@pytest.mark.parametrize("raised", ["raise", "raise ImportError('initialization failed') from error"])
+def test_a_signal_while_a_library_is_loaded_ends_with_one_line(folder, raised, number, code):
+    """Libraries in C turn what is raised in their first lines into errors of import."""
+    module = f"import signal\ntry:\n    signal.raise_signal({number})\nexcept BaseException as error:\n    {raised}\n"
+    (folder / "av.py").write_text(module)
+    path = os.pathsep.join([str(folder), *filter(None, sys.path)])
+    command = [*RUN, "video", "in.mp4", "--jsonl", "x.jsonl", "--model", "m.onnx", "--provider", "cpu"]
+    done = subprocess.run(
+        command, cwd=folder, env=ENVIRONMENT | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=WAIT_S,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (code, "stopped\n")
+
+
 # A consumer that blocks
 
 
