@@ -76,9 +76,8 @@ class Pipeline:
         except StopRun:
             pass
         except BaseException as raised:
-            # What was done before an error elsewhere is kept; a second Ctrl+C, which is no Exception, keeps nothing.
-            keep = self._frames > 0 and isinstance(raised, Exception)
-            error, ending = raised, Ending.STOPPED if keep else Ending.FAILED
+            # What was done before an error is kept; a second Ctrl+C, which is no Exception, keeps nothing.
+            error, ending = raised, Ending.STOPPED if isinstance(raised, Exception) else Ending.FAILED
         finally:
             error = self._close(error, ending)
         if error is not None:
@@ -127,6 +126,8 @@ class Pipeline:
 
     def _close(self, error: BaseException | None, ending: Ending) -> BaseException | None:
         """Close everything, come what may; return the first error."""
+        if ending is Ending.STOPPED and self._frames == 0:
+            ending = Ending.FAILED  # there is nothing to keep, and older files of these names are worth more
         try:
             self._capture.stop()
         except BaseException as raised:

@@ -70,7 +70,7 @@ def test_a_time_limit_ends_a_run_that_waits_for_a_frame():
     releaser.start()
     assert pipeline.run(duration_s=0.05).frames == 0
     releaser.join(WAIT_S)
-    assert sink.closings == [Ending.STOPPED]
+    assert sink.closings == [Ending.FAILED]  # nothing to keep
 
 
 def test_stop_ends_a_run_that_waits_for_a_frame():
@@ -83,7 +83,7 @@ def test_stop_ends_a_run_that_waits_for_a_frame():
     stopper.start()
     assert pipeline.run().frames == 0
     stopper.join(WAIT_S)
-    assert sink.closings == [Ending.STOPPED]
+    assert sink.closings == [Ending.FAILED]  # nothing to keep
     assert source.closed == 1
 
 

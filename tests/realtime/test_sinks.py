@@ -8,19 +8,23 @@ from fakes import ScriptedSource
 from realtime.errors import SinkError
 from realtime.sinks.base import Ending
 from realtime.sinks.jsonl import JsonLinesSink
-from realtime.structures import Detections
+from realtime.structures import Detections, Result
 
 FOUND = Detections(
     np.array([[1.234, 2, 3, 4.5], [5, 6, 7, 8]], np.float32), np.array([1, 0]), np.array([0.98765, 0.5], np.float32)
 )
 
 
+def result_of(frame, detections):
+    return Result(frame, detections, frame.image)
+
+
 def test_a_line_for_every_frame(tmp_path):
     path = tmp_path / "out.jsonl"
     sink = JsonLinesSink(path, ("Gesicht", "œil"))
     source = ScriptedSource(2)
-    sink.write(source.read(), FOUND, None)
-    sink.write(source.read(), Detections.empty(), None)
+    sink.write(result_of(source.read(), FOUND))
+    sink.write(result_of(source.read(), Detections.empty()))
     assert not path.exists()  # it appears when it is whole
     sink.close(Ending.COMPLETE)
     sink.close(Ending.COMPLETE)
@@ -40,7 +44,7 @@ def test_a_line_for_every_frame(tmp_path):
 
 def test_a_failed_run_leaves_no_file(tmp_path):
     sink = JsonLinesSink(tmp_path / "out.jsonl", ("a", "b"))
-    sink.write(ScriptedSource(1).read(), FOUND, None)
+    sink.write(result_of(ScriptedSource(1).read(), FOUND))
     sink.close(Ending.FAILED)
     assert list(tmp_path.iterdir()) == []
 
