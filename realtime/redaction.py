@@ -5,10 +5,10 @@ import re
 HIDDEN = "***"
 
 # Everything up to the last '@' of the host part; passwords may hold an '@' themselves. One slash, too: paths merge two.
-_USER = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*:/{1,2})(?P<user>[^/?#\s'\"]*)@", re.IGNORECASE)
+_USER = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*:/{1,2})[^/?#\s'\"]+@", re.IGNORECASE)
 # A password with a raw '/', '?' or '#' ends the host part early; what stands before it is then no port number.
 _ODD_USER = re.compile(
-    r"(?P<scheme>\b[a-z][a-z0-9+.-]*:/{1,2})(?P<user>[^/?#\s:@\[\]]*:(?!\d{1,5}(?:[/?#\s'\"]|$))[^\s@]*[/?#][^\s]*)@",
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]*:/{1,2})([^/?#\s:@\[\]]*:(?!\d{1,5}(?:[/?#\s'\"]|$))[^\s@]*[/?#][^\s]*)@",
     re.IGNORECASE,
 )
 # Recorders put secrets anywhere in an address, in the path as well: rtsp://host/user=admin_password=1234_channel=1.sdp

@@ -38,13 +38,14 @@ class CameraSource(FrameSource):
         self._device = device
         self._next_index = 0
         self._first: Frame | None = self._open(size_wh, frame_rate)
-        self.size_wh = self._first.image.shape[1], self._first.image.shape[0]  # drivers promise what they do not give
         told_rate = self._capture.get(cv2.CAP_PROP_FPS)
         rate = Fraction(told_rate).limit_denominator(1001) if 1 <= told_rate <= 1000 else None
         self.frame_rate = rate or UNKNOWN_FRAME_RATE
         asked = _mode(size_wh, frame_rate)
         given = _mode(size_wh and self.size_wh, frame_rate and (rate or "an unknown rate"))
-        self.difference = None if asked == given else f"camera {device}: asked for {asked}, the driver gives {given}"
+        self.difference = (
+            None if asked == given else f"camera {device}: asked for {asked}, the driver gives {given}{self._format()}"
+        )
         """What was asked for and what came instead, in words; None if there is no difference."""
 
     def _open(self, size_wh: tuple[int, int] | None, frame_rate: Fraction | None) -> Frame:
@@ -77,6 +78,10 @@ class CameraSource(FrameSource):
             self._capture.set(cv2.CAP_PROP_FPS, float(frame_rate))
         self._opened_at_s = time.monotonic()
 
+    def _format(self) -> str:
+        code = int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(8, "little", signed=True)[:4]
+        return f" as {code.decode()}" if code.isalnum() else ""
+
     def read(self) -> Frame | None:
         """Wait for the next frame.
 
@@ -94,7 +99,7 @@ class CameraSource(FrameSource):
         if not ok:
             raise NoPictureError(f"camera {self._device} gives no more pictures after frame {self._next_index - 1}")
         image.flags.writeable = False
-        self.size_wh = image.shape[1], image.shape[0]
+        self.size_wh = image.shape[1], image.shape[0]  # drivers promise what they do not give
         frame = Frame(image, self._next_index, captured_at_s - self._opened_at_s, captured_at_s)
         self._next_index += 1
         return frame

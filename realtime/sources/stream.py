@@ -1,16 +1,20 @@
 """Streams from the network (RTSP, HTTP, UDP …), decoded by PyAV (FFmpeg)."""
 
 import errno
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
 from realtime.errors import SourceError
 from realtime.ffmpeg import av
 from realtime.redaction import redacted
 from realtime.sources.base import LIVE_TIME_BASE, UNKNOWN_FRAME_RATE, FrameSource
 from realtime.structures import Frame
+
+CLOSED = "the sender closed the connection"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,8 @@ class StreamSource(FrameSource):
         except (av.FFmpegError, OSError, ValueError) as error:
             # The error itself holds the address with its password, so that it must not be chained.
             reason = _reason(error, time.monotonic() - self._opened_at_s, options.open_timeout_s)
+            if reason == CLOSED and not _is_known(urlsplit(url).hostname):
+                reason = "the host is unknown"
             raise SourceError(
                 f"cannot open stream {self._name}: {reason}. Check the address and that the sender runs"
             ) from None
@@ -109,7 +115,7 @@ class StreamSource(FrameSource):
         if picture is None:
             if self._has_end:
                 return None
-            raise SourceError(f"lost stream {self._name}: the sender ended it")
+            raise SourceError(f"lost stream {self._name}: {CLOSED}")
         captured_at_s = time.monotonic()
         image = picture.to_ndarray(format="bgr24")
         image.flags.writeable = False
@@ -142,5 +148,12 @@ def _reason(error: Exception, waited_s: float, timeout_s: float) -> str:
     if isinstance(error, av.error.InvalidDataError):
         return "what came is no video"
     if isinstance(error, OSError) and error.errno == errno.EIO:
-        return "the host is unknown or closed the connection"
+        return CLOSED
     return str(getattr(error, "strerror", None) or type(error).__name__).lower()
+
+
+def _is_known(host: str | None) -> bool:
+    try:
+        return bool(socket.getaddrinfo(host, None))
+    except (OSError, UnicodeError):
+        return False
