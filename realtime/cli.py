@@ -2,18 +2,35 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from realtime.commands.bench import bench
 from realtime.commands.cam import cam
 from realtime.commands.image import image
 from realtime.commands.video import video
 from realtime.errors import RealtimeError
+from realtime.redaction import redacted
 from realtime.stopping import Stopped, raise_on_signals
 
+
+class Commands(TyperGroup):
+    """Repeats no password when it complains of a word that it did not expect."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:  # the errors of usage have no public name, but a message
+            if "message" in vars(error):
+                vars(error)["message"] = redacted(vars(error)["message"])
+            raise
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -38,7 +55,7 @@ def run_cli() -> None:
     except RealtimeError as error:
         if "--debug" in sys.argv:
             raise
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {redacted(str(error))}", err=True)
         sys.exit(1)
     except Stopped as stopped:
         if "--debug" in sys.argv:
