@@ -10,14 +10,11 @@ from realtime.capture import CaptureThread
 from realtime.metadata import ModelMetadata
 from realtime.preprocess import LetterboxTransform
 from realtime.render import draw, draw_status
-from realtime.sinks.base import Ending, InteractiveSink, Sink, StopRun
+from realtime.sinks.base import Ending, Sink, StopRun
 from realtime.sinks.threaded import ThreadedSink
 from realtime.sources.base import FrameSource
 from realtime.stats import RunStats, Stopwatch
 from realtime.structures import Detections, Frame, Result
-
-IDLE_S = 0.05
-"""Longest time without a frame that a window goes without care."""
 
 
 class Detector(Protocol):
@@ -59,7 +56,6 @@ class Pipeline:
         ]
         self._stopping = threading.Event()
         self._frames = 0
-        self._source = source
         self._capture = CaptureThread(source, on_read=lambda ms: self._stopwatch.add("read", ms))
 
     def run(self, max_frames: int | None = None, duration_s: float | None = None) -> RunStats:
@@ -95,28 +91,14 @@ class Pipeline:
             left_s = None if duration_s is None else duration_s - self._stopwatch.wall_s
             if left_s is not None and left_s <= 0:
                 return Ending.STOPPED
-            frame = self._capture.buffer.get(IDLE_S if left_s is None else min(left_s, IDLE_S))
+            frame = self._capture.buffer.get(left_s)
             if self._stopping.is_set():
                 return Ending.STOPPED
-            if frame is not None:
-                self._process(frame)
-                self._frames += 1
-            elif self._capture.buffer.is_closed:
-                return Ending.COMPLETE
-            else:
-                self._idle()
+            if frame is None:
+                return Ending.COMPLETE if self._capture.buffer.is_closed else Ending.STOPPED
+            self._process(frame)
+            self._frames += 1
         return Ending.STOPPED
-
-    def _idle(self) -> None:
-        """No frame has come for a while: what the user does and the state of the source still count."""
-        for sink in self._sinks:
-            if isinstance(sink, InteractiveSink):
-                sink.idle(self._status())
-
-    def _status(self) -> str:
-        rate = self._frames / max(self._stopwatch.wall_s, 1e-6)
-        words = [f"{rate:.1f} FPS", f"{self._capture.dropped} dropped", self._source.status]
-        return "  ".join(filter(None, words))
 
     def _process(self, frame: Frame) -> None:
         time_stage = self._stopwatch.time
@@ -129,7 +111,8 @@ class Pipeline:
             with time_stage("render"):
                 canvas = draw(frame.image, detections, self._detector.metadata.class_names)
                 if self._show_status:
-                    draw_status(canvas, self._status())
+                    rate = self._frames / max(self._stopwatch.wall_s, 1e-6)
+                    draw_status(canvas, f"{rate:.1f} FPS  {self._capture.dropped} dropped")
         result = Result(frame, detections, canvas)
         with time_stage("hand_over"):
             for sink in self._sinks:

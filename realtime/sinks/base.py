@@ -4,7 +4,7 @@ import os
 import tempfile
 from enum import Enum
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from realtime.errors import SinkError
 from realtime.structures import Result
@@ -43,18 +43,6 @@ class Sink(Protocol):
 
     def close(self, ending: Ending) -> None:
         """Finish; after ``Ending.FAILED`` no file is left behind. May be called twice."""
-
-
-@runtime_checkable
-class InteractiveSink(Sink, Protocol):
-    """A sink with a user before it."""
-
-    def idle(self, status: str) -> None:
-        """No frame has come for a while: show ``status`` and heed the user.
-
-        Raises:
-            StopRun: the run shall end.
-        """
 
 
 def partial_path(path: Path) -> Path:

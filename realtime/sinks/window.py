@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 
 from realtime.errors import SinkError
-from realtime.render import draw_status
 from realtime.sinks.base import Ending, StopRun
 from realtime.structures import Result
 
@@ -46,7 +45,6 @@ class WindowSink:
         self._origin_s: float | None = None
         """Monotonic time of timestamp 0."""
         self._is_open = False
-        self._shown = np.zeros((0, 0, 3), np.uint8)
 
     def write(self, result: Result) -> None:
         """Show one frame.
@@ -58,23 +56,8 @@ class WindowSink:
             self._open(result.canvas)
         while (wait_ms := self._due_in_ms(result.frame.pts_s)) > 0:
             self._heed_user(min(wait_ms, MAX_WAIT_MS))
-        if result.canvas.shape != self._shown.shape:
-            cv2.resizeWindow(self._title, result.canvas.shape[1], result.canvas.shape[0])
-        self._shown = result.canvas
-        cv2.imshow(self._title, self._shown)
+        cv2.imshow(self._title, result.canvas)
         self._heed_user(1)
-
-    def idle(self, status: str) -> None:
-        """Write ``status`` over the last frame.
-
-        Raises:
-            StopRun: the user wants to end.
-        """
-        if self._is_open:
-            canvas = self._shown.copy()  # a recording may still need the other
-            draw_status(canvas, status)
-            cv2.imshow(self._title, canvas)
-            self._heed_user(1)
 
     def close(self, ending: Ending) -> None:
         """Close the window."""

@@ -1,6 +1,7 @@
 """Streams from the network (RTSP, HTTP, UDP …), decoded by PyAV (FFmpeg)."""
 
 import errno
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ class StreamSource(FrameSource):
         Raises:
             SourceError: nobody answers, the address is wrong, or there is no video in it.
         """
-        self._name = redacted(url)
+        self._name = redacted(re.sub(r"\s", "%20", url))
         self._options = options
         self._next_index = 0
         self._opened_at_s = time.monotonic()

@@ -11,6 +11,10 @@ from realtime.redaction import redacted
         ("rtsp://admin:hunt@er@2@host/cam", "rtsp://***@host/cam"),
         ("rtsp://admin:hun/ter2@host/cam", "rtsp://***@host/cam"),
         ("rtsp://admin:hun?ter#2@host/cam", "rtsp://***@host/cam"),
+        ("rtsp://admin:12/hunter2@host/cam", "rtsp://***@host/cam"),
+        ("rtsp://admin:hun@ter/2@host/cam", "rtsp://***@host/cam"),
+        ("rtsp://admin:hun'ter2\"@host/cam", "rtsp://***@host/cam"),
+        ("http://host:80/hunter2@example/x", "http://***@example/x"),  # a name perhaps, but it could be a password
         ("HTTP://u:%68unter2@[::1]:80/x", "HTTP://***@[::1]:80/x"),
         ("cannot open 'http://u:hunter2@host/x': refused", "cannot open 'http://***@host/x': refused"),
         ("two: http://u:hunter2@a/ and http://v:hunter2@b/", "two: http://***@a/ and http://***@b/"),
@@ -26,6 +30,7 @@ from realtime.redaction import redacted
 )  # fmt: skip
 def test_secrets_are_hidden_and_the_rest_is_not(text, shown):
     assert redacted(text) == shown
+    assert redacted(f"lost stream {shown}: refused") == f"lost stream {shown}: refused"
     assert "hunter2" not in shown
 
 
@@ -33,7 +38,8 @@ def test_secrets_are_hidden_and_the_rest_is_not(text, shown):
     "text",
     [
         "rtsp://10.0.0.5:554/cam",
-        "http://host:8080/user@example/x",
+        "http://host/user@example/x",
+        "http://host:8080/x",
         "http://host/x?size=1&rate=2",
         "udp://@239.0.0.1:1234",
         "http://[fe80::1]:80/x",

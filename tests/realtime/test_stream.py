@@ -251,6 +251,11 @@ def test_an_unknown_protocol_is_named():
         StreamSource("nosuch://x", PATIENT)
 
 
+def test_a_password_with_a_space_is_not_shown():
+    with pytest.raises(SourceError, match=r"cannot open stream http://\*\*\*@127.0.0.1:\d+/a%20b: "):
+        StreamSource(f"http://u:hun ter2@127.0.0.1:{free_port()}/a b", PATIENT)
+
+
 def test_what_is_handed_to_ffmpeg(monkeypatch):
     handed = {}
 
