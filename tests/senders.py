@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -91,48 +92,55 @@ class JpegViewer(Viewer):
             self.write_part(b"no picture" * 10)
 
 
+class HttpServer(ThreadingHTTPServer):
+    daemon_threads = False  # so that closing the server waits for them
+
+
 @contextmanager
-def jpeg_server(
-    play: Callable[[JpegViewer], None], *, port: int = 0, credentials: str | None = None, content: bytes | None = None
-) -> Iterator[str]:
-    """A camera as there are many: motion JPEG over HTTP. Gives its address, host and port.
+def jpeg_server(play: Callable[[JpegViewer], None], *, port: int = 0, credentials: str | None = None) -> Iterator[str]:
+    """A camera as there are many: motion JPEG over HTTP. Gives host and port.
 
     Args:
         play: what each viewer gets; the connection is closed when it returns.
         port: 0 for any.
         credentials: "user:password" without which the answer is 401.
-        content: sent instead of a stream, as it is.
     """
     ended = threading.Event()
     viewers = iter(range(10**6))
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            if self.path == "/nix":
-                return self.send_error(404)
             wanted = "Basic " + base64.b64encode((credentials or "").encode()).decode()
             if credentials and self.headers.get("Authorization") != wanted:
                 self.send_response(401)
                 self.send_header("WWW-Authenticate", 'Basic realm="camera"')
                 self.end_headers()
-                return None
+                return
             self.send_response(200)
-            self.send_header("Content-Type", "text/html" if content else "multipart/x-mixed-replace; boundary=frame")
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
             self.end_headers()
-            if content:
-                self.wfile.write(content)
-                return None
             with suppress(ConnectionError):
                 play(JpegViewer(next(viewers), ended, self))
-            return None
 
         def log_message(self, *_):
             pass
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = False  # so that closing the server waits for them
+    with serving(HttpServer(("127.0.0.1", port), Handler), ended) as host:
+        yield host
 
-    with serving(Server(("127.0.0.1", port), Handler), ended) as host:
+
+@contextmanager
+def file_server(folder: Path) -> Iterator[str]:
+    """Serve the files of a folder over HTTP. Gives host and port."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=folder)
+
+        def log_message(self, *_):
+            pass
+
+    with serving(HttpServer(("127.0.0.1", 0), Handler), threading.Event()) as host:
         yield host
 
 

@@ -31,7 +31,7 @@ def cam(
     device: Annotated[
         str,
         typer.Option(
-            metavar="NUMBER|PATH|ADDRESS",
+            metavar="SOURCE",
             help="Number or device file of a camera, or a stream: rtsp://, http://, udp:// …",
         ),
     ] = "0",

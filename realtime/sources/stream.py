@@ -1,6 +1,7 @@
 """Streams from the network (RTSP, HTTP, UDP …), decoded by PyAV (FFmpeg)."""
 
 import errno
+import math
 import re
 import socket
 import time
@@ -16,6 +17,10 @@ from realtime.sources.base import LIVE_TIME_BASE, UNKNOWN_FRAME_RATE, FrameSourc
 from realtime.structures import Frame
 
 CLOSED = "the sender closed the connection"
+IN_PIECES = frozenset({"hls", "dash"})
+"""Formats that come in pieces of some seconds each, as fast as the network is."""
+LONGEST_STEP_S = 1.0
+"""A picture that is due later than this, or late by as much, begins a new clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +45,10 @@ class StreamOptions:
 
 
 class StreamSource(FrameSource):
-    """One connection to a stream. A frame's time is when it came; the sender's clock is not looked at.
+    """One connection to a stream. A frame's time is when it came, whatever the sender's clock says.
 
     Pictures are decoded as they come, with no reading ahead and no frame-parallel decoding, which would hold some back.
+    Recordings and streams in pieces, which come faster than they are to be seen, are read at their own speed.
     """
 
     is_live = True
@@ -84,6 +90,9 @@ class StreamSource(FrameSource):
         rate = stream.average_rate or stream.guessed_rate
         self.frame_rate = rate if rate and 1 <= rate <= 1000 else UNKNOWN_FRAME_RATE
         self._has_end = self._container.duration is not None
+        self._is_paced = self._has_end or not IN_PIECES.isdisjoint(self._container.format.name.split(","))
+        self._clock_s = -math.inf
+        """Monotonic time of timestamp 0, for what is read at its own speed."""
         self._pictures = self._decoded(stream.index)
         first = self._grab(self._options.open_timeout_s)  # whoever joins late waits for the next key frame
         if first is None:
@@ -117,6 +126,8 @@ class StreamSource(FrameSource):
             if self._has_end:
                 return None
             raise SourceError(f"lost stream {self._name}: {CLOSED}")
+        if self._is_paced and picture.time is not None:
+            self._wait_for(picture.time)
         captured_at_s = time.monotonic()
         image = picture.to_ndarray(format="bgr24")
         image.flags.writeable = False
@@ -124,6 +135,12 @@ class StreamSource(FrameSource):
         frame = Frame(image, self._next_index, captured_at_s - self._opened_at_s, captured_at_s)
         self._next_index += 1
         return frame
+
+    def _wait_for(self, pts_s: float) -> None:
+        ahead_s = self._clock_s + pts_s - time.monotonic()
+        if abs(ahead_s) > LONGEST_STEP_S:
+            self._clock_s, ahead_s = time.monotonic() - pts_s, 0.0
+        time.sleep(max(0.0, ahead_s))
 
     def _decoded(self, stream_index: int) -> Iterator[av.VideoFrame]:
         # Packets of sound are looked at too: while they flow, FFmpeg's own time limit says nothing about the picture.
