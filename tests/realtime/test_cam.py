@@ -53,7 +53,7 @@ def test_a_stream_that_breaks_and_changes_size_is_recorded_in_one_file(folder):
             viewer.play(grey_for_ever(200, size_wh=(200, 60)))
 
     with jpeg_server(play, credentials=USER[:-1]) as host:
-        process = start(folder, "cam", "--device", f"http://{USER}{host}/live", *RECORD, "--duration", "8")
+        process = start(folder, "cam", "--device", f"http://{USER}{host}/live", *RECORD, "--max-frames", "100")
         errors = end(process)
     assert process.returncode == 0, errors
     lines = errors.splitlines()
