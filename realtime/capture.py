@@ -93,6 +93,11 @@ class CaptureThread:
         self.buffer: ClosableBuffer = ClosableBuffer(1 if source.is_live else ahead, drop_oldest=source.is_live)
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
 
+    @property
+    def dropped(self) -> int:
+        """Frames of a live source that newer ones replaced before they were looked at."""
+        return self.buffer.dropped + self._source.dropped
+
     def start(self) -> None:
         """Begin to read."""
         self._thread.start()
@@ -103,6 +108,7 @@ class CaptureThread:
         A source whose thread hangs in a read is left open: freeing it under the thread would crash the process.
         """
         self.buffer.close(discard=True)
+        self._source.interrupt()
         if self._thread.ident is not None:
             self._thread.join(JOIN_TIMEOUT_S)
         if not self._thread.is_alive():

@@ -2,9 +2,10 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from realtime.commands.bench import bench
 from realtime.commands.cam import cam
@@ -12,9 +13,25 @@ from realtime.commands.doctor import doctor
 from realtime.commands.image import image
 from realtime.commands.video import video
 from realtime.errors import RealtimeError, one_line
+from realtime.redaction import redacted
 from realtime.stopping import cause_in, raise_on_signals
 
+
+class Commands(TyperGroup):
+    """Repeats no password when it complains of a word that it did not expect."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:  # the errors of usage have no public name, but a message
+            if "message" in vars(error):
+                vars(error)["message"] = redacted(vars(error)["message"])
+            raise
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -39,7 +56,7 @@ def run_cli() -> None:
     except RealtimeError as error:
         if "--debug" in sys.argv:
             raise
-        typer.echo(f"error: {one_line(error, limit=2000)}", err=True)
+        typer.echo(f"error: {redacted(one_line(error, limit=2000))}", err=True)
         sys.exit(1)
     except BaseException as error:
         stopped = cause_in(error)

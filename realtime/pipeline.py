@@ -82,7 +82,7 @@ class Pipeline:
             error = self._close(error, ending)
         if error is not None:
             raise error
-        return self._stopwatch.summary(self._frames, self._capture.buffer.dropped)
+        return self._stopwatch.summary(self._frames, self._capture.dropped)
 
     def stop(self) -> None:
         """End the run soon; from any thread or a signal handler."""
@@ -116,7 +116,7 @@ class Pipeline:
                 canvas = draw(frame.image, detections, self._detector.metadata.class_names)
                 if self._show_status:
                     rate = self._frames / max(self._stopwatch.wall_s, 1e-6)
-                    draw_status(canvas, f"{rate:.1f} FPS  {self._capture.buffer.dropped} dropped")
+                    draw_status(canvas, f"{rate:.1f} FPS  {self._capture.dropped} dropped")
         result = Result(frame, detections, canvas)
         with time_stage("hand_over"):
             for sink in self._sinks:

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 from realtime.metadata import ModelMetadata
 from realtime.preprocess import Letterbox, LetterboxTransform
 from realtime.sinks.base import Ending
+from realtime.sources.base import FrameSource
 from realtime.structures import Detections, Frame, Result
 
 WAIT_S = 60.0
@@ -87,7 +88,7 @@ def without_driver() -> bool:
     return False
 
 
-class ScriptedSource:
+class ScriptedSource(FrameSource):
     """Gives ``count`` frames of one grey level each, 5 * index; then ends, fails, or waits to be closed."""
 
     time_base = Fraction(1, 25)

@@ -1,5 +1,8 @@
 """``realtime cam``."""
 
+import re
+from enum import StrEnum
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +13,45 @@ from realtime.commands.running import Outputs, check_outputs, open_detector, run
 from realtime.providers import Provider
 
 
+class Transport(StrEnum):
+    """How RTSP's packets travel."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
+def _size_wh(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if match is None:
+        raise typer.BadParameter(f"expected WIDTHxHEIGHT such as 1280x720, found {text!r}", param_hint="--size")
+    return int(match[1]), int(match[2])
+
+
 def cam(
-    device: Annotated[int, typer.Option(min=0, help="Number of the camera.")] = 0,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE",
+            help="Number or device file of a camera, or a stream: rtsp://, http://, udp:// …",
+        ),
+    ] = "0",
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Ask the camera for this size, 1280x720 say.")] = None,
+    fps: Annotated[
+        float | None, typer.Option(min=1, max=1000, help="Ask the camera for this rate in frames/s.")
+    ] = None,
+    reconnect: Annotated[
+        bool | None,
+        typer.Option(
+            "--reconnect/--no-reconnect",
+            help="Open the source again when it breaks, and wait for it if it is not there yet. "
+            "By default streams that were there are opened again.",
+        ),
+    ] = None,
+    open_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a stream may take to open.")] = 10.0,
+    read_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds without a picture after which it is lost.")
+    ] = 5.0,
+    rtsp_transport: Annotated[Transport, typer.Option(help="How RTSP's packets travel.")] = Transport.TCP,
     window: Annotated[bool, typer.Option(help="Show the live picture; q or Esc ends.")] = True,
     record: Annotated[Path | None, typer.Option(help="Write the drawn video to this file.")] = None,
     jsonl: JsonLines = None,
@@ -21,10 +61,21 @@ def cam(
     max_frames: MaxFrames = None,
     duration: Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds.")] = None,
 ) -> None:
-    """Detect live from a camera."""
-    from realtime.sources.camera import CameraSource
+    """Detect live from a camera or a stream."""
+    from realtime.sources.opening import CameraMode, open_live
+    from realtime.sources.stream import StreamOptions
 
+    mode = CameraMode(size_wh=_size_wh(size) if size else None, frame_rate=Fraction(fps) if fps else None)
     check_outputs(record, jsonl)
     detector = open_detector(model, provider)
     outputs = Outputs(window=window, video=record, jsonl=jsonl)
-    run(CameraSource(device), detector, outputs, threshold, max_frames, duration)
+    source = open_live(
+        device,
+        mode=mode,
+        stream=StreamOptions(
+            open_timeout_s=open_timeout, read_timeout_s=read_timeout, rtsp_transport=rtsp_transport.value
+        ),
+        reconnect=reconnect,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    run(source, detector, outputs, threshold, max_frames, duration)

@@ -8,6 +8,7 @@ import cv2
 
 from realtime.errors import SinkError
 from realtime.ffmpeg import av
+from realtime.preprocess import Letterbox
 from realtime.sinks.audio import AudioTrack
 from realtime.sinks.base import Ending, partial_path
 from realtime.structures import Result
@@ -15,6 +16,8 @@ from realtime.structures import Result
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 BT709 = 1
 """Number of Rec. ITU-R BT.709 in H.264's tables of colour spaces, primaries and transfer functions."""
+BLACK = 0
+"""Ground on which frames lie whose size is not that of the file."""
 CODEC_OPTIONS = {"crf": "20", "preset": "veryfast"}
 
 
@@ -47,6 +50,7 @@ class VideoFileSink:
         self._last_pts = -1
         self._time_base = time_base
         self._closed = False
+        self._fit = Letterbox((size_wh[0] + size_wh[0] % 2, size_wh[1] + size_wh[1] % 2), BLACK)
         try:
             options = {} if container_format == "matroska" else {"movflags": "+faststart"}
             self._container = av.open(str(self._partial), "w", format=container_format, options=options)
@@ -73,11 +77,10 @@ class VideoFileSink:
         width, height = self._stream.width, self._stream.height
         if canvas.shape[:2] != (height, width):
             pad_h, pad_w = height - canvas.shape[0], width - canvas.shape[1]
-            if not (0 <= pad_h <= 1 and 0 <= pad_w <= 1):
-                raise SinkError(
-                    f"cannot write {self._path}: the frames changed size to {canvas.shape[1]}x{canvas.shape[0]}"
-                )
-            canvas = cv2.copyMakeBorder(canvas, 0, pad_h, 0, pad_w, cv2.BORDER_REPLICATE)
+            if 0 <= pad_h <= 1 and 0 <= pad_w <= 1:
+                canvas = cv2.copyMakeBorder(canvas, 0, pad_h, 0, pad_w, cv2.BORDER_REPLICATE)
+            else:  # the source changed its size; a file cannot
+                canvas = self._fit(canvas)[0][0]
         picture = av.VideoFrame.from_ndarray(canvas, format="bgr24").reformat(
             format="yuv420p", dst_colorspace=av.video.reformatter.Colorspace.ITU709
         )

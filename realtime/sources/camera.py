@@ -6,40 +6,81 @@ from fractions import Fraction
 import cv2
 
 from realtime.errors import SourceError
+from realtime.sources.base import LIVE_TIME_BASE, UNKNOWN_FRAME_RATE, FrameSource
 from realtime.structures import Frame
 
-LIVE_TIME_BASE = Fraction(1, 90_000)
-"""Clock of MPEG video: fine enough for the time that a camera's frame came."""
+MJPG = cv2.VideoWriter.fourcc(*"MJPG")
+RAW_BYTES_PER_PIXEL = 2
+"""Of YUYV, in which most cameras give raw pictures."""
+USB2_BYTES_PER_S = 35e6
+"""What USB 2.0 carries in practice; cameras that shall send more raw pictures than that send fewer."""
 
 
-class CameraSource:
-    """A camera by its index; a frame's time is when it was grabbed."""
+class CameraSource(FrameSource):
+    """A camera by its index or device file; a frame's time is when it was grabbed."""
 
     is_live = True
     time_base = LIVE_TIME_BASE
 
-    def __init__(self, device: int) -> None:
+    def __init__(
+        self, device: int | str, *, size_wh: tuple[int, int] | None = None, frame_rate: Fraction | None = None
+    ) -> None:
         """Open a camera.
 
+        Args:
+            device: its index, or the path of its device file (Linux).
+            size_wh: width and height in pixels to ask for; by default the driver's choice.
+            frame_rate: frames per second to ask for; by default the driver's choice.
+
         Raises:
-            SourceError: there is none of this number, or it gives no picture.
+            SourceError: there is none of this name, or it gives no picture.
         """
-        self._capture = cv2.VideoCapture(device)
         self._device = device
-        if not self._capture.isOpened():
-            self._capture.release()
-            raise SourceError(f"cannot open camera {device}: not found or in use")
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.frame_rate = Fraction(rate).limit_denominator(1001) if 1 <= rate <= 1000 else Fraction(30)
-        self._opened_at_s = time.monotonic()
         self._next_index = 0
-        self._first: Frame | None = None
-        try:
-            self._first = self._grab()  # drivers promise sizes that they do not give
-        except SourceError:
-            self._capture.release()
-            raise SourceError(f"cannot open camera {device}: it gives no picture; another program may use it") from None
-        self.size_wh = self._first.image.shape[1], self._first.image.shape[0]
+        self._first: Frame | None = self._open(size_wh, frame_rate)
+        told_rate = self._capture.get(cv2.CAP_PROP_FPS)
+        rate = Fraction(told_rate).limit_denominator(1001) if 1 <= told_rate <= 1000 else None
+        self.frame_rate = rate or UNKNOWN_FRAME_RATE
+        asked = _mode(size_wh, frame_rate)
+        given = _mode(size_wh and self.size_wh, frame_rate and (rate or "an unknown rate"))
+        self.difference = (
+            None if asked == given else f"camera {device}: asked for {asked}, the driver gives {given}{self._format()}"
+        )
+        """What was asked for and what came instead, in words; None if there is no difference."""
+
+    def _open(self, size_wh: tuple[int, int] | None, frame_rate: Fraction | None) -> Frame:
+        """Open the camera and grab its first picture; without MJPG if it gives none that way."""
+        for with_mjpg in [True, False] if _exceeds_usb2(size_wh, frame_rate) else [False]:
+            # OpenCV takes a path for a video file unless it is told otherwise.
+            backend = [cv2.CAP_V4L2] if isinstance(self._device, str) else []
+            self._capture = cv2.VideoCapture(self._device, *backend)
+            try:
+                self._ask_for(size_wh, frame_rate, with_mjpg=with_mjpg)
+                return self._grab()
+            except NoPictureError:
+                self._capture.release()
+            except BaseException:
+                self._capture.release()
+                raise
+        raise SourceError(f"cannot open camera {self._device}: it gives no picture; another program may use it")
+
+    def _ask_for(self, size_wh: tuple[int, int] | None, frame_rate: Fraction | None, *, with_mjpg: bool) -> None:
+        """Tell the driver; the format goes first, since it decides which sizes and rates there are."""
+        if not self._capture.isOpened():
+            see = "See what is there with: realtime doctor"
+            raise SourceError(f"cannot open camera {self._device}: not found or in use. {see}")
+        if with_mjpg:
+            self._capture.set(cv2.CAP_PROP_FOURCC, MJPG)
+        if size_wh is not None:
+            self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, size_wh[0])
+            self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size_wh[1])
+        if frame_rate is not None:
+            self._capture.set(cv2.CAP_PROP_FPS, float(frame_rate))
+        self._opened_at_s = time.monotonic()
+
+    def _format(self) -> str:
+        code = int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(8, "little", signed=True)[:4]
+        return f" as {code.decode()}" if code.isalnum() else ""
 
     def read(self) -> Frame | None:
         """Wait for the next frame.
@@ -56,8 +97,9 @@ class CameraSource:
         ok, image = self._capture.read()
         captured_at_s = time.monotonic()
         if not ok:
-            raise SourceError(f"camera {self._device} gives no more pictures after frame {self._next_index - 1}")
+            raise NoPictureError(f"camera {self._device} gives no more pictures after frame {self._next_index - 1}")
         image.flags.writeable = False
+        self.size_wh = image.shape[1], image.shape[0]  # drivers promise what they do not give
         frame = Frame(image, self._next_index, captured_at_s - self._opened_at_s, captured_at_s)
         self._next_index += 1
         return frame
@@ -65,3 +107,19 @@ class CameraSource:
     def close(self) -> None:
         """Release the camera."""
         self._capture.release()
+
+
+class NoPictureError(SourceError):
+    """An open camera that gives no picture."""
+
+
+def _exceeds_usb2(size_wh: tuple[int, int] | None, frame_rate: Fraction | None) -> bool:
+    """Whether raw pictures are too much for USB 2.0, so that JPEG ones (MJPG) are what makes the mode fast."""
+    width, height = size_wh or (640, 480)
+    return width * height * RAW_BYTES_PER_PIXEL * (frame_rate or UNKNOWN_FRAME_RATE) > USB2_BYTES_PER_S
+
+
+def _mode(size_wh: tuple[int, int] | None, frame_rate: Fraction | str | None) -> str:
+    size = f"{size_wh[0]}x{size_wh[1]}" if size_wh else None
+    rate = f"{float(frame_rate):.3g} frames/s" if isinstance(frame_rate, Fraction) else frame_rate
+    return " at ".join(word for word in (size, rate) if word)

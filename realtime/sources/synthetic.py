@@ -5,10 +5,11 @@ from fractions import Fraction
 
 import numpy as np
 
+from realtime.sources.base import FrameSource
 from realtime.structures import Frame
 
 
-class SyntheticSource:
+class SyntheticSource(FrameSource):
     """A textured picture that moves sideways by a few pixels a frame."""
 
     is_live = False

@@ -8,10 +8,11 @@ import numpy as np
 
 from realtime.errors import SourceError
 from realtime.ffmpeg import av
+from realtime.sources.base import FrameSource
 from realtime.structures import Frame
 
 
-class VideoFileSource:
+class VideoFileSource(FrameSource):
     """Every frame of a video file in order of presentation, with its timestamp and rotation applied."""
 
     is_live = False

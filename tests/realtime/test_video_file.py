@@ -214,14 +214,22 @@ def test_timestamps_that_stand_still_or_go_back_are_made_to_rise(tmp_path):
     assert times == sorted(set(times))
 
 
-def test_frames_that_change_size_are_refused(tmp_path):
-    sink = VideoFileSink(
-        tmp_path / "out.mp4", size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None
-    )
-    frame = ScriptedSource(1, size_wh=(80, 48)).read()
-    with pytest.raises(SinkError, match="changed size to 80x48"):
-        sink.write(Result(frame, Detections.empty(), frame.image))
-    sink.close(Ending.FAILED)
+@pytest.mark.parametrize("size_wh", [(64, 48), (63, 47)])
+def test_frames_that_change_size_are_fitted_into_the_picture_of_the_file(tmp_path, size_wh):
+    out = tmp_path / "out.mp4"
+    sink = VideoFileSink(out, size_wh=size_wh, frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None)
+    for i, (width, height) in enumerate([size_wh, (320, 80), (20, 60), size_wh]):
+        image = np.full((height, width, 3), 200, np.uint8)
+        sink.write(Result(Frame(image, i, i / 25, 0.0), Detections.empty(), image))
+    sink.close(Ending.COMPLETE)
+    frames = [image for _, image in read_video(out)]
+    assert [image.shape for image in frames] == [(48, 64, 3)] * 4
+    bright = [image.mean(axis=2) > 100 for image in frames]
+    assert bright[0].all()
+    assert bright[3].all()
+    assert bright[1].any(axis=0).all()  # 320x80 becomes 64x16 in the middle
+    assert np.flatnonzero(bright[1].any(axis=1)).tolist() == list(range(16, 32))
+    assert np.flatnonzero(bright[2].any(axis=0)).tolist() == list(range(24, 40))  # 20x60 becomes 16x48
 
 
 @pytest.mark.parametrize("name", ["out.avi", "out", "out.txt"])

@@ -1,0 +1,177 @@
+"""Streams from the network (RTSP, HTTP, UDP …), decoded by PyAV (FFmpeg)."""
+
+import errno
+import math
+import re
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from realtime.errors import SourceError
+from realtime.ffmpeg import av
+from realtime.redaction import redacted
+from realtime.sources.base import LIVE_TIME_BASE, UNKNOWN_FRAME_RATE, FrameSource
+from realtime.structures import Frame
+
+CLOSED = "the sender closed the connection"
+IN_PIECES = frozenset({"hls", "dash"})
+"""Formats that come in pieces of some seconds each, as fast as the network is."""
+LONGEST_STEP_S = 1.0
+"""A picture that is due later than this, or late by as much, begins a new clock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """How a stream is opened and read."""
+
+    open_timeout_s: float = 10.0
+    """Longest wait for the answer of the sender, and then for the first picture."""
+    read_timeout_s: float = 5.0
+    """Longest wait for each further picture."""
+    rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    """TCP loses no packets and passes through firewalls; some senders know only UDP."""
+
+    def for_ffmpeg(self) -> dict[str, str]:
+        """What is handed to FFmpeg; each protocol takes its own and leaves the rest."""
+        return {
+            "rtsp_transport": self.rtsp_transport,
+            "allowed_media_types": "video",
+            "overrun_nonfatal": "1",  # UDP: lose packets rather than the stream when the machine is late
+            "analyzeduration": "500000",  # microseconds; the usual five seconds would delay the first picture
+        }
+
+
+class StreamSource(FrameSource):
+    """One connection to a stream. A frame's time is when it came, whatever the sender's clock says.
+
+    Pictures are decoded as they come, with no reading ahead and no frame-parallel decoding, which would hold some back.
+    Recordings and streams in pieces, which come faster than they are to be seen, are read at their own speed.
+    """
+
+    is_live = True
+    time_base = LIVE_TIME_BASE
+
+    def __init__(self, url: str, options: StreamOptions) -> None:
+        """Connect, and wait for the first picture.
+
+        Raises:
+            SourceError: nobody answers, the address is wrong, or there is no video in it.
+        """
+        self._name = redacted(re.sub(r"\s", "%20", url))
+        self._options = options
+        self._next_index = 0
+        self._opened_at_s = time.monotonic()
+        try:
+            self._container = av.open(
+                url, options=options.for_ffmpeg(), timeout=(options.open_timeout_s, options.read_timeout_s)
+            )
+        except (av.FFmpegError, OSError, ValueError) as error:
+            # The error itself holds the address with its password, so that it must not be chained.
+            reason = _reason(error, time.monotonic() - self._opened_at_s, options.open_timeout_s)
+            if reason == CLOSED and not _is_known(urlsplit(url).hostname):
+                reason = "the host is unknown"
+            raise SourceError(
+                f"cannot open stream {self._name}: {reason}. Check the address and that the sender runs"
+            ) from None
+        try:
+            self._first: Frame | None = self._begin()
+        except BaseException:
+            self._container.close()
+            raise
+
+    def _begin(self) -> Frame:
+        if not self._container.streams.video:
+            raise SourceError(f"cannot open stream {self._name}: it has no video")
+        stream = self._container.streams.video[0]
+        stream.thread_type = "SLICE"
+        rate = stream.average_rate or stream.guessed_rate
+        self.frame_rate = rate if rate and 1 <= rate <= 1000 else UNKNOWN_FRAME_RATE
+        self._has_end = self._container.duration is not None
+        self._is_paced = self._has_end or not IN_PIECES.isdisjoint(self._container.format.name.split(","))
+        self._clock_s = -math.inf
+        """Monotonic time of timestamp 0, for what is read at its own speed."""
+        self._pictures = self._decoded(stream.index)
+        first = self._grab(self._options.open_timeout_s)  # whoever joins late waits for the next key frame
+        if first is None:
+            raise SourceError(f"cannot open stream {self._name}: it holds no picture")
+        return first
+
+    def read(self) -> Frame | None:
+        """Wait for the next frame; None at the end of a recording that a server sent.
+
+        Raises:
+            SourceError: the connection was lost, or no picture came in time.
+        """
+        if self._first is not None:
+            frame, self._first = self._first, None
+            return frame
+        return self._grab(self._options.read_timeout_s)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._container.close()
+
+    def _grab(self, timeout_s: float) -> Frame | None:
+        asked_at_s = time.monotonic()
+        self._deadline_s = asked_at_s + timeout_s
+        try:
+            picture = next(self._pictures, None)
+        except (av.FFmpegError, OSError) as error:
+            reason = _reason(error, time.monotonic() - asked_at_s, timeout_s)
+            raise SourceError(f"lost stream {self._name}: {reason}") from None
+        if picture is None:
+            if self._has_end:
+                return None
+            raise SourceError(f"lost stream {self._name}: {CLOSED}")
+        if self._is_paced and picture.time is not None:
+            self._wait_for(picture.time)
+        captured_at_s = time.monotonic()
+        image = picture.to_ndarray(format="bgr24")
+        image.flags.writeable = False
+        self.size_wh = image.shape[1], image.shape[0]
+        frame = Frame(image, self._next_index, captured_at_s - self._opened_at_s, captured_at_s)
+        self._next_index += 1
+        return frame
+
+    def _wait_for(self, pts_s: float) -> None:
+        ahead_s = self._clock_s + pts_s - time.monotonic()
+        if abs(ahead_s) > LONGEST_STEP_S:
+            self._clock_s, ahead_s = time.monotonic() - pts_s, 0.0
+        time.sleep(max(0.0, ahead_s))
+
+    def _decoded(self, stream_index: int) -> Iterator[av.VideoFrame]:
+        # Packets of sound are looked at too: while they flow, FFmpeg's own time limit says nothing about the picture.
+        for packet in self._container.demux():
+            if packet.stream_index == stream_index:
+                yield from _pictures_of(packet)
+            if time.monotonic() > self._deadline_s:
+                raise SourceError(f"lost stream {self._name}: no picture that can be decoded came in time")
+
+
+def _pictures_of(packet: av.Packet) -> list[av.VideoFrame]:
+    try:
+        return [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
+    except av.FFmpegError:  # damaged on its way; the next key frame mends it
+        return []
+
+
+def _reason(error: Exception, waited_s: float, timeout_s: float) -> str:
+    if isinstance(error, av.error.ExitError) or waited_s >= timeout_s:  # RTSP has another word for it
+        return f"no answer for {waited_s:.1f} s"
+    if isinstance(error, av.error.HTTPUnauthorizedError):
+        return "the sender wants another user or password"
+    if isinstance(error, av.error.InvalidDataError):
+        return "what came is no video"
+    if isinstance(error, OSError) and error.errno == errno.EIO:
+        return CLOSED
+    return str(getattr(error, "strerror", None) or type(error).__name__).lower()
+
+
+def _is_known(host: str | None) -> bool:
+    try:
+        return bool(socket.getaddrinfo(host, None))
+    except (OSError, UnicodeError):
+        return False
