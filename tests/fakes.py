@@ -82,6 +82,7 @@ class ScriptedSource:
 
     time_base = Fraction(1, 25)
     frame_rate = Fraction(25)
+    status = ""
 
     def __init__(
         self,

@@ -5,16 +5,17 @@ from typing import Annotated
 
 import typer
 
-from realtime.commands.arguments import JsonLines, MaxFrames, Model, ProviderOption, Threshold
+from realtime.commands.arguments import Captures, JsonLines, MaxFrames, Model, ProviderOption, Threshold
 from realtime.commands.running import Outputs, check_outputs, open_detector, run
 from realtime.providers import Provider
 
 
 def cam(
     device: Annotated[int, typer.Option(min=0, help="Number of the camera.")] = 0,
-    window: Annotated[bool, typer.Option(help="Show the live picture; q or Esc ends.")] = True,
+    window: Annotated[bool, typer.Option(help="Show the live picture; the key h lists the keys.")] = True,
     record: Annotated[Path | None, typer.Option(help="Write the drawn video to this file.")] = None,
     jsonl: JsonLines = None,
+    captures: Captures = Path(),
     model: Model = "nano",
     provider: ProviderOption = Provider.AUTO,
     threshold: Threshold = None,
@@ -26,5 +27,5 @@ def cam(
 
     check_outputs(record, jsonl)
     detector = open_detector(model, provider)
-    outputs = Outputs(window=window, video=record, jsonl=jsonl)
+    outputs = Outputs(window=window, video=record, jsonl=jsonl, captures=captures)
     run(CameraSource(device), detector, outputs, threshold, max_frames, duration)

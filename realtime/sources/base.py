@@ -20,6 +20,8 @@ class FrameSource(Protocol):
     """Nominal frames per second."""
     time_base: Fraction
     """Unit in seconds that the timestamps are whole multiples of."""
+    status: str
+    """What the source is doing when it gives no frames, such as reconnecting; empty while all is well."""
 
     def read(self) -> Frame | None:
         """The next frame; None at the end of the stream.

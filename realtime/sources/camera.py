@@ -17,6 +17,7 @@ class CameraSource:
 
     is_live = True
     time_base = LIVE_TIME_BASE
+    status = ""
 
     def __init__(self, device: int) -> None:
         """Open a camera.

@@ -5,13 +5,14 @@ from contextlib import suppress
 import pytest
 from fakes import WAIT_S, FakeDetector, Gate, RecordingSink, ScriptedSource
 
+from realtime.controls import Controls
 from realtime.errors import SinkError, SourceError
 from realtime.pipeline import Pipeline
 from realtime.sinks.base import Ending, StopRun
 
 
 def pipeline_of(source, *sinks, detector=None, threshold=0.5):
-    return Pipeline(source, detector or FakeDetector(), sinks, threshold=threshold)
+    return Pipeline(source, detector or FakeDetector(), sinks, Controls(threshold))
 
 
 def test_every_frame_of_a_file_reaches_every_sink_in_order():
