@@ -53,8 +53,9 @@ class TakenMap:
         return int(np.count_nonzero(self._taken[self._cells(rect)]))
 
     def _cells(self, rect: Rect) -> tuple[slice, slice]:
-        x1, y1, x2, y2 = (max(0, round(value / self._cell_px)) for value in rect)
-        return slice(y1, max(y2, y1 + 1)), slice(x1, max(x2, x1 + 1))
+        cell, half = self._cell_px, self._cell_px // 2
+        x, y = max(0, rect[0] + half) // cell, max(0, rect[1] + half) // cell
+        return slice(y, max(y + 1, (rect[3] + half) // cell)), slice(x, max(x + 1, (rect[2] + half) // cell))
 
 
 def _holds_smaller(corners: np.ndarray, areas: np.ndarray) -> np.ndarray:
@@ -68,10 +69,13 @@ def _beside(box: Rect, size_wh: tuple[int, int], frame_wh: tuple[int, int]) -> I
     """Places at a box, the usual one first, moved into the frame."""
     x1, y1, x2, y2 = box
     width, height = size_wh
-    above_and_below = [(x, y) for x in (x1, x2 - width) for y in (y1 - height, y2)]
-    at_the_sides = [(x, y) for y in (y1, (y1 + y2 - height) // 2, y2 - height) for x in (x2, x1 - width)]
-    for x, y in above_and_below + at_the_sides:
-        yield max(0, min(x, frame_wh[0] - width)), max(0, min(y, frame_wh[1] - height))
+    right, bottom = frame_wh[0] - width, frame_wh[1] - height
+    for x in (x1, x2 - width):
+        for y in (y1 - height, y2):
+            yield max(0, min(x, right)), max(0, min(y, bottom))
+    for y in (y1, (y1 + y2 - height) // 2, y2 - height):
+        for x in (x2, x1 - width):
+            yield max(0, min(x, right)), max(0, min(y, bottom))
 
 
 def _best(places: Iterator[tuple[int, int]], size_wh: tuple[int, int], taken: TakenMap) -> tuple[int, int]:

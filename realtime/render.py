@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -87,6 +88,7 @@ def draw(canvas: np.ndarray, boxes: Sequence[LabelledBox], *, labels: bool = Tru
         text.write(canvas, box.label, (x + margin, y), ink_on(box.colour), size_px)
 
 
+@cache
 def ink_on(colour: Colour) -> Colour:
     """Black or white, whichever reads better on a ground."""
     return BLACK if float(LUMA_BGR @ colour) > 100 else WHITE
