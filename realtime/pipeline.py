@@ -99,7 +99,7 @@ class Pipeline:
         buffer = self._capture.buffer
         while max_frames is None or self._frames < max_frames:
             left_s = None if duration_s is None else duration_s - self._stopwatch.wall_s
-            if left_s is not None and left_s <= 0:
+            if self._controls.ended or (left_s is not None and left_s <= 0):
                 break
             if self._on_idle and self._controls.is_held:
                 self._on_idle()

@@ -228,7 +228,7 @@ def test_controls_are_heeded_from_the_next_frame_on():
     sink = RecordingSink(needs_canvas=True, on_write=press)
     pipeline_of(ScriptedSource(4), sink, controls=controls).run()
     assert [len(found) for found in sink.detections] == [1, 1, 2, 2]  # hiding is a matter of pictures
-    face = [tuple(canvas[10, 30]) == PALETTE_BGR[0] for canvas in sink.canvases]
+    face = [tuple(canvas[28, 30]) == PALETTE_BGR[0] for canvas in sink.canvases]
     assert face == [True, True, True, False]
 
 
@@ -242,7 +242,13 @@ def test_all_that_was_found_is_passed_on_beside_what_counts():
 
 def test_a_canvas_is_drawn_from_when_a_sink_wants_it():
     class Awakening(RecordingSink):
-        needs_canvas = property(lambda self: len(self.frames) >= 2, lambda self, value: None)
+        @property
+        def needs_canvas(self):
+            return len(self.frames) >= 2
+
+        @needs_canvas.setter
+        def needs_canvas(self, _):
+            pass
 
     sink = Awakening()
     pipeline_of(ScriptedSource(4), sink).run()
