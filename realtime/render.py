@@ -69,11 +69,11 @@ def draw(canvas: np.ndarray, boxes: Sequence[LabelledBox], *, labels: bool = Tru
         boxes: in pixels of ``canvas``.
         labels: write at each box what it is.
     """
-    thickness_px = max(1, round(min(canvas.shape[:2]) / 320))
+    thickness_px = max(1, round(min(canvas.shape[:2]) / 240))
     # Large boxes first and labels last, so that the small parts of a face stay readable.
     boxes = sorted(boxes, key=lambda b: (b.box[2] - b.box[0]) * (b.box[3] - b.box[1]), reverse=True)
     rects = [(round(x1), round(y1), round(x2), round(y2)) for x1, y1, x2, y2 in (box.box for box in boxes)]
-    rim = (thickness_px + 1) // 2  # dark, so that bright colours can be seen on light pictures
+    rim = max(1, thickness_px // 2)  # dark, so that bright colours can be seen on light pictures
     for (x1, y1, x2, y2), box in zip(rects, boxes, strict=True):
         cv2.rectangle(canvas, (x1 - rim, y1 - rim), (x2 + rim, y2 + rim), BLACK, thickness_px)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), box.colour, thickness_px)

@@ -5,6 +5,7 @@ import platform
 import re
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -54,6 +55,8 @@ class WindowSink:
         reason = why_no_window()
         if reason is not None:
             raise SinkError(f"cannot open a window: {reason}. Write to a file instead: {instead}")
+        if _knows_x11_only():
+            os.environ["QT_QPA_PLATFORM"] = "xcb"  # Wayland desktops ask for another, for which Qt ends the process
         # Qt warns five times that OpenCV's wheel has no fonts; the app draws its own text.
         os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")
         self._title = title
@@ -183,7 +186,15 @@ def why_no_window() -> str | None:
         return None
     if os.environ.get("DISPLAY"):
         return None if _x_server_answers() else f"no X server answers at DISPLAY={os.environ['DISPLAY']}"
-    return None if os.environ.get("WAYLAND_DISPLAY") else "there is no display (DISPLAY is not set)"
+    if os.environ.get("WAYLAND_DISPLAY"):
+        return "this OpenCV knows X11 only (DISPLAY is not set; XWayland would do)" if _knows_x11_only() else None
+    return "there is no display (DISPLAY is not set)"
+
+
+def _knows_x11_only() -> bool:
+    """True for OpenCV's own wheels: the Qt in them has one way to a screen."""
+    platforms = Path(cv2.__file__).parent / "qt" / "plugins" / "platforms"
+    return {path.name for path in platforms.glob("libq*.so")} == {"libqxcb.so"}
 
 
 def _x_server_answers() -> bool:

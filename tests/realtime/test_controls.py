@@ -1,4 +1,7 @@
+import re
+
 import pytest
+from conftest import ROOT
 
 from realtime.controls import BINDINGS, CLASS_KEYS, Controls
 
@@ -65,3 +68,11 @@ def test_other_keys_do_nothing():
 def test_no_key_has_two_meanings():
     keys = [key for binding in BINDINGS for key in binding.keys] + list(CLASS_KEYS)
     assert len(set(keys)) == len(keys)
+
+
+def test_the_docs_name_every_key():
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("using*.md"))
+    first_cells = "".join(re.findall(r"^\|([^|]+)\|", pages, re.MULTILINE))
+    for binding in BINDINGS:
+        for key in re.split(", | or ", binding.shown):
+            assert f"`{key}`" in first_cells

@@ -21,7 +21,10 @@ import Xlib.X
 from fakes import WAIT_S, ScriptedSource, make_video, read_video, stub_model, wait_until
 from Xlib.protocol.event import ClientMessage
 
+from realtime.commands.live import open_window
+from realtime.commands.running import Outputs
 from realtime.controls import Controls
+from realtime.detector import OnnxDetector
 from realtime.errors import SinkError
 from realtime.overlay import SKY, News
 from realtime.sinks.base import Ending, StopRun
@@ -377,9 +380,41 @@ def test_a_dead_display_is_found_out_before_qt_ends_the_process(monkeypatch):
         window_sink(instead="--out OUT.mp4")
 
 
+@pytest.mark.parametrize(("is_live", "way_on"), [(True, "--no-window --record OUT.mp4"), (False, "--out OUT.mp4")])
+def test_each_command_names_its_own_way_to_do_without_a_window(monkeypatch, folder, is_live, way_on):
+    monkeypatch.setenv("DISPLAY", ":9876")
+    outputs = Outputs(window=True, video=None, jsonl=None)
+    with pytest.raises(SinkError, match=f"Write to a file instead: {way_on}$"):
+        open_window(ScriptedSource(is_live=is_live), OnnxDetector(folder / "m.onnx"), outputs, Controls(0.5))
+
+
 def test_an_opencv_without_windows_is_found_out(monkeypatch):
     monkeypatch.setattr("cv2.getBuildInformation", lambda: "  GUI:                           NONE\n")
     assert "built without windows" in why_no_window()
+
+
+@needs_display
+def test_a_window_opens_under_x11_where_the_desktop_prefers_wayland(folder, display):
+    with player(folder, display | {"WAYLAND_DISPLAY": "wayland-0", "QT_QPA_PLATFORM": "wayland"}) as process:
+        user = User(display, folder)
+        user.press("q")
+        user.close()
+        _, errors = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0, errors
+
+
+@pytest.mark.parametrize(("plugins", "is_refused"), [({"libqxcb.so"}, True), ({"libqxcb.so", "libqwayland.so"}, False)])
+def test_a_display_of_a_kind_that_opencv_does_not_know_is_found_out(monkeypatch, tmp_path, plugins, is_refused):
+    platforms = tmp_path / "qt" / "plugins" / "platforms"
+    platforms.mkdir(parents=True)
+    for name in plugins:
+        (platforms / name).touch()
+    monkeypatch.setattr("cv2.__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    reason = why_no_window()
+    assert (reason is not None) == is_refused
+    assert reason is None or "XWayland" in reason
 
 
 def test_no_display_is_found_out(monkeypatch):
