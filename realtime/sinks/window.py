@@ -67,6 +67,8 @@ class WindowSink:
         self._origin_s: float | None = None
         """Monotonic time of timestamp 0."""
         self._shown: Result | None = None
+        self._shown_threshold = controls.threshold
+        """That which counted when the shown frame was looked at."""
         self._opening_wh = LARGEST_WH
         self._is_open = False
 
@@ -78,8 +80,10 @@ class WindowSink:
         """
         if not self._is_open:
             self._open(result.frame.image)
+        threshold = self._controls.threshold
         while (wait_ms := self._due_in_ms(result.frame.pts_s)) > 0:
             self._heed_user(min(wait_ms, WAIT_MS))
+        self._shown_threshold = threshold
         self._view.meter.shown(result.frame)
         self._show(result)
         self._heed_user(1)
@@ -126,9 +130,12 @@ class WindowSink:
         return round(1000 * (self._origin_s + pts_s - now_s))
 
     def _show(self, result: Result) -> None:
-        # The threshold may have been moved while the frame stands still.
-        self._shown = replace(result, detections=result.found.above(self._controls.threshold))
-        cv2.imshow(self._title, self._view.picture(self._shown, self._size_wh()))
+        threshold = self._controls.threshold
+        if threshold != self._shown_threshold:  # moved while the frame is shown
+            result = replace(result, detections=result.found.above(threshold))
+            self._shown_threshold = threshold
+        self._shown = result
+        cv2.imshow(self._title, self._view.picture(result, self._size_wh()))
 
     def _size_wh(self) -> tuple[int, int]:
         """Size in pixels that the window has for the picture, as far as the window system tells."""

@@ -423,70 +423,80 @@ def test_no_display_is_found_out(monkeypatch):
     assert why_no_window() == "there is no display (DISPLAY is not set)"
 
 
+class FakeScreen:
+    """OpenCV's windows with a clock that runs only while somebody waits; one millisecond is no wait."""
+
+    def __init__(self, monkeypatch):
+        self.now_s = 10.0
+        self.shown_s = []
+        self.keys = []
+        """Codes of the keys to be pressed, one for each look."""
+        monkeypatch.setattr("realtime.sinks.window.why_no_window", lambda: None)
+        monkeypatch.setattr("realtime.sinks.window.time", SimpleNamespace(monotonic=lambda: self.now_s))
+        for name in ("namedWindow", "resizeWindow"):
+            monkeypatch.setattr(f"cv2.{name}", lambda *_: None)
+        monkeypatch.setattr("cv2.getWindowProperty", lambda *_: 1.0)
+        monkeypatch.setattr("cv2.getWindowImageRect", lambda *_: (0, 0, 64, 48))
+        monkeypatch.setattr("cv2.imshow", lambda *_: self.shown_s.append(round(self.now_s - 10, 3)))
+        monkeypatch.setattr("cv2.waitKeyEx", self._wait_key)
+
+    def _wait_key(self, ms):
+        self.now_s += ms / 1000 if ms > 1 else 0.0
+        return self.keys.pop(0) if self.keys else -1
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    return FakeScreen(monkeypatch)
+
+
+def result_of(frame):
+    return Result(frame, Detections.empty(), frame.image)
+
+
 @pytest.mark.parametrize(("paced", "expected_s"), [(True, [0.0, 0.04, 0.08, 0.17]), (False, [0.0, 0.0, 0.025, 0.115])])
-def test_a_file_is_shown_at_its_own_speed(monkeypatch, paced, expected_s):
+def test_a_file_is_shown_at_its_own_speed(screen, paced, expected_s):
     """Four frames, 40 ms apart, that take 0, 25 and 90 ms to draw after the one before."""
-    now_s = 10.0
-    shown_s = []
-
-    def wait_key(ms):
-        nonlocal now_s
-        now_s += ms / 1000 if ms > 1 else 0.0
-        return -1
-
-    monkeypatch.setattr("realtime.sinks.window.why_no_window", lambda: None)
-    monkeypatch.setattr("realtime.sinks.window.time", SimpleNamespace(monotonic=lambda: now_s))
-    for name in ("namedWindow", "resizeWindow"):
-        monkeypatch.setattr(f"cv2.{name}", lambda *_: None)
-    monkeypatch.setattr("cv2.imshow", lambda *_: shown_s.append(round(now_s - 10, 3)))
-    monkeypatch.setattr("cv2.getWindowProperty", lambda *_: 1.0)
-    monkeypatch.setattr("cv2.waitKeyEx", wait_key)
-    monkeypatch.setattr("cv2.getWindowImageRect", lambda *_: (0, 0, 64, 48))
-    sink = window_sink(paced=paced)
-    source = ScriptedSource(4)
+    sink, source = window_sink(paced=paced), ScriptedSource(4)
     for drawing_s in (0, 0, 0.025, 0.09):
-        now_s += drawing_s
-        frame = source.read()
-        sink.write(Result(frame, Detections.empty(), frame.image))
-    assert shown_s == expected_s
+        screen.now_s += drawing_s
+        sink.write(result_of(source.read()))
+    assert screen.shown_s == expected_s
 
 
-def test_a_pause_does_not_make_a_file_hurry_afterwards(monkeypatch):
+def test_a_pause_does_not_make_a_file_hurry_afterwards(screen):
     """Two frames, ten seconds of pause, two frames: the third is shown at once, the fourth 40 ms later."""
-    now_s = 10.0
-    shown_s = []
-
-    def wait_key(ms):
-        nonlocal now_s
-        now_s += ms / 1000 if ms > 1 else 0.0
-        return -1
-
-    monkeypatch.setattr("realtime.sinks.window.why_no_window", lambda: None)
-    monkeypatch.setattr("realtime.sinks.window.time", SimpleNamespace(monotonic=lambda: now_s))
-    for name in ("namedWindow", "resizeWindow"):
-        monkeypatch.setattr(f"cv2.{name}", lambda *_: None)
-    monkeypatch.setattr("cv2.getWindowImageRect", lambda *_: (0, 0, 64, 48))
-    monkeypatch.setattr("cv2.imshow", lambda *_: shown_s.append(round(now_s - 10, 3)))
-    monkeypatch.setattr("cv2.getWindowProperty", lambda *_: 1.0)
-    monkeypatch.setattr("cv2.waitKeyEx", wait_key)
     controls = Controls(0.5)
     sink, source = window_sink(paced=True, controls=controls), ScriptedSource(4)
-
-    def show():
-        frame = source.read()
-        sink.write(Result(frame, Detections.empty(), frame.image))
-
-    show()
-    show()
+    for _ in range(2):
+        sink.write(result_of(source.read()))
     controls.press("space")
-    while now_s < 20:
+    while screen.now_s < 20:
         sink.refresh()
     controls.press("space")
-    shown_s.clear()
-    resumed_s = round(now_s - 10, 3)
-    show()
-    show()
-    assert shown_s == [resumed_s, round(resumed_s + 0.04, 3)]
+    screen.shown_s.clear()
+    resumed_s = round(screen.now_s - 10, 3)
+    for _ in range(2):
+        sink.write(result_of(source.read()))
+    assert screen.shown_s == [resumed_s, round(resumed_s + 0.04, 3)]
+
+
+def test_what_counts_is_shown_until_the_threshold_is_moved(screen, monkeypatch):
+    """What counts need not be all above the threshold: a face that is followed goes on below it."""
+    shown = []
+    controls = Controls(0.5)
+    sink, frame = window_sink(controls=controls), ScriptedSource(1).read()
+    monkeypatch.setattr(View, "picture", lambda _, result, __: shown.append(len(result.detections)))
+    found = Detections(np.zeros((3, 4), np.float32), np.zeros(3, np.int64), np.array([0.9, 0.52, 0.2], np.float32))
+    sink.write(Result(frame, found.above(0.6), frame.image, found))
+    sink.refresh()
+    assert shown == [1, 1]
+    screen.keys = [ord("+"), ord("-"), ord("-")]
+    for _ in range(3):
+        sink.refresh()
+    assert (shown[-1], controls.threshold) == (2, 0.45)
+    sink.write(Result(frame, found.above(0.6), frame.image, found))
+    assert shown[-1] == 1
 
 
 @pytest.mark.parametrize(
