@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from realtime.controls import Controls
 from realtime.detector import OnnxDetector
 from realtime.pipeline import Pipeline
 from realtime.sinks.video_file import VideoFileSink
@@ -43,7 +44,7 @@ def run_benchmark(
             time_base=source.time_base,
             sound=None,
         )
-        pipeline = Pipeline(source, detector, [sink], threshold=threshold)
+        pipeline = Pipeline(source, detector, [sink], Controls(threshold))
         requests.call(pipeline.stop)
         stats = pipeline.run(max_frames=max_frames)
     report = {

@@ -8,7 +8,7 @@ import numpy as np
 
 from realtime.detector import OnnxDetector
 from realtime.errors import SinkError, SourceError
-from realtime.render import draw
+from realtime.render import draw, labelled_boxes
 from realtime.sinks.base import partial_path
 from realtime.structures import Detections
 
@@ -49,7 +49,8 @@ def detect_images(
         image = read_image(path)
         detections = detector.detect(image).above(threshold)
         if target is not None:
-            _write_image(target, draw(image, detections, detector.metadata.class_names))
+            draw(image, labelled_boxes(detections, detector.metadata.class_names))
+            write_image(target, image)
         yield path, detections
 
 
@@ -82,7 +83,12 @@ def read_image(path: Path) -> np.ndarray:
     return image
 
 
-def _write_image(path: Path, image: np.ndarray) -> None:
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write a picture uint8 (H,W,3), BGR, in the format that its name ends in; it appears when it is whole.
+
+    Raises:
+        SinkError: the disk is full, say.
+    """
     partial = partial_path(path)
     try:
         if not cv2.imwrite(str(partial), image):

@@ -1,20 +1,24 @@
 """The run: frames from a source through the detector to the sinks."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from realtime.capture import CaptureThread
+from realtime.controls import Controls
 from realtime.metadata import ModelMetadata
 from realtime.preprocess import LetterboxTransform
-from realtime.render import draw, draw_status
+from realtime.render import draw, labelled_boxes
 from realtime.sinks.base import Ending, Sink, StopRun
 from realtime.sinks.threaded import ThreadedSink
 from realtime.sources.base import FrameSource
 from realtime.stats import RunStats, Stopwatch
 from realtime.structures import Detections, Frame, Result
+
+IDLE_S = 0.05
+"""How often a window is heeded while no frame comes."""
 
 
 class Detector(Protocol):
@@ -41,20 +45,25 @@ class Pipeline:
         source: FrameSource,
         detector: Detector,
         sinks: Sequence[Sink],
+        controls: Controls,
         *,
-        threshold: float,
-        show_status: bool = False,
+        on_idle: Callable[[], None] | None = None,
     ) -> None:
-        """``threshold``: least score of the detections that sinks get; ``show_status``: draw frames/s and drops."""
+        """
+        Args:
+            source: of the frames.
+            detector: finds boxes in them.
+            sinks: get the results, in this order.
+            controls: what may change during the run; the least score of the detections that sinks get, among others.
+            on_idle: called again and again while the run is paused or no frame comes; only with it is a pause heeded.
+        """  # noqa: D205
         self._detector = detector
-        self._threshold = threshold
-        self._show_status = show_status
-        self._needs_canvas = any(sink.needs_canvas for sink in sinks)
+        self._controls = controls
+        self._on_idle = on_idle
         self._stopwatch = Stopwatch()
         self._sinks: list[Sink] = [
             ThreadedSink(sink, lambda ms: self._stopwatch.add("write", ms)) if sink.is_slow else sink for sink in sinks
         ]
-        self._stopping = threading.Event()
         self._frames = 0
         self._capture = CaptureThread(source, on_read=lambda ms: self._stopwatch.add("read", ms))
 
@@ -82,22 +91,31 @@ class Pipeline:
 
     def stop(self) -> None:
         """End the run soon; from any thread or a signal handler."""
-        self._stopping.set()
+        self._controls.ended = True
         # Wakes a run that waits for a frame. In a thread, since a signal may interrupt the very code that has the lock.
         threading.Thread(target=self._capture.buffer.close, kwargs={"discard": True}, name="stop").start()
 
     def _loop(self, max_frames: int | None, duration_s: float | None) -> Ending:
+        buffer = self._capture.buffer
         while max_frames is None or self._frames < max_frames:
             left_s = None if duration_s is None else duration_s - self._stopwatch.wall_s
-            if left_s is not None and left_s <= 0:
-                return Ending.STOPPED
-            frame = self._capture.buffer.get(left_s)
-            if self._stopping.is_set():
-                return Ending.STOPPED
-            if frame is None:
-                return Ending.COMPLETE if self._capture.buffer.is_closed else Ending.STOPPED
-            self._process(frame)
-            self._frames += 1
+            if self._controls.ended or (left_s is not None and left_s <= 0):
+                break
+            if self._on_idle and self._controls.is_held:
+                self._on_idle()
+                continue
+            was_closed = buffer.is_closed
+            frame = buffer.get(IDLE_S if self._on_idle and (left_s is None or left_s > IDLE_S) else left_s)
+            if self._controls.ended:
+                break
+            if frame is not None:
+                self._controls.step_wanted = False
+                self._process(frame)
+                self._frames += 1
+            elif was_closed:
+                return Ending.COMPLETE
+            elif self._on_idle:
+                self._on_idle()
         return Ending.STOPPED
 
     def _process(self, frame: Frame) -> None:
@@ -105,15 +123,15 @@ class Pipeline:
         with time_stage("preprocess"):
             network_input, transform = self._detector.preprocess(frame.image)
         with time_stage("infer"):
-            detections = self._detector.infer(network_input, transform).above(self._threshold)
+            found = self._detector.infer(network_input, transform)
+        detections = found.above(self._controls.threshold)
         canvas = frame.image
-        if self._needs_canvas:
+        if any(sink.needs_canvas for sink in self._sinks):
             with time_stage("render"):
-                canvas = draw(frame.image, detections, self._detector.metadata.class_names)
-                if self._show_status:
-                    rate = self._frames / max(self._stopwatch.wall_s, 1e-6)
-                    draw_status(canvas, f"{rate:.1f} FPS  {self._capture.dropped} dropped")
-        result = Result(frame, detections, canvas)
+                canvas = frame.image.copy()  # it is encoded while the next one is drawn
+                names = self._detector.metadata.class_names
+                draw(canvas, labelled_boxes(detections, names, self._controls.hidden), labels=self._controls.labels)
+        result = Result(frame, detections, canvas, found)
         with time_stage("hand_over"):
             for sink in self._sinks:
                 sink.write(result)

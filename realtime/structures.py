@@ -1,6 +1,7 @@
 """The data that flows through the app."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Detections:
         kept = int(np.count_nonzero(self.scores >= threshold))  # sorted, so they are the first
         return Detections(self.boxes[:kept], self.labels[:kept], self.scores[:kept])
 
-    def as_dicts(self, class_names: tuple[str, ...]) -> list[dict[str, object]]:
+    def as_dicts(self, class_names: Sequence[str]) -> list[dict[str, object]]:
         """Plain JSON values: label name, score to four places, box to hundredths of a pixel."""
         return [
             {"label": class_names[label], "score": round(score, 4), "box": [round(value, 2) for value in box]}
@@ -63,3 +64,5 @@ class Result:
     """What was found in it."""
     canvas: np.ndarray
     """uint8 (H,W,3) BGR, the picture with the boxes drawn; the frame's own picture if no sink needs it."""
+    found: Detections = field(default_factory=Detections.empty)
+    """All that the model reported, at scores below the threshold too: the window draws a paused frame anew from it."""

@@ -16,3 +16,6 @@ Threshold = Annotated[
 ]
 JsonLines = Annotated[Path | None, typer.Option("--jsonl", help="Write the detections as JSON lines.")]
 MaxFrames = Annotated[int | None, typer.Option(min=1, help="Stop after this many frames.")]
+Captures = Annotated[
+    Path, typer.Option(metavar="DIR", help="Folder for the snapshots and recordings that the window's keys make.")
+]

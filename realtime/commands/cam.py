@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from realtime.commands.arguments import JsonLines, MaxFrames, Model, ProviderOption, Threshold
+from realtime.commands.arguments import Captures, JsonLines, MaxFrames, Model, ProviderOption, Threshold
 from realtime.commands.running import Outputs, check_outputs, open_detector, run
 from realtime.providers import Provider
 
@@ -52,9 +52,10 @@ def cam(
         float, typer.Option(min=0.1, help="Seconds without a picture after which it is lost.")
     ] = 5.0,
     rtsp_transport: Annotated[Transport, typer.Option(help="How RTSP's packets travel.")] = Transport.TCP,
-    window: Annotated[bool, typer.Option(help="Show the live picture; q or Esc ends.")] = True,
+    window: Annotated[bool, typer.Option(help="Show the live picture; the key h lists the keys.")] = True,
     record: Annotated[Path | None, typer.Option(help="Write the drawn video to this file.")] = None,
     jsonl: JsonLines = None,
+    captures: Captures = Path(),
     model: Model = "nano",
     provider: ProviderOption = Provider.AUTO,
     threshold: Threshold = None,
@@ -68,7 +69,7 @@ def cam(
     mode = CameraMode(size_wh=_size_wh(size) if size else None, frame_rate=Fraction(fps) if fps else None)
     check_outputs(record, jsonl)
     detector = open_detector(model, provider)
-    outputs = Outputs(window=window, video=record, jsonl=jsonl)
+    outputs = Outputs(window=window, video=record, jsonl=jsonl, captures=captures)
     source = open_live(
         device,
         mode=mode,

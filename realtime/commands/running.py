@@ -27,18 +27,16 @@ class Outputs:
     jsonl: Path | None
     sound: Path | None = None
     """File whose sound goes into the video."""
+    captures: Path = Path()
+    """Folder of what the window's keys save."""
 
     def open(self, source: "FrameSource", class_names: tuple[str, ...]) -> list["Sink"]:
-        """Open all sinks; if one fails, close those before it."""
+        """Open all files; if one fails, close those before it."""
         from realtime.sinks.base import Ending
         from realtime.sinks.jsonl import JsonLinesSink
-        from realtime.sinks.window import WindowSink
 
         sinks: list[Sink] = []
         with ExitStack() as opened:
-            if self.window:
-                instead = "--no-window --record OUT.mp4" if source.is_live else "--out OUT.mp4"
-                sinks.append(WindowSink("realtime", paced=not source.is_live, instead=instead))
             if self.jsonl:
                 sinks.append(JsonLinesSink(self.jsonl, class_names))
                 opened.callback(sinks[-1].close, Ending.FAILED)
@@ -67,17 +65,22 @@ def run(
     duration_s: float | None = None,
 ) -> None:
     """Run the pipeline, which closes all that is opened here, and say what was done."""
+    from realtime.commands.live import open_window
+    from realtime.controls import Controls
     from realtime.pipeline import Pipeline
 
+    controls = Controls(chosen_threshold(threshold, detector))
     with StopRequests() as requests:
         try:
+            # First of all, since there may be no display; but last in the row: its keys count from the next frame on.
+            live = open_window(source, detector, outputs, controls) if outputs.window else None
             sinks = outputs.open(source, detector.metadata.class_names)
         except BaseException:
             source.close()
             raise
-        pipeline = Pipeline(
-            source, detector, sinks, threshold=chosen_threshold(threshold, detector), show_status=source.is_live
-        )
+        if live:
+            sinks += [live.recorder, live.window]
+        pipeline = Pipeline(source, detector, sinks, controls, on_idle=live.window.refresh if live else None)
         requests.call(pipeline.stop)
         say_provider(detector)
         stats = pipeline.run(max_frames=max_frames, duration_s=duration_s)

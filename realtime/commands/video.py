@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from realtime.commands.arguments import JsonLines, MaxFrames, Model, ProviderOption, Threshold
+from realtime.commands.arguments import Captures, JsonLines, MaxFrames, Model, ProviderOption, Threshold
 from realtime.commands.running import Outputs, check_outputs, open_detector, run
 from realtime.providers import Provider
 
@@ -16,6 +16,7 @@ def video(
         Path | None, typer.Option(help="Write the drawn video (H.264, with the original's sound) to this file.")
     ] = None,
     jsonl: JsonLines = None,
+    captures: Captures = Path(),
     model: Model = "nano",
     provider: ProviderOption = Provider.AUTO,
     threshold: Threshold = None,
@@ -25,6 +26,6 @@ def video(
     from realtime.sources.video_file import VideoFileSource
 
     check_outputs(out, jsonl, originals=[path])
-    outputs = Outputs(window=not (out or jsonl), video=out, jsonl=jsonl, sound=path)
+    outputs = Outputs(window=not (out or jsonl), video=out, jsonl=jsonl, sound=path, captures=captures)
     detector = open_detector(model, provider)
     run(VideoFileSource(path), detector, outputs, threshold, max_frames)

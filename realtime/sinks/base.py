@@ -28,10 +28,12 @@ class Ending(Enum):
 class Sink(Protocol):
     """A window, a video file, a file of detections."""
 
-    needs_canvas: bool
-    """False if ``write`` makes no use of the drawn picture."""
     is_slow: bool
     """True if ``write`` takes long, and so is given a thread of its own; it must not need the main thread."""
+
+    @property
+    def needs_canvas(self) -> bool:
+        """False if ``write`` makes no use of the drawn picture."""
 
     def write(self, result: Result) -> None:
         """Take one result.

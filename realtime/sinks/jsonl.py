@@ -1,6 +1,7 @@
 """Detections as JSON lines."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from realtime.errors import SinkError
@@ -11,6 +12,12 @@ from realtime.structures import Result
 def json_line(value: dict[str, object]) -> str:
     """One JSON object in one line, other alphabets left readable."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def described(result: Result, class_names: Sequence[str]) -> dict[str, object]:
+    """What is known of one frame, as plain JSON values; boxes are in pixels of the frame."""
+    frame, found = result.frame, result.detections.as_dicts(class_names)
+    return {"frame": frame.index, "pts_s": round(frame.pts_s, 6), "detections": found}
 
 
 class JsonLinesFile:
@@ -63,9 +70,7 @@ class JsonLinesSink:
 
     def write(self, result: Result) -> None:
         """Write the line of one frame."""
-        frame = result.frame
-        found = result.detections.as_dicts(self._class_names)
-        self._file.write_line({"frame": frame.index, "pts_s": round(frame.pts_s, 6), "detections": found})
+        self._file.write_line(described(result, self._class_names))
 
     def close(self, ending: Ending) -> None:
         """Finish the file."""

@@ -5,13 +5,15 @@ from contextlib import suppress
 import pytest
 from fakes import WAIT_S, FakeDetector, Gate, RecordingSink, ScriptedSource
 
+from realtime.controls import Controls
 from realtime.errors import SinkError, SourceError
 from realtime.pipeline import Pipeline
+from realtime.render import PALETTE_BGR
 from realtime.sinks.base import Ending, StopRun
 
 
-def pipeline_of(source, *sinks, detector=None, threshold=0.5):
-    return Pipeline(source, detector or FakeDetector(), sinks, threshold=threshold)
+def pipeline_of(source, *sinks, detector=None, threshold=0.5, controls=None, on_idle=None):
+    return Pipeline(source, detector or FakeDetector(), sinks, controls or Controls(threshold), on_idle=on_idle)
 
 
 def test_every_frame_of_a_file_reaches_every_sink_in_order():
@@ -214,3 +216,141 @@ def test_one_hundred_and_fifty_runs_of_every_ending_leave_no_thread():
             pipeline.run(max_frames=2 if i % 5 == 4 else None)
         assert source.closed == 1
     assert not [t.name for t in threading.enumerate() if t.name in ("capture", "encode")]
+
+
+def test_controls_are_heeded_from_the_next_frame_on():
+    controls = Controls(0.5)
+
+    def press(frame):
+        controls.threshold = 0.2 if frame.index >= 1 else 0.5
+        controls.hidden = {0} if frame.index >= 2 else set()
+
+    sink = RecordingSink(needs_canvas=True, on_write=press)
+    pipeline_of(ScriptedSource(4), sink, controls=controls).run()
+    assert [len(found) for found in sink.detections] == [1, 1, 2, 2]  # hiding is a matter of pictures
+    face = [tuple(canvas[28, 30]) == PALETTE_BGR[0] for canvas in sink.canvases]
+    assert face == [True, True, True, False]
+
+
+def test_all_that_was_found_is_passed_on_beside_what_counts():
+    results = []
+    sink = RecordingSink()
+    sink.write = results.append
+    pipeline_of(ScriptedSource(1), sink, threshold=0.5).run()
+    assert (len(results[0].detections), len(results[0].found)) == (1, 2)
+
+
+def test_a_canvas_is_drawn_from_when_a_sink_wants_it():
+    class Awakening(RecordingSink):
+        @property
+        def needs_canvas(self):
+            return len(self.frames) >= 2
+
+        @needs_canvas.setter
+        def needs_canvas(self, _):
+            pass
+
+    sink = Awakening()
+    pipeline_of(ScriptedSource(4), sink).run()
+    assert [(canvas == frame.image).all() for canvas, frame in zip(sink.canvases, sink.frames, strict=True)] == [
+        True, True, False, False,
+    ]  # fmt: skip
+
+
+def test_a_pause_holds_a_file_and_a_step_lets_one_frame_through():
+    controls = Controls(0.5)
+    seen_while_idle = []
+
+    def on_idle():
+        seen_while_idle.append(len(sink.frames))
+        if len(seen_while_idle) in (3, 6):
+            controls.press(".")
+        if len(seen_while_idle) == 8:
+            controls.press("space")
+
+    sink = RecordingSink(on_write=lambda frame: controls.press("space") if frame.index == 2 else None)
+    stats = pipeline_of(ScriptedSource(9), sink, controls=controls, on_idle=on_idle).run()
+    assert seen_while_idle == [3, 3, 3, 4, 4, 4, 5, 5]
+    assert [frame.index for frame in sink.frames] == list(range(9))  # none is lost
+    assert stats.dropped == 0
+
+
+def test_a_step_that_is_asked_for_while_a_frame_is_shown_is_not_lost():
+    controls = Controls(0.5, paused=True, step_wanted=True)
+    sink = RecordingSink(on_write=lambda frame: controls.press(".") if frame.index < 3 else controls.press("q"))
+    pipeline_of(ScriptedSource(9), sink, controls=controls, on_idle=lambda: None).run()
+    assert [frame.index for frame in sink.frames] == [0, 1, 2, 3]
+
+
+def test_after_a_pause_a_live_source_shows_its_newest_frame():
+    """While the run is paused, 30 frames come."""
+    controls = Controls(0.5)
+    paused, source_is_at_30 = threading.Event(), threading.Event()
+
+    def before_read(index):
+        if index == 1:
+            assert paused.wait(WAIT_S)
+        if index == 31:
+            source_is_at_30.set()
+
+    def on_idle():
+        if controls.paused:
+            paused.set()
+            assert source_is_at_30.wait(WAIT_S)
+            controls.press("space")
+
+    sink = RecordingSink(on_write=lambda frame: controls.press("space") if frame.index == 0 else None)
+    source = ScriptedSource(31, is_live=True, before_read=before_read)
+    pipeline_of(source, sink, controls=controls, on_idle=on_idle).run()
+    assert [frame.index for frame in sink.frames] == [0, 30]
+
+
+@pytest.mark.parametrize("end", ["stop", "time limit", "key"])
+def test_a_paused_run_can_be_ended(end):
+    controls = Controls(0.5)
+    calls = []
+
+    def on_idle():
+        calls.append(time.monotonic())
+        if len(calls) == 3 and end != "time limit":
+            pipeline.stop() if end == "stop" else controls.press("q")
+
+    sink = RecordingSink(on_write=lambda _: controls.press("space"))
+    source = ScriptedSource(9)
+    pipeline = pipeline_of(source, sink, controls=controls, on_idle=on_idle)
+    pipeline.run(duration_s=0.2 if end == "time limit" else None)
+    assert len(sink.frames) == 1
+    assert sink.closings == [Ending.STOPPED]
+    assert source.closed == 1
+
+
+def test_the_user_is_heeded_while_a_source_gives_nothing():
+    """A camera that hangs: the window can still be closed."""
+    gate = Gate()
+
+    def on_idle():
+        gate.open()
+        raise StopRun
+
+    source = ScriptedSource(5, is_live=True, before_read=gate)
+    pipeline_of(source, sink := RecordingSink(), on_idle=on_idle).run()
+    assert sink.closings == [Ending.STOPPED]
+    assert source.closed == 1
+
+
+def test_an_error_that_comes_after_a_wait_is_raised():
+    gate = Gate()
+    source = ScriptedSource(0, error=SourceError("unplugged"), before_read=gate)
+    with pytest.raises(SourceError, match="unplugged"):
+        pipeline_of(source, on_idle=gate.open).run()
+
+
+@pytest.mark.parametrize("_attempt", range(20))
+def test_the_last_frame_is_not_lost_to_a_wait(_attempt):
+    """The stream ends while the run looks up from waiting for its last frame."""
+    waits = threading.Event()
+    source = ScriptedSource(3, before_read=lambda index: waits.wait(WAIT_S) if index == 2 else None)
+    sink = RecordingSink()
+    pipeline_of(source, sink, on_idle=waits.set).run()
+    assert [frame.index for frame in sink.frames] == [0, 1, 2]
+    assert sink.closings == [Ending.COMPLETE]

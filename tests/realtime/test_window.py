@@ -1,8 +1,10 @@
-"""A real window on a virtual screen, with a real key press."""
+"""A real window on a virtual screen, with real key presses."""
 
+import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -16,13 +18,20 @@ import numpy as np
 import pytest
 import Xlib.display
 import Xlib.X
-from fakes import WAIT_S, ScriptedSource, make_video, stub_model
+from fakes import WAIT_S, ScriptedSource, make_video, read_video, stub_model, wait_until
 from Xlib.protocol.event import ClientMessage
 
+from realtime.commands.live import open_window
+from realtime.commands.running import Outputs
+from realtime.controls import Controls
+from realtime.detector import OnnxDetector
 from realtime.errors import SinkError
+from realtime.overlay import SKY, News
 from realtime.sinks.base import Ending, StopRun
-from realtime.sinks.window import WindowSink, why_no_window
+from realtime.sinks.window import WindowSink, key_name, why_no_window
+from realtime.snapshot import Snapshots
 from realtime.structures import Detections, Frame, Result
+from realtime.view import View
 
 RUN = [sys.executable, "-c", "from realtime.cli import run_cli; run_cli()"]
 in_ci = os.environ.get("CI") == "true"
@@ -59,10 +68,10 @@ def folder(tmp_path_factory) -> Path:
 
 
 @contextmanager
-def player(folder, environment) -> Iterator[subprocess.Popen[str]]:
+def player(folder, environment, *options) -> Iterator[subprocess.Popen[str]]:
     """The app, showing the video."""
     process = subprocess.Popen(
-        [*RUN, "video", "long.mp4", "--model", "m.onnx"], cwd=folder, env=environment,
+        [*RUN, "video", "long.mp4", "--model", "m.onnx", *map(str, options)], cwd=folder, env=environment,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -115,6 +124,197 @@ def wait_for_event(connection, is_it, timeout_s):
             return None
 
 
+class User:
+    """Presses keys and sees what comes of it."""
+
+    def __init__(self, environment, captures):
+        self._environment = environment
+        self._captures = captures
+        self.window = xdotool(environment, "search", "--sync", "--onlyvisible", "--name", "^realtime$")[0]
+        xdotool(environment, "windowfocus", "--sync", self.window)
+        self._connection = Xlib.display.Display(environment["DISPLAY"])
+        self._drawable = self._connection.create_resource_object("window", int(self.window))
+
+    def press(self, key):
+        xdotool(self._environment, "key", key)
+
+    def size_wh(self):
+        geometry = self._drawable.get_geometry()
+        return geometry.width, geometry.height
+
+    def picture(self):
+        """What the screen shows inside the window: uint8 (H,W,3), BGR."""
+        width, height = self.size_wh()
+        data = self._drawable.get_image(0, 0, width, height, Xlib.X.ZPixmap, 0xFFFFFFFF).data
+        return np.frombuffer(data, np.uint8).reshape(height, width, 4)[:, :, :3]
+
+    def pause(self):
+        """The picture, once it says that it stands still."""
+        self.press("space")
+        wait_until(lambda: (self.picture() == SKY).all(axis=2).any())
+        return self.picture()
+
+    def press_and_see(self, key):
+        """The picture after a key, once it differs from that before, which stood still.
+
+        OpenCV keeps one key only, so that each must be seen to work before the next.
+        """
+        before = self.picture()
+        self.press(key)
+        wait_until(lambda: not np.array_equal(self.picture(), before))
+        return self.picture()
+
+    def snapshot(self):
+        """What the description says that the key for a snapshot writes."""
+        before = self.files(".json")
+        self.press("s")
+        wait_until(lambda: len(self.files(".json")) > len(before))
+        (path,) = self.files(".json") - before
+        return json.loads(path.read_text()) | {"path": path}
+
+    def files(self, suffix):
+        return {path for path in self._captures.glob(f"*{suffix}") if not path.name.startswith(".")}
+
+    def close(self):
+        self._connection.close()
+
+
+@pytest.fixture
+def user(folder, display, tmp_path) -> Iterator[User]:
+    """Sits before the app, which shows the video; its run ends well."""
+    with player(folder, display, "--captures", tmp_path) as process:
+        user = User(display, tmp_path)
+        user.process = process
+        yield user
+        user.close()
+
+
+def is_grey(picture):
+    return bool((np.ptp(picture[..., :3], axis=-1) == 0).all())
+
+
+@needs_display
+def test_keys_pause_step_and_go_on(user):
+    user.pause()
+    first, second = user.snapshot(), user.snapshot()
+    assert first["frame"] == second["frame"]
+    user.press_and_see("period")
+    assert user.snapshot()["frame"] == first["frame"] + 1
+    user.press_and_see("n")
+    assert user.snapshot()["frame"] == first["frame"] + 2
+    user.press_and_see("space")
+    wait_until(lambda: user.snapshot()["frame"] > first["frame"] + 10)
+
+
+@needs_display
+def test_a_snapshot_has_the_full_resolution_and_nothing_drawn_on_it(user):
+    user.pause()
+    for _ in range(2):
+        found = user.snapshot()
+        image = cv2.imread(str(found["path"].with_name(found["image"])))
+        assert image.shape == (48, 64, 3)
+        assert np.ptp(image) <= 3  # the frames are of one grey level each
+        assert abs(int(image.mean()) - 20 * found["frame"] % 256) <= 3
+        assert [one["label"] for one in found["detections"]] == ["face", "eye"]
+        assert found["detections"][0]["box"] == [8.0, 8.0, 40.0, 40.0]
+        user.press_and_see("m")  # a mirror makes no difference
+
+
+@needs_display
+def test_the_threshold_moves_on_a_paused_frame_too(user):
+    """The stub finds scores of 0.9 and 0.6, and its own threshold is 0.5."""
+    user.pause()
+
+    def scores_after(*keys):
+        for key in keys:
+            user.press_and_see(key)
+        return [one["score"] for one in user.snapshot()["detections"]]
+
+    assert scores_after() == [0.9, 0.6]
+    assert scores_after("plus", "equal", "Up") == [0.9]
+    assert scores_after("Down", "minus") == [0.9, 0.6]
+
+
+@needs_display
+@pytest.mark.parametrize("key", ["o", "l", "m", "h", "question", "1", "2"])
+def test_what_is_seen_is_turned_on_and_off(user, key):
+    before = user.pause()
+    during = user.press_and_see(key)
+    assert during.shape == before.shape
+    user.press(key)
+    wait_until(lambda: np.array_equal(user.picture(), before))
+
+
+@needs_display
+def test_recordings_begin_and_end_with_the_key_and_with_the_run(user):
+    user.press("r")
+    wait_until(lambda: any(path.name.startswith(".") for path in user._captures.glob(".*.mp4")))
+    start = user.snapshot()["frame"]
+    wait_until(lambda: user.snapshot()["frame"] > start + 5)
+    user.press("r")
+    wait_until(lambda: user.files(".mp4"))
+    (first,) = user.files(".mp4")
+    user.press("r")
+    wait_until(lambda: any(path.name.startswith(".") for path in user._captures.glob(".*.mp4")))
+    user.press("q")
+    _, errors = user.process.communicate(timeout=WAIT_S)
+    assert user.process.returncode == 0, errors
+    (second,) = user.files(".mp4") - {first}
+    for path in (first, second):
+        frames = read_video(path)
+        assert frames[0][0] == 0
+        assert not all(is_grey(picture) for _, picture in frames), "nothing is drawn"
+        assert all(picture.shape == (48, 64, 3) for _, picture in frames)
+        assert f"saved {path}" in errors
+    assert len(read_video(first)) > 5
+    assert not list(user._captures.glob(".*"))
+
+
+@needs_display
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_paused_run_ends_on_a_signal(user, number):
+    user.pause()
+    user.process.send_signal(number)
+    _, errors = user.process.communicate(timeout=WAIT_S)
+    assert user.process.returncode == 128 + number, errors
+
+
+@needs_display
+def test_closing_a_paused_window_ends_the_run(user):
+    user.pause()
+    connection = Xlib.display.Display(user._environment["DISPLAY"])
+    window = connection.create_resource_object("window", int(user.window))
+    protocols, delete = (connection.intern_atom(name) for name in ("WM_PROTOCOLS", "WM_DELETE_WINDOW"))
+    window.send_event(
+        ClientMessage(window=window, client_type=protocols, data=(32, [delete, Xlib.X.CurrentTime, 0, 0, 0]))
+    )
+    connection.sync()
+    _, errors = user.process.communicate(timeout=WAIT_S)
+    connection.close()
+    assert user.process.returncode == 0, errors
+
+
+@needs_display
+@pytest.mark.parametrize(
+    ("frame_wh", "window_wh"), [((64, 48), (480, 360)), ((1920, 1080), (1280, 720)), ((360, 640), (360, 640))]
+)
+def test_the_window_opens_at_a_size_that_suits_frame_and_screen(tmp_path, display, frame_wh, window_wh):
+    make_video(tmp_path / "long.mp4", frames=3, size_wh=frame_wh, pts=[0, 40, 120_000])
+    stub_model(tmp_path / "m.onnx")
+    with player(tmp_path, display):
+        user = User(display, tmp_path)
+        wait_until(lambda: user.size_wh() == window_wh)
+        user.close()
+
+
+@needs_display
+def test_a_folder_for_captures_that_is_missing_is_found_out_at_once(folder, display):
+    with player(folder, display, "--captures", "nowhere") as process:
+        _, errors = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1] == "error: cannot write to nowhere: folder does not exist"
+
+
 @needs_display
 @pytest.mark.parametrize("key", ["q", "Escape"])
 def test_a_key_press_ends_the_run(folder, display, key):
@@ -144,6 +344,14 @@ def test_closing_the_window_the_moment_it_appears_ends_the_run(folder, display, 
     assert "frames/s" in errors.splitlines()[-1]
 
 
+def window_sink(*, paced=False, instead="", controls=None):
+    controls = controls or Controls(0.5)
+    view = View(
+        controls, News(), ("face", "eye"), provider="CPU", is_live=not paced, source_status=str, is_recorded=False
+    )
+    return WindowSink("x", view, controls, Snapshots(Path(), ("face", "eye"), str), paced=paced, instead=instead)
+
+
 def test_a_window_closed_while_it_is_built_is_not_built_anew(monkeypatch):
     """Qt may handle the click within namedWindow; nothing is left to be asked or resized then."""
 
@@ -152,14 +360,14 @@ def test_a_window_closed_while_it_is_built_is_not_built_anew(monkeypatch):
 
     calls = []
     monkeypatch.setattr("realtime.sinks.window.why_no_window", lambda: None)
-    for name in ("namedWindow", "imshow", "waitKey"):
+    for name in ("namedWindow", "imshow", "waitKey", "waitKeyEx"):
         monkeypatch.setattr(f"cv2.{name}", lambda *_, name=name: calls.append(name))
     for name in ("resizeWindow", "getWindowProperty", "destroyAllWindows"):
         monkeypatch.setattr(f"cv2.{name}", gone)
-    sink = WindowSink("x", paced=False, instead="")
+    sink = window_sink()
     image = np.zeros((48, 64, 3), np.uint8)
     with pytest.raises(StopRun):
-        sink.write(Frame(image, 0, 0.0, 0.0), Detections.empty(), image)
+        sink.write(Result(Frame(image, 0, 0.0, 0.0), Detections.empty(), image))
     sink.close(Ending.STOPPED)
     assert calls == ["namedWindow"]
 
@@ -169,12 +377,44 @@ def test_a_dead_display_is_found_out_before_qt_ends_the_process(monkeypatch):
     with pytest.raises(
         SinkError, match=r"no X server answers at DISPLAY=:9876\. Write to a file instead: --out OUT.mp4"
     ):
-        WindowSink("x", paced=False, instead="--out OUT.mp4")
+        window_sink(instead="--out OUT.mp4")
+
+
+@pytest.mark.parametrize(("is_live", "way_on"), [(True, "--no-window --record OUT.mp4"), (False, "--out OUT.mp4")])
+def test_each_command_names_its_own_way_to_do_without_a_window(monkeypatch, folder, is_live, way_on):
+    monkeypatch.setenv("DISPLAY", ":9876")
+    outputs = Outputs(window=True, video=None, jsonl=None)
+    with pytest.raises(SinkError, match=f"Write to a file instead: {way_on}$"):
+        open_window(ScriptedSource(is_live=is_live), OnnxDetector(folder / "m.onnx"), outputs, Controls(0.5))
 
 
 def test_an_opencv_without_windows_is_found_out(monkeypatch):
     monkeypatch.setattr("cv2.getBuildInformation", lambda: "  GUI:                           NONE\n")
     assert "built without windows" in why_no_window()
+
+
+@needs_display
+def test_a_window_opens_under_x11_where_the_desktop_prefers_wayland(folder, display):
+    with player(folder, display | {"WAYLAND_DISPLAY": "wayland-0", "QT_QPA_PLATFORM": "wayland"}) as process:
+        user = User(display, folder)
+        user.press("q")
+        user.close()
+        _, errors = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0, errors
+
+
+@pytest.mark.parametrize(("plugins", "is_refused"), [({"libqxcb.so"}, True), ({"libqxcb.so", "libqwayland.so"}, False)])
+def test_a_display_of_a_kind_that_opencv_does_not_know_is_found_out(monkeypatch, tmp_path, plugins, is_refused):
+    platforms = tmp_path / "qt" / "plugins" / "platforms"
+    platforms.mkdir(parents=True)
+    for name in plugins:
+        (platforms / name).touch()
+    monkeypatch.setattr("cv2.__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    reason = why_no_window()
+    assert (reason is not None) == is_refused
+    assert reason is None or "XWayland" in reason
 
 
 def test_no_display_is_found_out(monkeypatch):
@@ -183,28 +423,91 @@ def test_no_display_is_found_out(monkeypatch):
     assert why_no_window() == "there is no display (DISPLAY is not set)"
 
 
+class FakeScreen:
+    """OpenCV's windows with a clock that runs only while somebody waits; one millisecond is no wait."""
+
+    def __init__(self, monkeypatch):
+        self.now_s = 10.0
+        self.shown_s = []
+        self.keys = []
+        """Codes of the keys to be pressed, one for each look."""
+        monkeypatch.setattr("realtime.sinks.window.why_no_window", lambda: None)
+        monkeypatch.setattr("realtime.sinks.window.time", SimpleNamespace(monotonic=lambda: self.now_s))
+        for name in ("namedWindow", "resizeWindow"):
+            monkeypatch.setattr(f"cv2.{name}", lambda *_: None)
+        monkeypatch.setattr("cv2.getWindowProperty", lambda *_: 1.0)
+        monkeypatch.setattr("cv2.getWindowImageRect", lambda *_: (0, 0, 64, 48))
+        monkeypatch.setattr("cv2.imshow", lambda *_: self.shown_s.append(round(self.now_s - 10, 3)))
+        monkeypatch.setattr("cv2.waitKeyEx", self._wait_key)
+
+    def _wait_key(self, ms):
+        self.now_s += ms / 1000 if ms > 1 else 0.0
+        return self.keys.pop(0) if self.keys else -1
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    return FakeScreen(monkeypatch)
+
+
+def result_of(frame):
+    return Result(frame, Detections.empty(), frame.image)
+
+
 @pytest.mark.parametrize(("paced", "expected_s"), [(True, [0.0, 0.04, 0.08, 0.17]), (False, [0.0, 0.0, 0.025, 0.115])])
-def test_a_file_is_shown_at_its_own_speed(monkeypatch, paced, expected_s):
+def test_a_file_is_shown_at_its_own_speed(screen, paced, expected_s):
     """Four frames, 40 ms apart, that take 0, 25 and 90 ms to draw after the one before."""
-    now_s = 10.0
-    shown_s = []
-
-    def wait_key(ms):
-        nonlocal now_s
-        now_s += ms / 1000 if ms > 1 else 0.0
-        return -1
-
-    monkeypatch.setattr("realtime.sinks.window.why_no_window", lambda: None)
-    monkeypatch.setattr("realtime.sinks.window.time", SimpleNamespace(monotonic=lambda: now_s))
-    for name in ("namedWindow", "resizeWindow"):
-        monkeypatch.setattr(f"cv2.{name}", lambda *_: None)
-    monkeypatch.setattr("cv2.imshow", lambda *_: shown_s.append(round(now_s - 10, 3)))
-    monkeypatch.setattr("cv2.getWindowProperty", lambda *_: 1.0)
-    monkeypatch.setattr("cv2.waitKey", wait_key)
-    sink = WindowSink("x", paced=paced, instead="")
-    source = ScriptedSource(4)
+    sink, source = window_sink(paced=paced), ScriptedSource(4)
     for drawing_s in (0, 0, 0.025, 0.09):
-        now_s += drawing_s
-        frame = source.read()
-        sink.write(Result(frame, Detections.empty(), frame.image))
-    assert shown_s == expected_s
+        screen.now_s += drawing_s
+        sink.write(result_of(source.read()))
+    assert screen.shown_s == expected_s
+
+
+def test_a_pause_does_not_make_a_file_hurry_afterwards(screen):
+    """Two frames, ten seconds of pause, two frames: the third is shown at once, the fourth 40 ms later."""
+    controls = Controls(0.5)
+    sink, source = window_sink(paced=True, controls=controls), ScriptedSource(4)
+    for _ in range(2):
+        sink.write(result_of(source.read()))
+    controls.press("space")
+    while screen.now_s < 20:
+        sink.refresh()
+    controls.press("space")
+    screen.shown_s.clear()
+    resumed_s = round(screen.now_s - 10, 3)
+    for _ in range(2):
+        sink.write(result_of(source.read()))
+    assert screen.shown_s == [resumed_s, round(resumed_s + 0.04, 3)]
+
+
+def test_what_counts_is_shown_until_the_threshold_is_moved(screen, monkeypatch):
+    """What counts need not be all above the threshold: a face that is followed goes on below it."""
+    shown = []
+    controls = Controls(0.5)
+    sink, frame = window_sink(controls=controls), ScriptedSource(1).read()
+    monkeypatch.setattr(View, "picture", lambda _, result, __: shown.append(len(result.detections)))
+    found = Detections(np.zeros((3, 4), np.float32), np.zeros(3, np.int64), np.array([0.9, 0.52, 0.2], np.float32))
+    sink.write(Result(frame, found.above(0.6), frame.image, found))
+    sink.refresh()
+    assert shown == [1, 1]
+    screen.keys = [ord("+"), ord("-"), ord("-")]
+    for _ in range(3):
+        sink.refresh()
+    assert (shown[-1], controls.threshold) == (2, 0.45)
+    sink.write(Result(frame, found.above(0.6), frame.image, found))
+    assert shown[-1] == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (ord("q"), "q"), (ord("Q"), "q"), (27, "esc"), (32, "space"), (ord("+"), "+"), (ord("1"), "1"),
+        (0xFF52, "up"), (0xFF54, "down"), (0x260000, "up"), (0x280000, "down"), (63232, "up"), (63233, "down"),
+        (0xFFAB, "+"), (0xFFAD, "-"), (0xFFB3, "3"),
+        (0x100000 | ord("s"), "s"), (0x10000 | ord("?"), "?"),  # Num Lock and Shift as GTK reports them
+        (-1, None), (-60, None), (-85, None), (0xFFE1, None), (0xFFBE, None), (13, None), (0, None),
+    ],
+)  # fmt: skip
+def test_key_codes_of_all_window_systems_are_understood(code, expected):
+    assert key_name(code) == expected

@@ -1,0 +1,67 @@
+"""Opening the window of a command, with all that its keys reach."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from realtime.commands.running import Outputs
+from realtime.controls import Controls
+from realtime.detector import OnnxDetector
+from realtime.errors import SinkError
+from realtime.overlay import News
+from realtime.sinks.base import Sink
+from realtime.sinks.recorder import Recorder
+from realtime.sinks.video_file import VideoFileSink
+from realtime.sinks.window import WindowSink
+from realtime.snapshot import Snapshots
+from realtime.sources.base import FrameSource
+from realtime.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What a run with a window has besides its files."""
+
+    recorder: Recorder
+    window: WindowSink
+
+
+def open_window(source: FrameSource, detector: OnnxDetector, outputs: Outputs, controls: Controls) -> Live:
+    """Prepare window and recorder.
+
+    Raises:
+        SinkError: no window can be opened here, or there is no such folder for what the keys save.
+    """
+    if not outputs.captures.is_dir():
+        raise SinkError(f"cannot write to {outputs.captures}: folder does not exist")
+    names = detector.metadata.class_names
+    news = News()
+
+    def tell(message: str) -> None:
+        typer.echo(message, err=True)
+        news.tell(message)
+
+    def open_file(path: Path, size_wh: tuple[int, int]) -> Sink:
+        return VideoFileSink(
+            path, size_wh=size_wh, frame_rate=source.frame_rate, time_base=source.time_base, sound=None
+        )
+
+    view = View(
+        controls,
+        news,
+        names,
+        provider=detector.provider.value.upper(),
+        is_live=source.is_live,
+        source_status=lambda: source.status,
+        is_recorded=outputs.video is not None,
+    )
+    window = WindowSink(
+        "realtime",
+        view,
+        controls,
+        Snapshots(outputs.captures, names, tell),
+        paced=not source.is_live,
+        instead="--no-window --record OUT.mp4" if source.is_live else "--out OUT.mp4",
+    )
+    return Live(Recorder(controls, outputs.captures, open_file, tell), window)

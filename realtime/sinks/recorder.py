@@ -1,0 +1,98 @@
+"""Video files that are begun and ended by a key."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from realtime.controls import Controls
+from realtime.errors import SinkError
+from realtime.sinks.base import Ending, Sink
+from realtime.sinks.naming import stamped_paths
+from realtime.sinks.threaded import ThreadedSink
+from realtime.structures import Result
+
+OpenFile = Callable[[Path, tuple[int, int]], Sink]
+"""Begins a file of a name, for frames of a width and height."""
+SUFFIX = ".mp4"
+
+
+class Recorder:
+    """Writes the drawn frames into a new file whenever ``controls.recording`` is set, without what the window adds.
+
+    Each file is encoded, and finished, beside the run. A recording is kept however the run ends: unlike a file that was
+    asked for as a whole, it is whole at any length.
+    """
+
+    is_slow = False  # its files have threads of their own
+
+    def __init__(self, controls: Controls, folder: Path, open_file: OpenFile, tell: Callable[[str], None]) -> None:
+        """``tell`` is called, from any thread, with what was saved, or why it failed: the run goes on without."""
+        self._controls = controls
+        self._folder = folder
+        self._open_file = open_file
+        self._tell = tell
+        self._recording: _Recording | None = None
+        self._finishing: list[threading.Thread] = []
+
+    @property
+    def needs_canvas(self) -> bool:
+        """Only while it records."""
+        return self._controls.recording
+
+    def write(self, result: Result) -> None:
+        """Add a frame to the file, beginning or ending one as the controls say."""
+        size_wh = result.canvas.shape[1], result.canvas.shape[0]
+        if self._recording and not (self._controls.recording and self._recording.size_wh == size_wh):
+            self._finish_aside(self._recording)
+            self._recording = None
+        if not self._controls.recording:
+            return
+        try:
+            if self._recording is None:
+                [path] = stamped_paths(self._folder, SUFFIX)
+                self._recording = _Recording(path, self._open_file(path, size_wh), size_wh, result.frame.pts_s)
+            self._recording.write(result)
+        except SinkError as error:
+            self._controls.recording = False
+            self._tell(str(error))
+            if self._recording:
+                self._recording.file.close(Ending.FAILED)
+                self._recording = None
+
+    def close(self, ending: Ending) -> None:
+        """Finish all files."""
+        if self._recording:
+            recording, self._recording = self._recording, None
+            self._finish(recording)
+        for thread in self._finishing:
+            thread.join()
+        self._finishing.clear()
+
+    def _finish_aside(self, recording: "_Recording") -> None:
+        self._finishing = [thread for thread in self._finishing if thread.is_alive()]
+        thread = threading.Thread(target=self._finish, args=(recording,), name="encode", daemon=True)
+        thread.start()
+        self._finishing.append(thread)
+
+    def _finish(self, recording: "_Recording") -> None:
+        try:
+            recording.file.close(Ending.STOPPED)
+        except SinkError as error:
+            self._tell(str(error))
+        else:
+            self._tell(f"saved {recording.path}")
+
+
+class _Recording:
+    """One file, whose time begins with its first frame."""
+
+    def __init__(self, path: Path, file: Sink, size_wh: tuple[int, int], begins_s: float) -> None:
+        self.path = path
+        self.size_wh = size_wh
+        self.file = ThreadedSink(file, on_write=lambda _ms: None)
+        self._begins_s = begins_s
+
+    def write(self, result: Result) -> None:
+        frame = replace(result.frame, pts_s=result.frame.pts_s - self._begins_s)
+        self.file.write(replace(result, frame=frame))

@@ -1,0 +1,58 @@
+"""Text in pictures, antialiased, in the TrueType fonts that OpenCV 5 brings along."""
+
+import unicodedata
+from functools import cache
+
+import cv2
+import numpy as np
+
+Colour = tuple[int, int, int]
+"""BGR, 0..255."""
+FONT = cv2.FontFace("sans")
+"""Latin, Greek, Cyrillic, Chinese, Japanese and Korean; letters of Hebrew and Arabic, unjoined."""
+WEIGHT = 500
+"""Between regular (400) and bold (700): still clear on a coloured ground at the smallest size."""
+LINE_HEIGHT = 1.3
+"""Of the font size; OpenCV's fonts reach from one size above the base line to a quarter below it."""
+
+
+def size_for(image: np.ndarray) -> int:
+    """Font size in pixels that suits a picture (H,W,3), and stays readable in the smallest."""
+    return max(11, round(min(image.shape[:2]) / 40))
+
+
+def width_px(text: str, size_px: int) -> int:
+    """Width of a text in pixels."""
+    _, _, width, _ = cv2.getTextSize((0, 0), text, (0, 0), FONT, size_px, WEIGHT)
+    return int(width)
+
+
+def height_px(size_px: int) -> int:
+    """Height of a line in pixels."""
+    return round(LINE_HEIGHT * size_px)
+
+
+def write(image: np.ndarray, text: str, corner: tuple[int, int], colour: Colour, size_px: int) -> None:
+    """Write a line into ``image``, in place; ``corner`` is the upper left one of its line of ``height_px``."""
+    cv2.putText(image, text, (corner[0], corner[1] + size_px), colour, FONT, size_px, WEIGHT)
+
+
+@cache
+def drawable(text: str) -> str:
+    r"""The text with all that the fonts cannot show written as an escape, such as ``\u0e01``; OpenCV would put '?'."""
+    composed = unicodedata.normalize("NFC", text)
+    return "".join(c if _has_glyph(c) else c.encode("unicode_escape").decode("ascii") for c in composed)
+
+
+@cache
+def _has_glyph(character: str) -> bool:
+    if character in " ?":
+        return True
+    picture = _picture_of(character)
+    return bool(picture.any()) and not np.array_equal(picture, _picture_of("?"))
+
+
+def _picture_of(character: str) -> np.ndarray:
+    picture = np.zeros((48, 96, 3), np.uint8)
+    write(picture, character, (24, 8), (255, 255, 255), 24)
+    return picture

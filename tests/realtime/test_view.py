@@ -1,0 +1,209 @@
+import time
+
+import numpy as np
+import pytest
+
+from realtime.controls import BINDINGS, Controls
+from realtime.overlay import Meter, News, Status, draw_table, help_rows, status_rows
+from realtime.render import PALETTE_BGR, WHITE
+from realtime.structures import Detections, Frame, Result
+from realtime.view import View, fit
+
+NAMES = ("face", "eye")
+
+
+def result(size_wh=(640, 360), box=(40, 100, 140, 200)):
+    """A black frame, white in its left tenth, with one face on the left."""
+    image = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
+    image[:, : size_wh[0] // 10] = 255
+    image.flags.writeable = False
+    found = Detections(np.array([box], np.float32), np.array([0]), np.array([0.9], np.float32))
+    return Result(Frame(image, 7, 65.25, time.monotonic()), found, image, found)
+
+
+def view(news=None, *, is_live=True, source_status="", is_recorded=False, **controls):
+    return View(
+        Controls(0.5, **controls), news or News(), NAMES, provider="CPU", is_live=is_live,
+        source_status=lambda: source_status, is_recorded=is_recorded,
+    )  # fmt: skip
+
+
+def plain(**controls):
+    return view(**({"overlay": False} | controls))
+
+
+def face_columns(picture):
+    """The columns in which the face's colour stands."""
+    return np.flatnonzero((picture == PALETTE_BGR[0]).all(axis=2).any(axis=0))
+
+
+@pytest.mark.parametrize(
+    ("frame_wh", "window_wh", "expected_wh"),
+    [
+        ((640, 360), (640, 360), (640, 360)),
+        ((320, 180), (1280, 720), (1280, 720)),
+        ((3840, 2160), (1280, 720), (1280, 720)),
+        ((360, 640), (1280, 720), (405, 720)),  # upright pictures keep their proportions
+        ((640, 360), (0, 0), (64, 36)),  # windows have odd sizes while they open
+    ],
+)
+def test_the_picture_has_the_size_of_the_window(frame_wh, window_wh, expected_wh):
+    shown = result(frame_wh)
+    picture = plain().picture(shown, window_wh)
+    assert (picture.shape[1], picture.shape[0]) == expected_wh
+    assert fit(shown.frame.image, window_wh) == pytest.approx(expected_wh[0] / frame_wh[0])
+
+
+@pytest.mark.parametrize("window_wh", [(640, 360), (1280, 720)])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_boxes_follow_size_and_mirror_and_the_frame_is_left_alone(window_wh, mirror):
+    shown = result()
+    picture = plain(mirror=mirror, labels=False).picture(shown, window_wh)
+    scale = window_wh[0] / 640
+    left, right = (500, 600) if mirror else (40, 140)
+    assert face_columns(picture)[[0, -1]] == pytest.approx([left * scale, right * scale], abs=2 * scale)
+    assert (picture[0, -1 if mirror else 0] == 255).all()
+    assert set(np.unique(shown.frame.image)) == {0, 255}
+
+
+def test_labels_can_be_read_in_the_mirror():
+    def label(mirror):
+        picture = plain(mirror=mirror).picture(result(), (640, 360))
+        rows, columns = np.nonzero((picture[:98] == PALETTE_BGR[0]).all(axis=2))
+        return picture[rows.min() : rows.max(), columns.min() : columns.max()]
+
+    assert np.array_equal(label(mirror=True), label(mirror=False))
+
+
+def test_hidden_classes_and_labels_are_not_drawn():
+    assert face_columns(plain().picture(result(), (640, 360))).size
+    assert not face_columns(plain(hidden={0}).picture(result(), (640, 360))).size
+    assert not face_columns(plain(labels=False).picture(result(), (640, 360))[:95]).size
+
+
+def test_overlay_help_and_news_stand_where_they_belong():
+    bare = plain(hidden={0}).picture(result(), (640, 360))
+
+    def changed(picture):
+        rows, columns = np.nonzero((picture != bare).any(axis=2))
+        return int(rows.min()), int(rows.max()), int(columns.min()), int(columns.max())
+
+    top, bottom, left, right = changed(view(hidden={0}).picture(result(), (640, 360)))
+    assert (top, left) == (0, 0)
+    assert bottom < 120
+    assert right < 400
+    top, bottom, left, right = changed(plain(hidden={0}, help=True).picture(result(), (640, 360)))
+    assert abs((top + bottom) / 2 - 180) < 5
+    assert abs((left + right) / 2 - 320) < 5
+    news = News()
+    news.tell("saved a.png")
+    top, bottom, left, _ = changed(view(news, hidden={0}, overlay=False).picture(result(), (640, 360)))
+    assert (bottom, left) == (359, 0)
+    assert top > 330
+
+
+def texts(rows):
+    return [" ".join(words for words, _ in row) for row in rows]
+
+
+def status(**changes):
+    values = {"frames_per_s": 29.84, "live": (41.4, 3), "position_s": 65.25, "provider": "CUDA", "source": "",
+              "recording": False}  # fmt: skip
+    return Status(**(values | changes))
+
+
+def test_the_overlay_tells_the_state_of_a_live_run():
+    assert texts(status_rows(status(), Controls(0.87), NAMES)) == [
+        "29.8 FPS   41 ms   3 dropped",
+        "CUDA   threshold 0.87",
+        "h: keys",
+    ]
+
+
+def test_the_overlay_tells_what_is_out_of_the_ordinary():
+    controls = Controls(0.5, hidden={1, 8}, paused=True, help=True)  # there is no ninth class
+    rows = status_rows(status(source="reconnecting, 3rd try", recording=True), controls, NAMES)
+    assert texts(rows)[2:] == ["hidden: eye", "reconnecting, 3rd try", "PAUSED", "● REC"]
+
+
+def test_a_file_has_a_position_instead_of_an_age():
+    assert texts(status_rows(status(live=None, frames_per_s=0.0), Controls(0.5), NAMES))[0] == "- FPS   at 1:05.2"
+
+
+def test_the_help_lists_all_keys_and_the_classes():
+    rows = texts(help_rows(Controls(0.5), ("face", "จมูก")))
+    for binding in BINDINGS:
+        assert any(binding.shown in row and binding.meaning in row for row in rows)
+    assert rows[1].endswith("1 ■ face")
+    assert rows[2].endswith(r"2 ■ \u0e08\u0e21\u0e39\u0e01")
+    many = help_rows(Controls(0.5), [f"class {i}" for i in range(20)])
+    assert texts(many)[9].endswith("9 ■ class 8")
+    assert len(many) == len(BINDINGS)
+
+
+@pytest.mark.parametrize("size_wh", [(64, 36), (320, 180), (405, 720), (1280, 720), (3840, 2160)])
+def test_the_help_fits_into_the_picture(size_wh):
+    canvas = np.full((size_wh[1], size_wh[0], 3), 255, np.uint8)
+    draw_table(canvas, help_rows(Controls(0.5), NAMES), (0.5, 0.5), 18)
+    assert (canvas != 255).any()
+    if size_wh[0] > 64:
+        assert (canvas[[0, -1]] == 255).all()
+        assert (canvas[:, [0, -1]] == 255).all()
+
+
+@pytest.mark.parametrize("background", [0, 255])
+def test_panels_can_be_read_on_light_and_dark(background):
+    canvas = np.full((100, 300, 3), background, np.uint8)
+    draw_table(canvas, [[("29.8 FPS", WHITE)]], (0, 0), 20)
+    assert canvas[1, 1].max() < 60  # the ground is dark
+    assert (canvas[:30] == 255).all(axis=2).any()  # and the letters are white
+
+
+def shown_at(meter, clock, times_s, age_s=0.1, indices=None):
+    for i, now_s in enumerate(times_s):
+        clock[0] = now_s
+        index = indices[i] if indices else i
+        meter.shown(Frame(np.empty(0), index, 0.0, now_s - age_s))
+
+
+def test_the_rate_is_that_of_the_last_second():
+    clock = [0.0]
+    meter = Meter(lambda: clock[0])
+    assert meter.frames_per_s == 0
+    shown_at(meter, clock, [i / 10 for i in range(100)] + [10 + i / 50 for i in range(101)])
+    assert meter.frames_per_s == pytest.approx(50, rel=0.01)
+    assert meter.latency_ms == pytest.approx(100)
+
+
+def test_a_rate_below_one_a_second_is_known_too():
+    clock = [0.0]
+    meter = Meter(lambda: clock[0])
+    shown_at(meter, clock, [0, 4, 8])
+    assert meter.frames_per_s == pytest.approx(0.25)
+
+
+def test_a_pause_does_not_count_as_slowness():
+    clock = [0.0]
+    meter = Meter(lambda: clock[0])
+    shown_at(meter, clock, [0, 0.1, 0.2])
+    meter.paused()
+    assert meter.frames_per_s == pytest.approx(10)  # it is still that of the shown frame
+    shown_at(meter, clock, [100, 100.1])
+    assert meter.frames_per_s == pytest.approx(10)
+
+
+def test_drops_are_gaps_in_the_indices():
+    clock = [0.0]
+    meter = Meter(lambda: clock[0])
+    shown_at(meter, clock, [0, 1, 2, 3], indices=[0, 1, 5, 6])
+    assert meter.dropped == 3
+
+
+def test_news_grow_old():
+    clock = [0.0]
+    news = News(lambda: clock[0])
+    assert news.text == ""
+    news.tell("saved a.png")
+    assert news.text == "saved a.png"
+    clock[0] = News.LASTS_S + 0.1
+    assert news.text == ""
