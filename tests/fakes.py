@@ -93,7 +93,6 @@ class ScriptedSource(FrameSource):
 
     time_base = Fraction(1, 25)
     frame_rate = Fraction(25)
-    status = ""
 
     def __init__(
         self,

@@ -21,7 +21,6 @@ class CameraSource(FrameSource):
 
     is_live = True
     time_base = LIVE_TIME_BASE
-    status = ""
 
     def __init__(
         self, device: int | str, *, size_wh: tuple[int, int] | None = None, frame_rate: Fraction | None = None

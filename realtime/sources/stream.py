@@ -71,7 +71,7 @@ class StreamSource(FrameSource):
         except (av.FFmpegError, OSError, ValueError) as error:
             # The error itself holds the address with its password, so that it must not be chained.
             reason = _reason(error, time.monotonic() - self._opened_at_s, options.open_timeout_s)
-            if reason == CLOSED and not _is_known(urlsplit(url).hostname):
+            if reason == CLOSED and not _is_host_known(url):
                 reason = "the host is unknown"
             raise SourceError(
                 f"cannot open stream {self._name}: {reason}. Check the address and that the sender runs"
@@ -170,8 +170,8 @@ def _reason(error: Exception, waited_s: float, timeout_s: float) -> str:
     return str(getattr(error, "strerror", None) or type(error).__name__).lower()
 
 
-def _is_known(host: str | None) -> bool:
+def _is_host_known(url: str) -> bool:
     try:
-        return bool(socket.getaddrinfo(host, None))
-    except (OSError, UnicodeError):
+        return bool(socket.getaddrinfo(urlsplit(url).hostname, None))
+    except (OSError, ValueError):  # a name that is none may be no text for a look-up either
         return False

@@ -15,7 +15,6 @@ class SyntheticSource(FrameSource):
     is_live = False
     frame_rate = Fraction(30)
     time_base = Fraction(1, 30)
-    status = ""
     STEP_PX = 4
 
     def __init__(self, size_wh: tuple[int, int], frame_count: int) -> None:

@@ -16,7 +16,6 @@ class VideoFileSource(FrameSource):
     """Every frame of a video file in order of presentation, with its timestamp and rotation applied."""
 
     is_live = False
-    status = ""
 
     def __init__(self, path: Path) -> None:
         """Open a file.

@@ -7,6 +7,7 @@ import pytest
 from fakes import WAIT_S, FakeDetector, Gate, RecordingSink, ScriptedSource, wait_until
 
 from realtime.capture import CaptureThread
+from realtime.controls import Controls
 from realtime.errors import SourceError
 from realtime.pipeline import Pipeline
 from realtime.sinks.base import Ending
@@ -47,7 +48,7 @@ def reconnecting(script, *, retry_first=False, retry_later=True, **options):
 
 
 def pipeline_of(source, detector, *sinks):
-    return Pipeline(source, detector, sinks, threshold=0.5)
+    return Pipeline(source, detector, sinks, Controls(0.5))
 
 
 def live(count, *, each=lambda _: None, **options):
