@@ -107,7 +107,7 @@ def texts(rows):
 
 
 def status(**changes):
-    values = {"frames_per_s": 29.84, "live": (41.4, 3), "position_s": 65.25, "provider": "CUDA", "source": "",
+    values = {"frames_per_s": 29.84, "live": (41.4, 3), "position_s": 65.2, "provider": "CUDA", "source": "",
               "recording": False}  # fmt: skip
     return Status(**(values | changes))
 
@@ -128,6 +128,7 @@ def test_the_overlay_tells_what_is_out_of_the_ordinary():
 
 def test_a_file_has_a_position_instead_of_an_age():
     assert texts(status_rows(status(live=None, frames_per_s=0.0), Controls(0.5), NAMES))[0] == "- FPS   at 1:05.2"
+    assert texts(status_rows(status(live=None, position_s=119.97), Controls(0.5), NAMES))[0].endswith("at 2:00.0")
 
 
 def test_the_help_lists_all_keys_and_the_classes():
@@ -190,6 +191,18 @@ def test_a_pause_does_not_count_as_slowness():
     assert meter.frames_per_s == pytest.approx(10)  # it is still that of the shown frame
     shown_at(meter, clock, [100, 100.1])
     assert meter.frames_per_s == pytest.approx(10)
+
+
+def test_a_camera_that_hangs_is_seen_to_age():
+    clock = [0.0]
+    meter = Meter(lambda: clock[0])
+    shown_at(meter, clock, [i / 10 for i in range(20)])
+    clock[0] = 2.4
+    assert (meter.frames_per_s, meter.latency_ms) == pytest.approx((10, 100))
+    clock[0] = 11.9
+    assert (meter.frames_per_s, meter.latency_ms) == pytest.approx((0.1, 10_100))
+    meter.paused()
+    assert (meter.frames_per_s, meter.latency_ms) == pytest.approx((10, 100))
 
 
 def test_drops_are_gaps_in_the_indices():
