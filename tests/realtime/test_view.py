@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,10 +22,10 @@ def result(size_wh=(640, 360), box=(40, 100, 140, 200)):
     return Result(Frame(image, 7, 65.25, time.monotonic()), found, image, found)
 
 
-def view(news=None, *, is_live=True, source_status="", is_recorded=False, **controls):
+def view(news=None, *, is_live=True, source_status="", is_recorded=False, canvas_only=False, **controls):
     return View(
         Controls(0.5, **controls), news or News(), NAMES, provider="CPU", is_live=is_live,
-        source_status=lambda: source_status, is_recorded=is_recorded,
+        source_status=lambda: source_status, is_recorded=is_recorded, canvas_only=canvas_only,
     )  # fmt: skip
 
 
@@ -64,6 +65,15 @@ def test_boxes_follow_size_and_mirror_and_the_frame_is_left_alone(window_wh, mir
     assert face_columns(picture)[[0, -1]] == pytest.approx([left * scale, right * scale], abs=2 * scale)
     assert (picture[0, -1 if mirror else 0] == 255).all()
     assert set(np.unique(shown.frame.image)) == {0, 255}
+
+
+@pytest.mark.parametrize("window_wh", [(640, 360), (1280, 720)])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_of_a_run_that_hides_faces_nothing_but_its_own_pictures_is_shown(window_wh, mirror):
+    shown = replace(result(), canvas=np.full((360, 640, 3), 77, np.uint8))
+    assert (plain(canvas_only=True, mirror=mirror).picture(shown, window_wh) == 77).all()
+    assert (view(canvas_only=True).picture(shown, window_wh) != 77).any()  # with the overlay on it
+    assert (shown.canvas == 77).all()  # which files do not have
 
 
 def test_labels_can_be_read_in_the_mirror():
