@@ -59,14 +59,26 @@ class Meter:
 
     @property
     def frames_per_s(self) -> float:
-        """0 before the second frame."""
+        """0 before the second frame; falls while none comes."""
         passed_s = self._shown[-1][0] - self._shown[0][0] if self._shown else 0.0
-        return (len(self._shown) - 1) / passed_s if passed_s > 0 else 0.0
+        if passed_s <= 0:
+            return 0.0
+        rate, idle_s = (len(self._shown) - 1) / passed_s, self._idle_s()
+        return min(rate, 1 / idle_s) if idle_s > self.WINDOW_S else rate
 
     @property
     def latency_ms(self) -> float:
-        """Age of the shown frames: the time since they were grabbed."""
-        return 1000 * sum(age_s for _, age_s in self._shown) / max(1, len(self._shown))
+        """Age of the shown frames, the time since they were grabbed; of the last one, while none comes."""
+        if not self._shown:
+            return 0.0
+        idle_s = self._idle_s()
+        if idle_s > self.WINDOW_S:
+            return 1000 * (idle_s + self._shown[-1][1])
+        return 1000 * sum(age_s for _, age_s in self._shown) / len(self._shown)
+
+    def _idle_s(self) -> float:
+        """Time since the last frame, pauses left out."""
+        return 0.0 if self._is_stale else self._clock() - self._shown[-1][0]
 
 
 class News:
@@ -109,7 +121,7 @@ def status_rows(status: Status, controls: Controls, class_names: Sequence[str]) 
     """The lines of the overlay."""
     rate = f"{status.frames_per_s:.1f} FPS" if status.frames_per_s else "- FPS"
     if status.live is None:
-        minutes, seconds = divmod(status.position_s, 60)
+        minutes, seconds = divmod(round(status.position_s, 1), 60)
         place = f"at {minutes:.0f}:{seconds:04.1f}"
     else:
         place = f"{status.live[0]:.0f} ms   {status.live[1]} dropped"

@@ -108,7 +108,7 @@ class Pipeline:
             if self._on_idle and self._controls.is_held:
                 self._on_idle()
                 continue
-            was_closed = buffer.is_closed
+            was_closed = buffer.is_closed  # asked first: the last frame or an error may come right after the wait
             frame = buffer.get(IDLE_S if self._on_idle and (left_s is None or left_s > IDLE_S) else left_s)
             if self._controls.ended:
                 break

@@ -18,17 +18,27 @@ class Snapshots:
     A drawn picture can be made of the two at any time, the clean one could not be had back.
     """
 
-    def __init__(self, folder: Path, class_names: Sequence[str], tell: Callable[[str], None]) -> None:
-        """``tell`` is called with what was saved, or why nothing was: a full disk is no reason to end a live run."""
+    def __init__(
+        self, folder: Path, class_names: Sequence[str], tell: Callable[[str], None], *, canvas_only: bool = False
+    ) -> None:
+        """Nothing is written yet.
+
+        Args:
+            folder: where snapshots go.
+            class_names: names by label.
+            tell: called with what was saved, or why nothing was: a full disk is no reason to end a live run.
+            canvas_only: write the run's own picture, in which faces are hidden, say, in place of the frame.
+        """
         self._folder = folder
         self._class_names = class_names
         self._tell = tell
+        self._canvas_only = canvas_only
 
     def save(self, result: Result) -> None:
         """Write NAME.png and NAME.json under a name that was free."""
         picture, description = stamped_paths(self._folder, ".png", ".json")
         try:
-            write_image(picture, result.frame.image)
+            write_image(picture, result.canvas if self._canvas_only else result.frame.image)
             _write_json(description, {"image": picture.name} | described(result, self._class_names))
         except SinkError as error:
             self._tell(str(error))

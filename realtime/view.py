@@ -9,7 +9,7 @@ from realtime import text
 from realtime.controls import Controls
 from realtime.overlay import Meter, News, Status, draw_table, help_rows, status_rows
 from realtime.render import WHITE, draw, labelled_boxes
-from realtime.structures import Frame, Result
+from realtime.structures import Detections, Frame, Result
 
 SMALLEST_PX = 64
 """Least side that a picture is made for; windows pass through odd sizes while they open."""
@@ -28,6 +28,7 @@ class View:
         is_live: bool,
         source_status: Callable[[], str],
         is_recorded: bool,
+        canvas_only: bool = False,
     ) -> None:
         """
         Args:
@@ -38,8 +39,10 @@ class View:
             is_live: frames have an age, and some may be dropped.
             source_status: what the source is doing.
             is_recorded: the whole run goes into a file.
+            canvas_only: show the run's own pictures, in which faces are hidden, say, and nothing of the frames.
         """  # noqa: D205
         self.meter = Meter()
+        self.canvas_only = canvas_only
         self._controls = controls
         self._news = news
         self._class_names = class_names
@@ -59,21 +62,25 @@ class View:
         Returns:
             uint8 (H,W,3) BGR with the frame's proportions.
         """
-        controls, image = self._controls, result.frame.image
+        controls, image = self._controls, result.canvas if self.canvas_only else result.frame.image
         scale = fit(image, within_wh)
         canvas = _resized(image, scale)
         if controls.mirror:
             canvas = cv2.flip(canvas, 1)
         elif canvas is image:
-            canvas = image.copy()  # frames are shared
-        boxes = labelled_boxes(result.detections, self._class_names, controls.hidden)
-        if scale != 1:
-            boxes = [box.scaled(scale) for box in boxes]
-        if controls.mirror:
-            boxes = [box.mirrored(canvas.shape[1]) for box in boxes]
-        draw(canvas, boxes, labels=controls.labels)
+            canvas = image.copy()  # others have it too
+        if not self.canvas_only:
+            self._draw_boxes(canvas, result.detections, scale)
         self._draw_panels(canvas, result.frame)
         return canvas
+
+    def _draw_boxes(self, canvas: np.ndarray, detections: Detections, scale: float) -> None:
+        boxes = labelled_boxes(detections, self._class_names, self._controls.hidden)
+        if scale != 1:
+            boxes = [box.scaled(scale) for box in boxes]
+        if self._controls.mirror:
+            boxes = [box.mirrored(canvas.shape[1]) for box in boxes]
+        draw(canvas, boxes, labels=self._controls.labels)
 
     def _draw_panels(self, canvas: np.ndarray, frame: Frame) -> None:
         size_px = text.size_for(canvas)

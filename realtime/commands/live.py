@@ -27,8 +27,10 @@ class Live:
     window: WindowSink
 
 
-def open_window(source: FrameSource, detector: OnnxDetector, outputs: Outputs, controls: Controls) -> Live:
-    """Prepare window and recorder.
+def open_window(
+    source: FrameSource, detector: OnnxDetector, outputs: Outputs, controls: Controls, *, canvas_only: bool = False
+) -> Live:
+    """Prepare window and recorder; ``canvas_only``: nothing of the frames themselves is to be seen or kept.
 
     Raises:
         SinkError: no window can be opened here, or there is no such folder for what the keys save.
@@ -55,12 +57,13 @@ def open_window(source: FrameSource, detector: OnnxDetector, outputs: Outputs, c
         is_live=source.is_live,
         source_status=lambda: source.status,
         is_recorded=outputs.video is not None,
+        canvas_only=canvas_only,
     )
     window = WindowSink(
         "realtime",
         view,
         controls,
-        Snapshots(outputs.captures, names, tell),
+        Snapshots(outputs.captures, names, tell, canvas_only=canvas_only),
         paced=not source.is_live,
         instead="--no-window --record OUT.mp4" if source.is_live else "--out OUT.mp4",
     )

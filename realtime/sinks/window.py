@@ -33,7 +33,6 @@ NO_CHARACTERS = {
 class WindowSink:
     """Shows each result and gives the keys to the controls; closing the window ends the run."""
 
-    needs_canvas = False  # it draws for itself: at its own size, and mirrored if the user likes
     is_slow = False  # and most window systems want the main thread
 
     def __init__(
@@ -59,6 +58,7 @@ class WindowSink:
             os.environ["QT_QPA_PLATFORM"] = "xcb"  # Wayland desktops ask for another, for which Qt ends the process
         # Qt warns five times that OpenCV's wheel has no fonts; the app draws its own text.
         os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")
+        self.needs_canvas = view.canvas_only  # else it draws for itself: at its own size, and mirrored if wanted
         self._title = title
         self._view = view
         self._controls = controls

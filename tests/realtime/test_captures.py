@@ -41,6 +41,12 @@ def test_a_snapshot_is_the_clean_frame_with_what_was_found_in_it(tmp_path):
     assert said == [f"saved {picture}"]
 
 
+def test_a_snapshot_of_a_run_that_hides_faces_hides_them_too(tmp_path):
+    Snapshots(tmp_path, ("face", "eye"), lambda _: None, canvas_only=True).save(result(3))
+    (picture,) = tmp_path.glob("*.png")
+    assert np.array_equal(cv2.imread(str(picture)), result(3).canvas)
+
+
 def test_snapshots_never_overwrite(tmp_path, monkeypatch):
     class StoppedClock(datetime):
         @classmethod

@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,10 +22,10 @@ def result(size_wh=(640, 360), box=(40, 100, 140, 200)):
     return Result(Frame(image, 7, 65.25, time.monotonic()), found, image, found)
 
 
-def view(news=None, *, is_live=True, source_status="", is_recorded=False, **controls):
+def view(news=None, *, is_live=True, source_status="", is_recorded=False, canvas_only=False, **controls):
     return View(
         Controls(0.5, **controls), news or News(), NAMES, provider="CPU", is_live=is_live,
-        source_status=lambda: source_status, is_recorded=is_recorded,
+        source_status=lambda: source_status, is_recorded=is_recorded, canvas_only=canvas_only,
     )  # fmt: skip
 
 
@@ -64,6 +65,15 @@ def test_boxes_follow_size_and_mirror_and_the_frame_is_left_alone(window_wh, mir
     assert face_columns(picture)[[0, -1]] == pytest.approx([left * scale, right * scale], abs=2 * scale)
     assert (picture[0, -1 if mirror else 0] == 255).all()
     assert set(np.unique(shown.frame.image)) == {0, 255}
+
+
+@pytest.mark.parametrize("window_wh", [(640, 360), (1280, 720)])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_of_a_run_that_hides_faces_nothing_but_its_own_pictures_is_shown(window_wh, mirror):
+    shown = replace(result(), canvas=np.full((360, 640, 3), 77, np.uint8))
+    assert (plain(canvas_only=True, mirror=mirror).picture(shown, window_wh) == 77).all()
+    assert (view(canvas_only=True).picture(shown, window_wh) != 77).any()  # with the overlay on it
+    assert (shown.canvas == 77).all()  # which files do not have
 
 
 def test_labels_can_be_read_in_the_mirror():
@@ -107,7 +117,7 @@ def texts(rows):
 
 
 def status(**changes):
-    values = {"frames_per_s": 29.84, "live": (41.4, 3), "position_s": 65.25, "provider": "CUDA", "source": "",
+    values = {"frames_per_s": 29.84, "live": (41.4, 3), "position_s": 65.2, "provider": "CUDA", "source": "",
               "recording": False}  # fmt: skip
     return Status(**(values | changes))
 
@@ -128,6 +138,7 @@ def test_the_overlay_tells_what_is_out_of_the_ordinary():
 
 def test_a_file_has_a_position_instead_of_an_age():
     assert texts(status_rows(status(live=None, frames_per_s=0.0), Controls(0.5), NAMES))[0] == "- FPS   at 1:05.2"
+    assert texts(status_rows(status(live=None, position_s=119.97), Controls(0.5), NAMES))[0].endswith("at 2:00.0")
 
 
 def test_the_help_lists_all_keys_and_the_classes():
@@ -190,6 +201,18 @@ def test_a_pause_does_not_count_as_slowness():
     assert meter.frames_per_s == pytest.approx(10)  # it is still that of the shown frame
     shown_at(meter, clock, [100, 100.1])
     assert meter.frames_per_s == pytest.approx(10)
+
+
+def test_a_camera_that_hangs_is_seen_to_age():
+    clock = [0.0]
+    meter = Meter(lambda: clock[0])
+    shown_at(meter, clock, [i / 10 for i in range(20)])
+    clock[0] = 2.4
+    assert (meter.frames_per_s, meter.latency_ms) == pytest.approx((10, 100))
+    clock[0] = 11.9
+    assert (meter.frames_per_s, meter.latency_ms) == pytest.approx((0.1, 10_100))
+    meter.paused()
+    assert (meter.frames_per_s, meter.latency_ms) == pytest.approx((10, 100))
 
 
 def test_drops_are_gaps_in_the_indices():
