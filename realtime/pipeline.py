@@ -15,6 +15,7 @@ from realtime.sinks.threaded import ThreadedSink
 from realtime.sources.base import FrameSource
 from realtime.stats import RunStats, Stopwatch
 from realtime.structures import Detections, Frame, Result
+from realtime.tracking import FaceTracker
 
 
 class Detector(Protocol):
@@ -26,7 +27,7 @@ class Detector(Protocol):
         """The network's input for a picture uint8 (H,W,3) BGR, and the transform for its boxes."""
 
     def infer(self, network_input: np.ndarray, transform: LetterboxTransform) -> Detections:
-        """Detections with boxes in pixels of the picture, best first."""
+        """All detections above the model's ``min_score``, boxes in pixels of the picture, best first."""
 
 
 class Pipeline:
@@ -44,11 +45,22 @@ class Pipeline:
         *,
         threshold: float,
         show_status: bool = False,
+        raw: bool = False,
     ) -> None:
-        """``threshold``: least score of the detections that sinks get; ``show_status``: draw frames/s and drops."""
+        """Take the parts of a run.
+
+        Args:
+            source: where frames come from.
+            detector: finds boxes in them.
+            sinks: get the results.
+            threshold: least score of a detection that sinks get, if it does not go on from the frame before.
+            show_status: draw frames/s and drops.
+            raw: leave boxes and scores as the detector gives them, neither smoothed nor going on below the threshold.
+        """
         self._detector = detector
         self._threshold = threshold
         self._show_status = show_status
+        self._tracker = FaceTracker(detector.metadata.class_names, raw=raw)
         self._needs_canvas = any(sink.needs_canvas for sink in sinks)
         self._stopwatch = Stopwatch()
         self._sinks: list[Sink] = [
@@ -105,7 +117,12 @@ class Pipeline:
         with time_stage("preprocess"):
             network_input, transform = self._detector.preprocess(frame.image)
         with time_stage("infer"):
-            detections = self._detector.infer(network_input, transform).above(self._threshold)
+            found = self._detector.infer(network_input, transform)
+        with time_stage("track"):
+            side_px = max(frame.image.shape[:2])
+            detections, faces = self._tracker.update(
+                found, threshold=self._threshold, pts_s=frame.pts_s, side_px=side_px
+            )
         canvas = frame.image
         if self._needs_canvas:
             with time_stage("render"):
@@ -113,7 +130,7 @@ class Pipeline:
                 if self._show_status:
                     rate = self._frames / max(self._stopwatch.wall_s, 1e-6)
                     draw_status(canvas, f"{rate:.1f} FPS  {self._capture.buffer.dropped} dropped")
-        result = Result(frame, detections, canvas)
+        result = Result(frame, detections, canvas, faces)
         with time_stage("hand_over"):
             for sink in self._sinks:
                 sink.write(result)

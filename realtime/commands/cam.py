@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from realtime.commands.arguments import JsonLines, MaxFrames, Model, ProviderOption, Threshold
+from realtime.commands.arguments import JsonLines, MaxFrames, Model, ProviderOption, Raw, Threshold
 from realtime.commands.running import Outputs, check_outputs, open_detector, run
 from realtime.providers import Provider
 
@@ -18,6 +18,7 @@ def cam(
     model: Model = "nano",
     provider: ProviderOption = Provider.AUTO,
     threshold: Threshold = None,
+    raw: Raw = False,
     max_frames: MaxFrames = None,
     duration: Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds.")] = None,
 ) -> None:
@@ -27,4 +28,4 @@ def cam(
     check_outputs(record, jsonl)
     detector = open_detector(model, provider)
     outputs = Outputs(window=window, video=record, jsonl=jsonl)
-    run(CameraSource(device), detector, outputs, threshold, max_frames, duration)
+    run(CameraSource(device), detector, outputs, threshold, max_frames, duration, raw=raw)

@@ -65,6 +65,8 @@ def run(
     threshold: float | None,
     max_frames: int | None,
     duration_s: float | None = None,
+    *,
+    raw: bool = False,
 ) -> None:
     """Run the pipeline, which closes all that is opened here, and say what was done."""
     from realtime.pipeline import Pipeline
@@ -76,7 +78,12 @@ def run(
             source.close()
             raise
         pipeline = Pipeline(
-            source, detector, sinks, threshold=chosen_threshold(threshold, detector), show_status=source.is_live
+            source,
+            detector,
+            sinks,
+            threshold=chosen_threshold(threshold, detector),
+            show_status=source.is_live,
+            raw=raw,
         )
         requests.call(pipeline.stop)
         say_provider(detector)

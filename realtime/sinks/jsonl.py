@@ -1,4 +1,4 @@
-"""Detections as JSON lines."""
+"""Detections and faces as JSON lines."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,7 @@ class JsonLinesFile:
 
 
 class JsonLinesSink:
-    """One line a frame: index, timestamp, detections with boxes in pixels of the frame."""
+    """One line a frame: index, timestamp, detections and faces, with boxes in pixels of the frame."""
 
     needs_canvas = False
     is_slow = False
@@ -65,7 +65,9 @@ class JsonLinesSink:
         """Write the line of one frame."""
         frame = result.frame
         found = result.detections.as_dicts(self._class_names)
-        self._file.write_line({"frame": frame.index, "pts_s": round(frame.pts_s, 6), "detections": found})
+        faces = [face.as_dict() for face in result.faces]
+        line = {"frame": frame.index, "pts_s": round(frame.pts_s, 6), "detections": found, "faces": faces}
+        self._file.write_line(line)
 
     def close(self, ending: Ending) -> None:
         """Finish the file."""
