@@ -87,8 +87,8 @@ class FaceGrouper:
             faces: (F,4) float, xyxy px.
             detections: the features, among other boxes, in the same picture.
             threshold: least score of a feature.
-            expected: for each face (6,4) float, xyxy px: where each feature would be if it were still there, NaN if it was not
-                seen. A box that overlaps it is preferred, and may have a score below the threshold.
+            expected: for each face (6,4) float, xyxy px: where its features would be if they were still there, NaN for
+                those not seen. Boxes that overlap them are preferred, and may have a score below the threshold.
 
         Returns:
             (F,6) int, the index in ``detections`` of each feature, in the order of ``slots``; -1 where there is none.

@@ -147,6 +147,8 @@ class FaceTracker:
         """Indices of each face's box and features (F,7), -1 for those that were not found."""
         indices = np.array(list(faces.values()), int)
         boxes = candidates.boxes[indices]
-        expected = None if self._raw else [track.expected_features(box) for track, box in zip(faces, boxes, strict=True)]
+        expected = (
+            None if self._raw else [track.expected_features(box) for track, box in zip(faces, boxes, strict=True)]
+        )
         features = self._grouper.group(boxes, candidates, threshold, expected)
         return np.column_stack([indices, features])
