@@ -24,8 +24,10 @@ the data that the shipped detectors learnt from; turning is 89 % of the variance
 ASPECT = 0.86
 """Width of an upright face by its height, of the same faces."""
 TILTS_DEG = tuple(range(-60, 61, 15))
-TURNS = (-0.3, -0.15, 0.0, 0.15, 0.3)
-"""Places of the nose in widths from the centre; 0.3 is near profile."""
+TURNS = (-0.39, -0.26, -0.13, 0.0, 0.13, 0.26, 0.39)
+"""Places of the nose in widths from the centre; 0.39 is near profile."""
+FURTHEST = 0.42
+"""No feature's centre gets further than this from the middle: those on the far side end beside the nose."""
 SPREAD = 0.1
 """Standard deviation of a feature about its place, in widths and heights: half the steps of tilt and turn, and what
 differs from face to face and in how data sets cut a face."""
@@ -33,8 +35,8 @@ LEAST_FIT = 0.05
 """Features that fit their place less belong to no face: 2.4 standard deviations."""
 REACH = 0.15
 """How far beyond the face's box the centre of a feature may lie, in widths and heights."""
-TILT_COST, TURN_COST = 0.04, 0.04
-"""What a tilt of 30 degrees and a turn of 0.15 cost beside a perfect feature's 1: upright and ahead if in doubt."""
+TILT_COST, TURN_COST = 0.04, 0.03
+"""What a tilt of 30 degrees and a turn of 0.13 cost beside a perfect feature's 1: upright and ahead if in doubt."""
 LEFT, RIGHT = slice(0, 4, 2), slice(1, 4, 2)
 """Those that come in pairs, as they stand in ``PLACES``."""
 KEPT_IOU = 0.3
@@ -54,9 +56,11 @@ def _poses() -> tuple[np.ndarray, np.ndarray]:
         cos, sin = math.cos(math.radians(tilt_deg)), math.sin(math.radians(tilt_deg))
         box = np.hypot(size * cos, size[::-1] * sin)
         for turn in TURNS:
-            upright = np.array([(x + way * turn, y) for x, y, way in PLACES.values()]) * size
+            upright = (
+                np.array([(np.clip(x + way * turn, -FURTHEST, FURTHEST), y) for x, y, way in PLACES.values()]) * size
+            )
             places.append(0.5 + upright @ np.array([[cos, sin], [-sin, cos]]) / box)
-            costs.append(TILT_COST * (tilt_deg / 30) ** 2 + TURN_COST * (turn / 0.15) ** 2)
+            costs.append(TILT_COST * (tilt_deg / 30) ** 2 + TURN_COST * (turn / 0.13) ** 2)
     return np.array(places), np.array(costs)
 
 
@@ -71,7 +75,7 @@ class FaceGrouper:
         self.slots = tuple(PLACES)
         """Names of the features that a face may have, one each."""
         self._slot_labels = np.array(
-            [names.index(kind) if kind in names else -1 for kind in (slot.split("_")[-1] for slot in self.slots)]
+            [names.index(kind) if kind in names else -1 for kind in (slot.rpartition("_")[2] for slot in self.slots)]
         )
         self._places, self._costs = _poses()
 

@@ -6,14 +6,15 @@ import numpy as np
 
 from realtime.boxes import centre_and_size, corners
 
-STILL_CUTOFF_HZ = 0.8
-"""Cutoff for a box at rest: lower is steadier."""
-CUTOFF_PER_SPEED = 60.0
-"""Hz by which the cutoff rises for each side of the picture per second: higher lags less."""
+STILL_CUTOFF_HZ = 0.1
+"""Cutoff for a box at rest: lower is steadier. This and the next were chosen with ``benchmarks/steadiness.py``."""
+CUTOFF_PER_SPEED = 130.0
+"""Hz by which the cutoff rises for each side of the picture per second: higher lags less. A box that moves evenly is
+never further behind than 1 / (2 pi 130) sides, a pixel in 800."""
 SPEED_CUTOFF_HZ = 1.0
-"""Cutoff for the speed itself, as Casiez et al. have it."""
-GAP_S = 0.25
-"""A box that was away for longer starts anew."""
+"""Cutoff for the speed itself, that of Casiez et al."""
+GAP_S = 0.5
+"""A box that was last seen longer ago starts anew."""
 
 
 class BoxSmoother:

@@ -13,8 +13,9 @@ from realtime.smoothing import GAP_S, BoxSmoother
 from realtime.structures import Detections, Face
 
 LOST_S = 1.0
-"""A face that was not seen for longer is forgotten: when it comes back it is a new one."""
-LOW_SHARE = 0.35
+"""A face that was not seen for longer is forgotten: when it comes back it is a new one. The time between two pictures
+counts as no more, so that faces last through slow and paused sources."""
+LOW_SHARE = 0.5
 """What goes on needs this share of the threshold; what is new needs all of it."""
 GROWN = 0.25
 """Faces are compared by the overlap of boxes grown by this share of their size on each side, so that one that jumps
@@ -96,7 +97,7 @@ class FaceTracker:
         """
         if self._grouper.face_label is None:
             return detections.above(threshold), ()
-        elapsed_s = min(max(pts_s - self._last_s, SHORTEST_S), 2 * LOST_S)
+        elapsed_s = min(max(pts_s - self._last_s, SHORTEST_S), LOST_S)
         self._last_s = pts_s
         candidates = detections.above(threshold if self._raw else LOW_SHARE * threshold)
         faces = self._follow(candidates, threshold, elapsed_s)
