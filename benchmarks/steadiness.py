@@ -31,6 +31,7 @@ from realtime.tracking import FaceTracker
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "astronaut.mp4"
 SPEEDS = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Of the moving face, if none are given."""
 WAY = 0.2
 """How far it moves, in sides of the picture."""
 REST_S = 0.5
@@ -64,7 +65,9 @@ def measure(
     frames: Annotated[int, typer.Option(min=20, help="Frames of each made clip, and at most of the real one.")] = 150,
     frame_rate: Annotated[int, typer.Option(min=5, help="Of the made clips, in frames per second.")] = 30,
     noise: Annotated[float, typer.Option(min=0, help="Deviation of the sensor's noise, in grey levels.")] = 6,
-    speed: Annotated[list[float], typer.Option(min=0.01, help="Of the moving face, in sides per second.")] = [*SPEEDS],
+    speed: Annotated[
+        list[float] | None, typer.Option(min=0.01, help="Of the moving face, in sides per second; may be repeated.")
+    ] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
 ) -> None:
     """Measure jitter, lag, flicker and changes of identity, raw and as shown."""
@@ -81,7 +84,7 @@ def measure(
     with tempfile.TemporaryDirectory() as folder:
         file = recorded(filmed(picture, still, frame_rate, noise), frame_rate, Path(folder) / "still.mp4")
         results["jitter"]["still, from a file"] = jitter(*both(read(file, frames)), about_mean)
-    for sides_per_s in speed:
+    for sides_per_s in speed or SPEEDS:
         way = stop_and_go(frames, frame_rate, sides_per_s)
         raw, shown = both(filmed(picture, way, frame_rate, noise))
         results["lag_frames"][f"{sides_per_s:g}"] = lag(raw, shown, way)
