@@ -16,6 +16,7 @@ from realtime.sinks.threaded import ThreadedSink
 from realtime.sources.base import FrameSource
 from realtime.stats import RunStats, Stopwatch
 from realtime.structures import Detections, Frame, Result
+from realtime.tracking import FaceTracker
 
 IDLE_S = 0.05
 """How often a window is heeded while no frame comes."""
@@ -30,7 +31,7 @@ class Detector(Protocol):
         """The network's input for a picture uint8 (H,W,3) BGR, and the transform for its boxes."""
 
     def infer(self, network_input: np.ndarray, transform: LetterboxTransform) -> Detections:
-        """Detections with boxes in pixels of the picture, best first."""
+        """All detections above the model's ``min_score``, boxes in pixels of the picture, best first."""
 
 
 class Pipeline:
@@ -49,6 +50,7 @@ class Pipeline:
         controls: Controls,
         *,
         on_idle: Callable[[], None] | None = None,
+        raw: bool = False,
     ) -> None:
         """
         Args:
@@ -57,10 +59,12 @@ class Pipeline:
             sinks: get the results, in this order.
             controls: what may change during the run; the least score of the detections that sinks get, among others.
             on_idle: called again and again while the run is paused or no frame comes; only with it is a pause heeded.
+            raw: leave boxes and scores as the detector gives them, neither smoothed nor going on below the threshold.
         """  # noqa: D205
         self._detector = detector
         self._controls = controls
         self._on_idle = on_idle
+        self._tracker = FaceTracker(detector.metadata.class_names, raw=raw)
         self._stopwatch = Stopwatch()
         self._sinks: list[Sink] = [
             ThreadedSink(sink, lambda ms: self._stopwatch.add("write", ms)) if sink.is_slow else sink for sink in sinks
@@ -128,14 +132,17 @@ class Pipeline:
             network_input, transform = self._detector.preprocess(frame.image)
         with time_stage("infer"):
             found = self._detector.infer(network_input, transform)
-        detections = found.above(self._controls.threshold)
+        with time_stage("track"):
+            detections, faces = self._tracker.update(
+                found, threshold=self._controls.threshold, pts_s=frame.pts_s, side_px=max(frame.image.shape[:2])
+            )
         canvas = frame.image
         if any(sink.needs_canvas for sink in self._sinks):
             with time_stage("render"):
                 canvas = frame.image.copy()  # it is encoded while the next one is drawn
                 names = self._detector.metadata.class_names
                 draw(canvas, labelled_boxes(detections, names, self._controls.hidden), labels=self._controls.labels)
-        result = Result(frame, detections, canvas, found)
+        result = Result(frame, detections, canvas, faces, found)
         with time_stage("hand_over"):
             for sink in self._sinks:
                 self._writing = sink

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-STAGES = ("read", "preprocess", "infer", "render", "hand_over", "write")
+STAGES = ("read", "preprocess", "infer", "track", "render", "hand_over", "write")
 """``read`` and ``write`` (encoding) are times of their own threads; ``hand_over`` is what all sinks cost the main loop,
 waiting for a full encoder included."""
 WINDOW = 10_000

@@ -54,6 +54,43 @@ class Detections:
         ]  # fmt: skip
 
 
+Box = tuple[float, float, float, float]
+"""xyxy in pixels of the picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A part of a face."""
+
+    box: Box
+    score: float
+    """0..1"""
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain JSON values, rounded as those of detections are."""
+        return {"box": [round(value, 2) for value in self.box], "score": round(self.score, 4)}
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A face and its parts."""
+
+    id: int
+    """The same face has the same number in all pictures of a run, from 1; no number is used again."""
+    box: Box
+    score: float
+    """0..1"""
+    features: dict[str, Feature]
+    """By name: ``left_eye``, ``right_eye``, ``left_eyebrow``, ``right_eyebrow``, ``nose``, ``mouth``, those that were
+    found. Left and right are the subject's: the left eye is on the right in a picture that is not mirrored."""
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain JSON values, rounded as those of detections are."""
+        features = {name: feature.as_dict() for name, feature in self.features.items()}
+        box = [round(value, 2) for value in self.box]
+        return {"id": self.id, "box": box, "score": round(self.score, 4), "features": features}
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """All that is known of one frame: what a sink gets."""
@@ -61,8 +98,10 @@ class Result:
     frame: Frame
     """The frame as it was read."""
     detections: Detections
-    """What was found in it."""
+    """What was found in it, the boxes of faces and their features among it."""
     canvas: np.ndarray
     """uint8 (H,W,3) BGR, the picture with the boxes drawn; the frame's own picture if no sink needs it."""
+    faces: tuple[Face, ...] = ()
+    """The faces with their features; none if the model has no class face."""
     found: Detections = field(default_factory=Detections.empty)
     """All that the model reported, at scores below the threshold too: the window draws a paused frame anew from it."""

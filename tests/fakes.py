@@ -16,7 +16,7 @@ from realtime.metadata import ModelMetadata
 from realtime.preprocess import Letterbox, LetterboxTransform
 from realtime.sinks.base import Ending
 from realtime.sources.base import FrameSource
-from realtime.structures import Detections, Frame, Result
+from realtime.structures import Detections, Face, Frame, Result
 
 WAIT_S = 60.0
 """Bound of every wait in the tests; none is meant to be reached."""
@@ -160,6 +160,7 @@ class RecordingSink:
         self.is_slow = is_slow
         self.frames: list[Frame] = []
         self.detections: list[Detections] = []
+        self.faces: list[tuple[Face, ...]] = []
         self.canvases: list[np.ndarray] = []
         self.closings: list[Ending] = []
         self._on_write = on_write
@@ -170,6 +171,7 @@ class RecordingSink:
         self._on_write(result.frame)
         self.frames.append(result.frame)
         self.detections.append(result.detections)
+        self.faces.append(result.faces)
         self.canvases.append(result.canvas)
 
     def close(self, ending: Ending) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from realtime.commands.arguments import Captures, JsonLines, MaxFrames, Model, ProviderOption, Threshold
+from realtime.commands.arguments import Captures, JsonLines, MaxFrames, Model, ProviderOption, Raw, Threshold
 from realtime.commands.running import Outputs, check_outputs, open_detector, run
 from realtime.providers import Provider
 
@@ -59,6 +59,7 @@ def cam(
     model: Model = "nano",
     provider: ProviderOption = Provider.AUTO,
     threshold: Threshold = None,
+    raw: Raw = False,
     max_frames: MaxFrames = None,
     duration: Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds.")] = None,
 ) -> None:
@@ -79,4 +80,4 @@ def cam(
         reconnect=reconnect,
         say=lambda line: typer.echo(line, err=True),
     )
-    run(source, detector, outputs, threshold, max_frames, duration)
+    run(source, detector, outputs, threshold, max_frames, duration, raw=raw)

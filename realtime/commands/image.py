@@ -27,6 +27,7 @@ def image(
     threshold: Threshold = None,
 ) -> None:
     """Detect in still pictures. Without --out and --jsonl the JSON lines are printed."""
+    from realtime.faces import faces_in
     from realtime.images import detect_images, find_images
     from realtime.sinks.base import Ending
     from realtime.sinks.jsonl import JsonLinesFile, json_line
@@ -44,7 +45,11 @@ def image(
             for path, detections in detect_images(
                 images, detector, threshold=chosen_threshold(threshold, detector), out=out
             ):
-                result: dict[str, object] = {"image": str(path), "detections": detections.as_dicts(names)}
+                result: dict[str, object] = {
+                    "image": str(path),
+                    "detections": detections.as_dicts(names),
+                    "faces": [face.as_dict() for face in faces_in(detections, names)],
+                }
                 if file:
                     file.write_line(result)
                 elif not out:

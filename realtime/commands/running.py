@@ -63,6 +63,8 @@ def run(
     threshold: float | None,
     max_frames: int | None,
     duration_s: float | None = None,
+    *,
+    raw: bool = False,
 ) -> None:
     """Run the pipeline, which closes all that is opened here, and say what was done."""
     from realtime.commands.live import open_window
@@ -80,7 +82,8 @@ def run(
             raise
         if live:
             sinks += [live.recorder, live.window]
-        pipeline = Pipeline(source, detector, sinks, controls, on_idle=live.window.refresh if live else None)
+        on_idle = live.window.refresh if live else None
+        pipeline = Pipeline(source, detector, sinks, controls, on_idle=on_idle, raw=raw)
         requests.call(pipeline.stop)
         say_provider(detector)
         stats = pipeline.run(max_frames=max_frames, duration_s=duration_s)

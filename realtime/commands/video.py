@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from realtime.commands.arguments import Captures, JsonLines, MaxFrames, Model, ProviderOption, Threshold
+from realtime.commands.arguments import Captures, JsonLines, MaxFrames, Model, ProviderOption, Raw, Threshold
 from realtime.commands.running import Outputs, check_outputs, open_detector, run
 from realtime.providers import Provider
 
@@ -20,6 +20,7 @@ def video(
     model: Model = "nano",
     provider: ProviderOption = Provider.AUTO,
     threshold: Threshold = None,
+    raw: Raw = False,
     max_frames: MaxFrames = None,
 ) -> None:
     """Detect in every frame of a video file. Without --out and --jsonl it is shown in a window."""
@@ -28,4 +29,4 @@ def video(
     check_outputs(out, jsonl, originals=[path])
     outputs = Outputs(window=not (out or jsonl), video=out, jsonl=jsonl, sound=path, captures=captures)
     detector = open_detector(model, provider)
-    run(VideoFileSource(path), detector, outputs, threshold, max_frames)
+    run(VideoFileSource(path), detector, outputs, threshold, max_frames, raw=raw)

@@ -1,4 +1,4 @@
-"""Detections as JSON lines."""
+"""Detections and faces as JSON lines."""
 
 import json
 from collections.abc import Sequence
@@ -16,8 +16,12 @@ def json_line(value: dict[str, object]) -> str:
 
 def described(result: Result, class_names: Sequence[str]) -> dict[str, object]:
     """What is known of one frame, as plain JSON values; boxes are in pixels of the frame."""
-    frame, found = result.frame, result.detections.as_dicts(class_names)
-    return {"frame": frame.index, "pts_s": round(frame.pts_s, 6), "detections": found}
+    return {
+        "frame": result.frame.index,
+        "pts_s": round(result.frame.pts_s, 6),
+        "detections": result.detections.as_dicts(class_names),
+        "faces": [face.as_dict() for face in result.faces],
+    }
 
 
 class JsonLinesFile:
@@ -59,7 +63,7 @@ class JsonLinesFile:
 
 
 class JsonLinesSink:
-    """One line a frame: index, timestamp, detections with boxes in pixels of the frame."""
+    """One line a frame: index, timestamp, detections and faces, with boxes in pixels of the frame."""
 
     needs_canvas = False
     is_slow = False

@@ -48,7 +48,19 @@ def test_a_video_is_drawn_and_described(folder):
     assert [line["pts_s"] for line in lines] == [round(0.04 * i, 6) for i in range(12)]
     assert [d["label"] for d in lines[0]["detections"]] == ["face", "eye"]
     assert lines[0]["detections"][0]["box"] == [8.0, 8.0, 40.0, 40.0]  # 8 px of padding above are taken off
+    right_eye = {"score": 0.6, "box": [12.0, 12.0, 20.0, 16.0]}
+    assert [line["faces"] for line in lines] == 12 * [
+        [{"id": 1, "score": 0.9, "box": [8.0, 8.0, 40.0, 40.0], "features": {"right_eye": right_eye}}]
+    ]
     assert "12 frames" in done.stderr
+
+
+def test_raw_boxes_are_those_of_the_model(folder):
+    done = realtime("video", "in.mp4", "--jsonl", "out.jsonl", "--raw", "--model", "m.onnx", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+    assert len(lines) == 12
+    assert all(line["faces"][0]["box"] == line["detections"][0]["box"] == [8, 8, 40, 40] for line in lines)
 
 
 def test_the_sound_goes_along(folder):
@@ -63,6 +75,7 @@ def test_images_are_described_on_standard_output(folder):
     assert json.loads(done.stdout) == {
         "image": "a.png",
         "detections": [{"label": "face", "score": 0.9, "box": [8.0, 8.0, 40.0, 40.0]}],
+        "faces": [{"id": 1, "score": 0.9, "box": [8.0, 8.0, 40.0, 40.0], "features": {}}],
     }
 
 

@@ -1,6 +1,7 @@
 import threading
 import time
 from contextlib import suppress
+from itertools import cycle
 
 import pytest
 from fakes import WAIT_S, FakeDetector, Gate, RecordingSink, ScriptedSource, wait_until
@@ -10,6 +11,7 @@ from realtime.errors import SinkError, SourceError
 from realtime.pipeline import Pipeline
 from realtime.render import PALETTE_BGR
 from realtime.sinks.base import Ending, StopRun
+from realtime.structures import Detections
 
 
 def pipeline_of(source, *sinks, detector=None, threshold=0.5, controls=None, on_idle=None):
@@ -32,6 +34,27 @@ def test_only_detections_above_the_threshold_are_passed_on():
     pipeline_of(ScriptedSource(1), low, threshold=0.2).run()
     pipeline_of(ScriptedSource(1), high, threshold=0.5).run()
     assert (len(low.detections[0]), len(high.detections[0])) == (2, 1)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_sinks_get_faces_steadied_unless_raw(raw):
+    """A face jumps to and fro; its number stays, and as much of the jump as is wanted."""
+    detector = FakeDetector()
+    infer = detector.infer
+    jumps = cycle([0, 0.1])
+
+    def infer_trembling(network_input, transform):
+        found = infer(network_input, transform)
+        return Detections(found.boxes + next(jumps), found.labels, found.scores)
+
+    detector.infer = infer_trembling
+    sink = RecordingSink()
+    Pipeline(ScriptedSource(20), detector, [sink], threshold=0.2, raw=raw).run()
+    (first,), (last,) = sink.faces[0], sink.faces[-1]
+    assert first.id == last.id == 1
+    assert first.box == (4, 4, 30, 30)
+    assert last.box == tuple(sink.detections[-1].boxes[0])
+    assert last.box == pytest.approx((4.1, 4.1, 30.1, 30.1) if raw else (4.05, 4.05, 30.05, 30.05), abs=0.03)
 
 
 def test_the_canvas_is_drawn_and_the_frame_untouched():
@@ -182,7 +205,7 @@ def test_a_live_source_is_never_behind():
 def test_every_stage_is_timed():
     sinks = RecordingSink(needs_canvas=True, is_slow=True), RecordingSink()
     stats = pipeline_of(ScriptedSource(10), *sinks).run()
-    assert set(stats.stages_ms) == {"read", "preprocess", "infer", "render", "hand_over", "write"}
+    assert set(stats.stages_ms) == {"read", "preprocess", "infer", "track", "render", "hand_over", "write"}
     for stage in stats.stages_ms.values():
         assert 0 <= stage["p50"] <= stage["p95"] <= stage["p99"]
 

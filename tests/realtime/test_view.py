@@ -19,7 +19,7 @@ def result(size_wh=(640, 360), box=(40, 100, 140, 200)):
     image[:, : size_wh[0] // 10] = 255
     image.flags.writeable = False
     found = Detections(np.array([box], np.float32), np.array([0]), np.array([0.9], np.float32))
-    return Result(Frame(image, 7, 65.25, time.monotonic()), found, image, found)
+    return Result(Frame(image, 7, 65.25, time.monotonic()), found, image, found=found)
 
 
 def view(news=None, *, is_live=True, source_status="", is_recorded=False, canvas_only=False, **controls):

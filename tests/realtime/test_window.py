@@ -488,14 +488,14 @@ def test_what_counts_is_shown_until_the_threshold_is_moved(screen, monkeypatch):
     sink, frame = window_sink(controls=controls), ScriptedSource(1).read()
     monkeypatch.setattr(View, "picture", lambda _, result, __: shown.append(len(result.detections)))
     found = Detections(np.zeros((3, 4), np.float32), np.zeros(3, np.int64), np.array([0.9, 0.52, 0.2], np.float32))
-    sink.write(Result(frame, found.above(0.6), frame.image, found))
+    sink.write(Result(frame, found.above(0.6), frame.image, found=found))
     sink.refresh()
     assert shown == [1, 1]
     screen.keys = [ord("+"), ord("-"), ord("-")]
     for _ in range(3):
         sink.refresh()
     assert (shown[-1], controls.threshold) == (2, 0.45)
-    sink.write(Result(frame, found.above(0.6), frame.image, found))
+    sink.write(Result(frame, found.above(0.6), frame.image, found=found))
     assert shown[-1] == 1
 
 
