@@ -6,6 +6,7 @@ import pytest
 from fakes import ScriptedSource, make_video, read_video
 
 from realtime.errors import SinkError, SourceError
+from realtime.sinks.audio import Sound
 from realtime.sinks.base import Ending
 from realtime.sinks.video_file import VideoFileSink
 from realtime.sources.video_file import VideoFileSource
@@ -25,7 +26,7 @@ def copy(path, out, *, sound=True, limit=None):
     source = VideoFileSource(path)
     sink = VideoFileSink(
         out, size_wh=source.size_wh, frame_rate=source.frame_rate, time_base=source.time_base,
-        sound=path if sound else None,
+        sound=Sound(path) if sound else None, origin_s=source.origin_s,
     )  # fmt: skip
     ending = Ending.STOPPED
     for _ in range(limit or 10**6):
@@ -98,7 +99,7 @@ def test_colours_are_tagged_and_kept(tmp_path):
     sink = VideoFileSink(out, size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None)
     image = np.zeros((48, 64, 3), np.uint8)
     image[..., 2] = 255  # red
-    sink.write(Frame(image, 0, 0.0, 0.0), Detections.empty(), image)
+    sink.write(Result(Frame(image, 0, 0.0, 0.0), Detections.empty(), image))
     sink.close(Ending.COMPLETE)
     with av.open(str(out)) as container:
         context = container.streams.video[0].codec_context
@@ -207,7 +208,7 @@ def test_timestamps_that_stand_still_or_go_back_are_made_to_rise(tmp_path):
     sink = VideoFileSink(out, size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None)
     image = np.zeros((48, 64, 3), np.uint8)
     for pts_s in (0.0, 0.2, 0.2, 0.12, 0.4):
-        sink.write(Frame(image, 0, pts_s, 0.0), Detections.empty(), image)
+        sink.write(Result(Frame(image, 0, pts_s, 0.0), Detections.empty(), image))
     sink.close(Ending.COMPLETE)
     times = [t for t, _ in read_video(out)]
     assert len(times) == 5

@@ -1,0 +1,42 @@
+"""Interlaced video as whole pictures."""
+
+from collections.abc import Iterable, Iterator
+
+from realtime.ffmpeg import av
+
+FILTER = "bwdif"
+OPTIONS = "mode=send_frame:deint=interlaced"
+"""One picture out for each one in; those that are not interlaced pass as they are."""
+
+
+def whole_pictures(pictures: Iterable[av.VideoFrame], stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """The pictures of ``stream`` in their order, without combs from the first interlaced one on."""
+    graph: av.filter.Graph | None = None
+    for picture in pictures:
+        if graph is None and picture.interlaced_frame:
+            graph = _graph(picture, stream)
+        if graph is None:
+            yield picture
+        else:
+            graph.push(picture)
+            yield from _ready(graph)
+    if graph is not None:
+        graph.push(None)
+        yield from _ready(graph)
+
+
+def _graph(picture: av.VideoFrame, stream: av.VideoStream) -> av.filter.Graph:
+    graph = av.filter.Graph()
+    source = graph.add_buffer(
+        width=picture.width, height=picture.height, format=picture.format, time_base=stream.time_base
+    )
+    graph.link_nodes(source, graph.add(FILTER, OPTIONS), graph.add("buffersink")).configure()
+    return graph
+
+
+def _ready(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
+    while True:
+        try:
+            yield graph.pull()
+        except (av.BlockingIOError, av.EOFError):
+            return
