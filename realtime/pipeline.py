@@ -1,7 +1,7 @@
 """The run: frames from a source through the detector to the sinks."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -29,6 +29,10 @@ class Detector(Protocol):
         """Detections with boxes in pixels of the picture, best first."""
 
 
+Renderer = Callable[[Frame, Detections], np.ndarray]
+"""Makes of a frame and what was found in it the picture uint8 (H,W,3) BGR to be looked at; called once a frame."""
+
+
 class Pipeline:
     """Reads in one thread, detects and draws in the caller's, encodes in a third; closes all that it was given.
 
@@ -44,11 +48,22 @@ class Pipeline:
         *,
         threshold: float,
         show_status: bool = False,
+        renderer: Renderer | None = None,
     ) -> None:
-        """``threshold``: least score of the detections that sinks get; ``show_status``: draw frames/s and drops."""
+        """Take over source and sinks.
+
+        Args:
+            source: where frames come from.
+            detector: finds the boxes.
+            sinks: where results go.
+            threshold: least score of the detections that sinks get.
+            show_status: draw frames/s and drops.
+            renderer: in place of drawing boxes.
+        """
         self._detector = detector
         self._threshold = threshold
         self._show_status = show_status
+        self._render = renderer or self._draw
         self._needs_canvas = any(sink.needs_canvas for sink in sinks)
         self._stopwatch = Stopwatch()
         self._sinks: list[Sink] = [
@@ -109,7 +124,7 @@ class Pipeline:
         canvas = frame.image
         if self._needs_canvas:
             with time_stage("render"):
-                canvas = draw(frame.image, detections, self._detector.metadata.class_names)
+                canvas = self._render(frame, detections)
                 if self._show_status:
                     rate = self._frames / max(self._stopwatch.wall_s, 1e-6)
                     draw_status(canvas, f"{rate:.1f} FPS  {self._capture.buffer.dropped} dropped")
@@ -117,6 +132,9 @@ class Pipeline:
         with time_stage("hand_over"):
             for sink in self._sinks:
                 sink.write(result)
+
+    def _draw(self, frame: Frame, detections: Detections) -> np.ndarray:
+        return draw(frame.image, detections, self._detector.metadata.class_names)
 
     def _close(self, error: BaseException | None, ending: Ending) -> BaseException | None:
         """Close everything, come what may; return the first error."""

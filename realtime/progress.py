@@ -21,10 +21,15 @@ class ProgressSink:
     needs_canvas = False
     is_slow = False
 
-    def __init__(
-        self, name: str, *, origin_s: float, length_s: float | None, stream: TextIO | None = None
-    ) -> None:
-        """``name``: of the file; ``origin_s``, ``length_s``: timestamp of its beginning, and seconds, None if unknown."""
+    def __init__(self, name: str, *, origin_s: float, length_s: float | None, stream: TextIO | None = None) -> None:
+        """Begin at once.
+
+        Args:
+            name: of the file.
+            origin_s: timestamp at which it begins.
+            length_s: its seconds; None if they are not known.
+            stream: in place of standard error.
+        """
         self._name = name
         self._origin_s = origin_s
         self._length_s = length_s
@@ -64,7 +69,8 @@ class ProgressSink:
 
     def close(self, ending: Ending) -> None:
         """Take the bar away."""
-        self._bar.stop()
+        if self._bar.live.is_started:  # else rich would print an empty line
+            self._bar.stop()
 
     def _line(self, done_s: float, rate: str) -> str:
         if not self._length_s:

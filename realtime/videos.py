@@ -1,16 +1,19 @@
 """Many videos: finding them, and where the results of each go."""
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from realtime.errors import SinkError, SourceError
 
 SUFFIXES = frozenset(
-    ".3gp .asf .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv".split()
+    {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv"}
+    | {".ts", ".vob", ".webm", ".wmv"}
 )
 """Ends of the names that are taken for videos in a folder."""
-OUT_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm"})
+WRITABLE = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm"})
+"""Ends that a drawn video keeps; with others it becomes .mp4."""
 
 
 def find_videos(given: Sequence[str]) -> list[Path]:
@@ -28,7 +31,8 @@ def find_videos(given: Sequence[str]) -> list[Path]:
                 raise SourceError(f"cannot open videos in {path}: the folder holds none")
             found += inside
         elif not path.exists() and glob.has_magic(text):
-            matching = sorted(Path(name) for name in glob.glob(text, recursive=True) if Path(name).is_file())
+            names = glob.glob(text, recursive=True)  # noqa: PTH207 - a pattern may begin anywhere
+            matching = sorted(Path(name) for name in names if Path(name).is_file())
             if not matching:
                 raise SourceError(f"cannot open videos {text}: no file matches")
             found += matching
@@ -37,26 +41,59 @@ def find_videos(given: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def target_in(folder: Path, video: Path, end: str | None) -> Path:
-    """The file, or for ``end`` "" the folder, in ``folder`` that the results of ``video`` go to.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One video and where its results go."""
 
-    ``end`` None keeps the video's own where a video of that kind can be written, else takes .mp4.
-    """
-    if end is None:
-        end = video.suffix if video.suffix.lower() in OUT_SUFFIXES else ".mp4"
-    return folder / f"{video.stem}{end}"
+    video: Path
+    out: Path | None
+    jsonl: Path | None
+    csv: Path | None
+    crops: Path | None
+
+    @property
+    def targets(self) -> tuple[Path | None, ...]:
+        """All that is written."""
+        return self.out, self.jsonl, self.csv, self.crops
 
 
-def folder_for_many(folder: Path, option: str) -> Path:
-    """``folder``, made if it is not there.
+def plan(
+    videos: Sequence[Path], *, many: bool, out: Path | None, jsonl: Path | None, csv: Path | None, crops: Path | None
+) -> list[Job]:
+    """Where the results of each video go: the paths as given, or files in them if there are many or they are folders.
 
     Raises:
-        SinkError: it is a file, or the folder around it does not exist.
+        SinkError: several videos, and a path that is a file.
     """
-    if folder.exists() and not folder.is_dir():
-        raise SinkError(f"{option} {folder}: several videos need a folder, and this is a file")
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise SinkError(f"{option} {folder}: cannot make this folder: {error.strerror}") from error
-    return folder
+    for option, path in {"--out": out, "--jsonl": jsonl, "--csv": csv, "--crops": crops}.items():
+        if many and path is not None and path.is_file():
+            raise SinkError(f"{option} {path}: several videos need a folder, and this is a file")
+
+    def target(video: Path, path: Path | None, end: str) -> Path | None:
+        is_folder = path is not None and (many or path.is_dir())
+        return path / f"{video.stem}{end}" if path is not None and is_folder else path
+
+    return [
+        Job(
+            video=video,
+            out=target(video, out, video.suffix if video.suffix.lower() in WRITABLE else ".mp4"),
+            jsonl=target(video, jsonl, ".jsonl"),
+            csv=target(video, csv, ".csv"),
+            crops=crops / video.stem if crops is not None and many else crops,
+        )
+        for video in videos
+    ]
+
+
+def make_folders(folders: Iterable[Path | None]) -> None:
+    """Make the folders that results of many videos go to.
+
+    Raises:
+        SinkError: the folder around one does not exist, say.
+    """
+    for folder in folders:
+        try:
+            if folder is not None:
+                folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise SinkError(f"cannot make the folder {folder}: {error.strerror}") from error

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 from realtime.ffmpeg import av
 from realtime.sources.losses import Losses
@@ -22,6 +23,8 @@ ENCODED_RATE_HZ = 48_000
 """Rate of sound that is encoded as Opus, and the highest as AAC."""
 KEPT_METADATA = ("language", "title")
 SEEK_MARGIN_S = 1.0
+STEP_S = 0.02
+"""About the time from one packet of sound to the next."""
 MAX_FAILURES = 100
 """Reads in a row that may fail before the rest of the sound is given up."""
 
@@ -106,7 +109,7 @@ class SoundTracks:
                     failures = 0
                     if packet.size:
                         yield packet
-                return
+                break
             except (av.FFmpegError, OSError):
                 failures += 1
                 self._sound.losses.sound_packets += 1
@@ -126,7 +129,7 @@ class _Track:
         self._source = source
         self._sound = sound
         self._origin_s = origin_s
-        self._timeline = Timeline(1 / source.rate)
+        self._timeline = Timeline(STEP_S)
         self._last_dts: int | None = None
         self._is_copied = source.codec_context.name in COPYABLE_CODECS[target_format]
         if self._is_copied:
@@ -136,7 +139,7 @@ class _Track:
             layout = "mono" if source.channels == 1 else "stereo"
             name = "libopus" if target_format == "webm" else "aac"
             rate = ENCODED_RATE_HZ if name == "libopus" else min(source.rate, ENCODED_RATE_HZ)
-            self._stream = target.add_stream(name, rate=rate, layout=layout)
+            self._stream = cast("av.AudioStream", target.add_stream(name, rate=rate, layout=layout))
         self._stream.metadata.update({key: source.metadata[key] for key in KEPT_METADATA if key in source.metadata})
 
     def taken_over(self, packet: av.Packet) -> list[av.Packet]:
@@ -155,9 +158,9 @@ class _Track:
 
     def _place(self, packet: av.Packet) -> bool:
         """Give a packet its time in the target; False if it is not wanted."""
-        if packet.dts is None and packet.pts is None:
-            return False
         dts = packet.pts if packet.dts is None else packet.dts
+        if dts is None:
+            return False
         place = self._position(dts, packet.time_base)
         if place is None:
             return False
@@ -167,10 +170,13 @@ class _Track:
         return True
 
     def _place_frame(self, frame: av.AudioFrame) -> bool:
-        place = None if frame.pts is None else self._position(frame.pts, frame.time_base)
-        if place is not None:
-            frame.pts = place
-        return place is not None
+        if frame.pts is None or frame.time_base is None:
+            return False
+        place = self._position(frame.pts, frame.time_base)
+        if place is None:
+            return False
+        frame.pts = place
+        return True
 
     def _position(self, stamp: int, time_base: Fraction) -> int | None:
         """A timestamp of the source as one of the target, later than the one before; None outside of what is wanted."""

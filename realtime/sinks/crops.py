@@ -1,14 +1,13 @@
 """Every feature as a picture of its own."""
 
 import shutil
-import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from realtime.errors import SinkError
-from realtime.sinks.base import Ending
+from realtime.sinks.base import Ending, partial_folder
 from realtime.sinks.csv_file import face_ids
 from realtime.structures import Result
 
@@ -28,17 +27,9 @@ class CropsSink:
         Raises:
             SinkError: there is something of that name already, or it cannot be written beside it.
         """
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-            raise SinkError(f"cannot write crops to {folder}: it is not an empty folder; choose another name")
-        if not folder.parent.is_dir():
-            raise SinkError(f"cannot write crops to {folder}: folder {folder.parent} does not exist")
+        self._partial = partial_folder(folder)
         self._folder = folder
         self._class_names = class_names
-        try:
-            self._partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=".partial", dir=folder.parent))
-            self._partial.chmod(0o777 & ~_umask())
-        except OSError as error:
-            raise SinkError(f"cannot write crops to {folder}: {error.strerror}") from error
 
     def write(self, result: Result) -> None:
         """Write the crops of one frame.

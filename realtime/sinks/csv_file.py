@@ -3,8 +3,8 @@
 import csv
 from pathlib import Path
 
-from realtime.errors import SinkError
-from realtime.sinks.base import Ending, partial_path
+from realtime.sinks.base import Ending
+from realtime.sinks.text_file import TextFile
 from realtime.structures import Result
 
 COLUMNS = ("frame", "pts_s", "face", "label", "score", "x1", "y1", "x2", "y2")
@@ -22,10 +22,8 @@ class CsvSink:
         Raises:
             SinkError: the folder does not exist or cannot be written to.
         """
-        self._path = path
         self._class_names = class_names
-        self._partial = partial_path(path)
-        self._file = self._partial.open("w", encoding="utf-8", newline="")
+        self._file = TextFile(path)
         self._rows = csv.writer(self._file, lineterminator="\n")
         self._rows.writerow(COLUMNS)
 
@@ -35,27 +33,16 @@ class CsvSink:
         Raises:
             SinkError: the disk is full, say.
         """
-        frame = result.frame
+        frame, found = result.frame, result.detections
         faces = face_ids(result)
-        try:
-            for i, found in enumerate(result.detections.as_dicts(self._class_names)):
-                row = [frame.index, round(frame.pts_s, 6), faces.get(i, ""), found["label"], found["score"]]
-                self._rows.writerow([*row, *found["box"]])  # type: ignore[misc]
-        except OSError as error:
-            raise SinkError(f"cannot write {self._path}: {error.strerror}") from error
+        rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+        for i, (label, score, box) in enumerate(rows):
+            what = faces.get(i, ""), self._class_names[label], round(score, 4)
+            self._rows.writerow([frame.index, round(frame.pts_s, 6), *what, *(round(value, 2) for value in box)])
 
     def close(self, ending: Ending) -> None:
-        """Put the file in place, or remove what was written if the run failed. May be called twice."""
-        if self._file.closed:
-            return
-        try:
-            self._file.close()
-            if ending is not Ending.FAILED:
-                self._partial.replace(self._path)
-        except OSError as error:
-            raise SinkError(f"cannot write {self._path}: {error.strerror}") from error
-        finally:
-            self._partial.unlink(missing_ok=True)
+        """Finish the file."""
+        self._file.close(ending)
 
 
 def face_ids(result: Result) -> dict[int, int]:

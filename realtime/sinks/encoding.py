@@ -27,7 +27,8 @@ class Codec:
 CODECS = {
     "h264": Codec("libx264", frozenset({"mp4", "mov", "matroska"}), 20, 51, {"preset": "veryfast"}),
     "hevc": Codec(
-        "libx265", frozenset({"mp4", "mov", "matroska"}), 24, 51, {"preset": "ultrafast", "x265-params": "log-level=none"}
+        "libx265", frozenset({"mp4", "mov", "matroska"}), 24, 51,
+        {"preset": "ultrafast", "x265-params": "log-level=none"},
     ),
     "av1": Codec("libsvtav1", frozenset({"mp4", "matroska", "webm"}), 32, 63, {"preset": "10"}),
     "vp9": Codec(
@@ -47,8 +48,6 @@ class Encoding:
     """A key of ``CODECS``; by default VP9 in WebM and H.264 elsewhere."""
     crf: int | None = None
     """Constant rate factor: lower is better and larger; by default the codec's own."""
-
-
 
 
 def container_of(path: Path) -> str:

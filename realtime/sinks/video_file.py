@@ -1,8 +1,9 @@
-"""Video files, encoded by PyAV (FFmpeg), by default as H.264 that plays in a browser, with the sound of the original."""
+"""Video files, encoded by PyAV (FFmpeg): H.264 that plays in a browser, or as asked, with the sound of the original."""
 
 import math
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import cv2
 
@@ -61,7 +62,8 @@ class VideoFileSink:
         try:
             options = {} if container_format in {"matroska", "webm"} else {"movflags": "+faststart"}
             self._container = av.open(str(self._partial), "w", format=container_format, options=options)
-            self._stream = self._container.add_stream(codec.encoder, rate=frame_rate, options=codec_options)
+            stream = self._container.add_stream(codec.encoder, rate=frame_rate, options=codec_options)
+            self._stream = cast("av.VideoStream", stream)
             self._stream.width, self._stream.height = (side + side % 2 for side in size_wh)
             self._stream.pix_fmt = "yuv420p"
             context = self._stream.codec_context

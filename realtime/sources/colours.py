@@ -1,5 +1,7 @@
 """Decoded pictures as BGR, whatever their matrix, range, depth and transfer function."""
 
+from typing import Any
+
 import numpy as np
 
 from realtime.ffmpeg import av
@@ -40,7 +42,7 @@ def to_bgr(picture: av.VideoFrame, size_wh: tuple[int, int] | None = None) -> np
         return picture.to_ndarray(format="bgr24", width=width, height=height)
 
 
-def _mapping(picture: av.VideoFrame) -> dict[str, int]:
+def _mapping(picture: av.VideoFrame) -> dict[str, Any]:
     """The colours that the picture must be mapped to, if it is not of a common kind."""
     if picture.color_trc not in HDR_TRANSFERS and picture.color_primaries not in WIDE_PRIMARIES:
         return {}

@@ -1,6 +1,7 @@
 """Interlaced video as whole pictures."""
 
 from collections.abc import Iterable, Iterator
+from typing import cast
 
 from realtime.ffmpeg import av
 
@@ -37,6 +38,6 @@ def _graph(picture: av.VideoFrame, stream: av.VideoStream) -> av.filter.Graph:
 def _ready(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
     while True:
         try:
-            yield graph.pull()
+            yield cast("av.VideoFrame", graph.pull())
         except (av.BlockingIOError, av.EOFError):
             return

@@ -12,7 +12,7 @@ HEAD_BYTES = 4096
 
 @dataclass(slots=True)
 class Losses:
-    """Counts of what was skipped; the reader of the pictures and that of the sound share one, each with its own fields."""
+    """Counts of what was skipped. The readers of pictures and of sound share one; each has fields of its own."""
 
     packets: int = 0
     """Pieces of the file that could not be read or decoded."""

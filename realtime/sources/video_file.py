@@ -5,11 +5,13 @@ import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from realtime.errors import SourceError
 from realtime.ffmpeg import av
+from realtime.sources.base import FrameSource
 from realtime.sources.colours import to_bgr
 from realtime.sources.deinterlace import whole_pictures
 from realtime.sources.losses import Losses, missing_bytes
@@ -26,10 +28,10 @@ NO_PICTURE = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_th
 """Streams of these kinds are covers and previews, not the video."""
 
 
-class VideoFileSource:
-    """The frames of a video file in order of presentation, with timestamps, upright, in BT.709 or sRGB.
+class VideoFileSource(FrameSource):
+    """The frames of a video file in order of presentation, upright, with their timestamps.
 
-    What is damaged is skipped and counted in ``losses``. Frames that change their size are brought to that of the first.
+    What is damaged is skipped and counted in ``losses``. Where the video changes its size, frames keep the first one.
     """
 
     is_live = False
@@ -49,12 +51,14 @@ class VideoFileSource:
             raise SourceError(f"cannot open video {path}: not found")
         if path.is_dir():
             raise SourceError(f"cannot open video {path}: it is a folder")
-        self._path = path
+        self.path = path
         self.losses = Losses()
         try:
             self._container = av.open(str(path), metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise SourceError(f"cannot open video {path}: not a readable video file ({_reason(error)})") from error
+            early = missing_bytes(path) if path.is_file() else 0
+            reason = f"it ends {early} bytes early, and its index with it" if early else _reason(error)
+            raise SourceError(f"cannot open video {path}: not a readable video file ({reason})") from error
         try:
             self._open_stream(start_s, duration_s)
         except BaseException:
@@ -76,6 +80,8 @@ class VideoFileSource:
         """Seconds from one to the other, as far as the file tells; None if it does not."""
         self.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
         """Width of a pixel by its height."""
+        self.is_part = start_s > 0
+        """True if the file's beginning is not wanted."""
         self._size_wh: tuple[int, int] | None = None
         self._next_index = 0
         self._pictures = self._decoded()
@@ -83,7 +89,7 @@ class VideoFileSource:
             self._seek()
         self._first = self._next_frame()  # a file may open and yet hold no picture; better to know now
         if self._first is None:
-            raise SourceError(f"cannot open video {self._path}: {self._why_nothing(start_s, duration_s)}")
+            raise SourceError(f"cannot open video {self.path}: {self._why_nothing(start_s, duration_s)}")
         self.size_wh = self._first.image.shape[1], self._first.image.shape[0]
         if self.size_wh != self._size_wh:  # lies on its side
             self.pixel_aspect = 1 / self.pixel_aspect
@@ -95,13 +101,13 @@ class VideoFileSource:
 
     def _choose_stream(self) -> av.VideoStream:
         if self._container.format.name == "tty":  # FFmpeg's art: a text file becomes a film of its letters
-            raise SourceError(f"cannot open video {self._path}: not a readable video file (it is text)")
+            raise SourceError(f"cannot open video {self.path}: not a readable video file (it is text)")
         streams = [stream for stream in self._container.streams.video if not stream.disposition & NO_PICTURE]
         if not streams:
-            raise SourceError(f"cannot open video {self._path}: it has no video stream")
+            raise SourceError(f"cannot open video {self.path}: it has no video stream")
         streams = [stream for stream in streams if stream.codec_context is not None]
         if not streams:
-            raise SourceError(f"cannot open video {self._path}: its coding is not known here; convert it to H.264")
+            raise SourceError(f"cannot open video {self.path}: its coding is not known here; convert it to H.264")
         return next((s for s in streams if s.disposition & av.stream.Disposition.default), streams[0])
 
     def _why_nothing(self, start_s: float, duration_s: float | None) -> str:
@@ -138,7 +144,7 @@ class VideoFileSource:
             self._next_index += 1
             return Frame(image, index, pts_s, time.monotonic())
         if self.end_s == math.inf:
-            self.losses.missing_bytes = missing_bytes(self._path)
+            self.losses.missing_bytes = missing_bytes(self.path)
         return None
 
     def _image(self, picture: av.VideoFrame) -> np.ndarray:
@@ -161,7 +167,7 @@ class VideoFileSource:
                 self._pictures = _with_first(first, self._pictures)
                 return
         self._container.close()
-        self._container = av.open(str(self._path), metadata_errors="replace")
+        self._container = av.open(str(self.path), metadata_errors="replace")
         self._stream = self._choose_stream()
         self._pictures = self._decoded()
 
@@ -204,14 +210,14 @@ def _with_first(first: tuple[av.VideoFrame, float], rest: Iterator[tuple[av.Vide
 
 def _upright(image: np.ndarray, picture: av.VideoFrame) -> np.ndarray:
     """Apply a display matrix: mirrored or not, then counter-clockwise in quarter turns."""
-    matrix = picture.side_data.get(av.sidedata.sidedata.Type.DISPLAYMATRIX)
+    found: Any = list(picture.side_data)
+    matrix = next((bytes(data) for data in found if data.type.name == "DISPLAYMATRIX"), None)
     if matrix is None:
         return image
-    a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32).tolist()
-    turns = round(int(picture.rotation) / 90) % 4
-    mirrored = a * d - b * c < 0
-    if mirrored:
+    a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()
+    if a * d < b * c:
         image = image[:, ::-1]
+    turns = round(int(picture.rotation) / 90) % 4
     return np.ascontiguousarray(np.rot90(image, turns))
 
 
