@@ -8,14 +8,14 @@ import numpy as np
 
 from realtime.errors import SinkError
 from realtime.sinks.base import Ending, partial_folder
-from realtime.sinks.csv_file import face_ids
+from realtime.sinks.parts import parts_of_faces
 from realtime.structures import Result
 
 
 class CropsSink:
     """A folder of PNG files cut out of the undrawn frames; it appears under its name when it is whole.
 
-    A name is made of the frame, the face and the feature, ``000012_face001_eye_0.png`` say, so that names sort.
+    A name is made of the frame, the face and the feature, ``000012_face001_left_eye_0.png`` say, so that names sort.
     """
 
     needs_canvas = False
@@ -37,12 +37,13 @@ class CropsSink:
         Raises:
             SinkError: the disk is full, say.
         """
-        faces = face_ids(result)
+        parts = parts_of_faces(result)
         numbers: dict[str, int] = {}
         for i, (box, label) in enumerate(zip(result.detections.boxes, result.detections.labels.tolist(), strict=True)):
             crop = cut_out(result.frame.image, box)
-            face = f"face{faces[i]:03}" if i in faces else "noface"
-            stem = f"{result.frame.index:06}_{face}_{self._class_names[label]}"
+            face, name = parts.get(i, (None, self._class_names[label]))
+            owner = "noface" if face is None else f"face{face:03}"
+            stem = f"{result.frame.index:06}_{owner}_{name}"
             numbers[stem] = numbers.get(stem, -1) + 1
             if crop.size:
                 self._save(f"{stem}_{numbers[stem]}.png", crop)

@@ -4,10 +4,11 @@ import csv
 from pathlib import Path
 
 from realtime.sinks.base import Ending
+from realtime.sinks.parts import parts_of_faces
 from realtime.sinks.text_file import TextFile
 from realtime.structures import Result
 
-COLUMNS = ("frame", "pts_s", "face", "label", "score", "x1", "y1", "x2", "y2")
+COLUMNS = ("frame", "pts_s", "face", "feature", "label", "score", "x1", "y1", "x2", "y2")
 
 
 class CsvSink:
@@ -34,17 +35,12 @@ class CsvSink:
             SinkError: the disk is full, say.
         """
         frame, found = result.frame, result.detections
-        faces = face_ids(result)
+        parts = parts_of_faces(result)
         rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
         for i, (label, score, box) in enumerate(rows):
-            what = faces.get(i, ""), self._class_names[label], round(score, 4)
+            what = *parts.get(i, ("", "")), self._class_names[label], round(score, 4)
             self._rows.writerow([frame.index, round(frame.pts_s, 6), *what, *(round(value, 2) for value in box)])
 
     def close(self, ending: Ending) -> None:
         """Finish the file."""
         self._file.close(ending)
-
-
-def face_ids(result: Result) -> dict[int, int]:
-    """The id of the face that each detection belongs to, by its position; those of none are left out."""
-    return {}

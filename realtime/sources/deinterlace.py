@@ -20,10 +20,10 @@ def whole_pictures(pictures: Iterable[av.VideoFrame], stream: av.VideoStream) ->
             yield picture
         else:
             graph.push(picture)
-            yield from _ready(graph)
+            yield from _ready(graph, stream)
     if graph is not None:
         graph.push(None)
-        yield from _ready(graph)
+        yield from _ready(graph, stream)
 
 
 def _graph(picture: av.VideoFrame, stream: av.VideoStream) -> av.filter.Graph:
@@ -35,9 +35,12 @@ def _graph(picture: av.VideoFrame, stream: av.VideoStream) -> av.filter.Graph:
     return graph
 
 
-def _ready(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
+def _ready(graph: av.filter.Graph, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
     while True:
         try:
-            yield cast("av.VideoFrame", graph.pull())
+            picture = cast("av.VideoFrame", graph.pull())
         except (av.BlockingIOError, av.EOFError):
             return
+        if picture.pts is not None and picture.time_base and stream.time_base:
+            picture.pts = round(picture.pts * picture.time_base / stream.time_base)  # the filter counts in halves
+        yield picture

@@ -115,7 +115,7 @@ class VideoFileSource(FrameSource):
             length = (self._container.duration or 0) / av.time_base
             until = "its end" if duration_s is None else f"{start_s + duration_s:g} s"
             return f"it holds no picture from {start_s:g} s to {until}; it is {length:.3f} s long"
-        return "it holds no picture"
+        return f"it holds no picture ({self.losses})" if self.losses else "it holds no picture"
 
     def read(self) -> Frame | None:
         """The next frame; None at the end."""
@@ -209,16 +209,17 @@ def _with_first(first: tuple[av.VideoFrame, float], rest: Iterator[tuple[av.Vide
 
 
 def _upright(image: np.ndarray, picture: av.VideoFrame) -> np.ndarray:
-    """Apply a display matrix: mirrored or not, then counter-clockwise in quarter turns."""
+    """Apply a display matrix: quarter turns, then a mirror or none."""
     found: Any = list(picture.side_data)
     matrix = next((bytes(data) for data in found if data.type.name == "DISPLAYMATRIX"), None)
     if matrix is None:
         return image
+    # It takes a point (x, y), y downwards, to (a x + c y, b x + d y).
     a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()
-    if a * d < b * c:
-        image = image[:, ::-1]
-    turns = round(int(picture.rotation) / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns))
+    is_mirrored = a * d < b * c
+    clockwise_rad = math.atan2(b, -a if is_mirrored else a)
+    turned = np.rot90(image, round(-2 * clockwise_rad / math.pi) % 4)
+    return np.ascontiguousarray(turned[:, ::-1] if is_mirrored else turned)
 
 
 def _reason(error: Exception) -> str:

@@ -154,36 +154,6 @@ def test_sound_ends_with_the_picture_if_the_run_was_cut_short(tmp_path):
     assert 0.8 < packets_of(tmp_path / "out.mp4")[-1][0] <= 24 * 0.04
 
 
-def test_a_rotated_video_is_shown_upright(tmp_path, monkeypatch):
-    class Turned:
-        rotation = 90  # counter-clockwise
-
-        def __init__(self, frame):
-            self._frame, self.time = frame, frame.time
-
-        def to_ndarray(self, format):  # noqa: A002 - PyAV's name
-            image = self._frame.to_ndarray(format=format)
-            image[:24] = 255  # the upper half is white
-            return image
-
-    original = make_video(tmp_path / "v.mp4", frames=1)
-    real_open = av.open
-
-    class Container:
-        def __init__(self, container):
-            self.streams, self.close, self.format = container.streams, container.close, container.format
-            self._container = container
-
-        def decode(self, stream):
-            return (Turned(frame) for frame in self._container.decode(stream))
-
-    monkeypatch.setattr("realtime.sources.video_file.av.open", lambda path: Container(real_open(path)))
-    frame = frames_of(original)[0]
-    assert frame.image.shape == (64, 48, 3)
-    assert frame.image[:, :24].mean() > 200  # turned counter-clockwise, white is on the left
-    assert frame.image[:, 24:].mean() < 50
-
-
 def test_no_frame_leaves_no_file(tmp_path):
     sink = VideoFileSink(
         tmp_path / "out.mp4", size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None
