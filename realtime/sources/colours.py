@@ -9,6 +9,7 @@ from realtime.ffmpeg import av
 UNSPECIFIED = 2
 """In H.273's tables of matrices, primaries and transfer functions."""
 BT709 = 1
+BT601 = 5
 BT2020 = 9
 HDR_TRANSFERS = frozenset({16, 18})
 """PQ (SMPTE ST 2084) and HLG (ARIB STD-B67) in H.273's table of transfer functions."""
@@ -34,7 +35,7 @@ def to_bgr(picture: av.VideoFrame, size_wh: tuple[int, int] | None = None) -> np
     """
     width, height = size_wh or (picture.width, picture.height)
     if picture.colorspace == UNSPECIFIED and not picture.format.is_rgb:
-        picture.colorspace = BT709 if picture.width >= 1280 or picture.height > 576 else 5
+        picture.colorspace = BT709 if picture.width >= 1280 or picture.height > 576 else BT601
     try:
         return picture.to_ndarray(format="bgr24", width=width, height=height, **_mapping(picture))
     except (av.FFmpegError, ValueError):  # tags that no one can serve: do without them

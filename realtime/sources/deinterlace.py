@@ -13,17 +13,25 @@ OPTIONS = "mode=send_frame:deint=interlaced"
 def whole_pictures(pictures: Iterable[av.VideoFrame], stream: av.VideoStream) -> Iterator[av.VideoFrame]:
     """The pictures of ``stream`` in their order, without combs from the first interlaced one on."""
     graph: av.filter.Graph | None = None
+    shape = None
     for picture in pictures:
+        if graph is not None and shape != _shape(picture):
+            yield from _rest(graph, stream)
+            graph = None
         if graph is None and picture.interlaced_frame:
-            graph = _graph(picture, stream)
+            graph, shape = _graph(picture, stream), _shape(picture)
         if graph is None:
             yield picture
         else:
             graph.push(picture)
             yield from _ready(graph, stream)
     if graph is not None:
-        graph.push(None)
-        yield from _ready(graph, stream)
+        yield from _rest(graph, stream)
+
+
+def _shape(picture: av.VideoFrame) -> tuple[int, int, str]:
+    """What must stay the same in a graph."""
+    return picture.width, picture.height, picture.format.name
 
 
 def _graph(picture: av.VideoFrame, stream: av.VideoStream) -> av.filter.Graph:
@@ -33,6 +41,11 @@ def _graph(picture: av.VideoFrame, stream: av.VideoStream) -> av.filter.Graph:
     )
     graph.link_nodes(source, graph.add(FILTER, OPTIONS), graph.add("buffersink")).configure()
     return graph
+
+
+def _rest(graph: av.filter.Graph, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    graph.push(None)
+    yield from _ready(graph, stream)
 
 
 def _ready(graph: av.filter.Graph, stream: av.VideoStream) -> Iterator[av.VideoFrame]:

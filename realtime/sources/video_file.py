@@ -67,7 +67,6 @@ class VideoFileSource(FrameSource):
 
     def _open_stream(self, start_s: float, duration_s: float | None) -> None:
         stream = self._choose_stream()
-        stream.thread_type = "AUTO"
         self._stream = stream
         self.frame_rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         self.time_base = stream.time_base or 1 / self.frame_rate
@@ -108,7 +107,9 @@ class VideoFileSource(FrameSource):
         streams = [stream for stream in streams if stream.codec_context is not None]
         if not streams:
             raise SourceError(f"cannot open video {self.path}: its coding is not known here; convert it to H.264")
-        return next((s for s in streams if s.disposition & av.stream.Disposition.default), streams[0])
+        stream = next((s for s in streams if s.disposition & av.stream.Disposition.default), streams[0])
+        stream.thread_type = "AUTO"
+        return stream
 
     def _why_nothing(self, start_s: float, duration_s: float | None) -> str:
         if start_s > 0 or duration_s is not None:
@@ -174,9 +175,12 @@ class VideoFileSource(FrameSource):
     def _decoded(self) -> Iterator[tuple[av.VideoFrame, float]]:
         """Pictures with their timestamps in seconds."""
         timeline, guess = Timeline(float(1 / self.frame_rate)), BestGuess()
-        for picture in whole_pictures(self._decoded_as_they_are(), self._stream):
-            pts = guess(picture.pts, picture.dts)
-            yield picture, timeline(None if pts is None else float(pts * self.time_base))
+        try:
+            for picture in whole_pictures(self._decoded_as_they_are(), self._stream):
+                pts = guess(picture.pts, picture.dts)
+                yield picture, timeline(None if pts is None else float(pts * self.time_base))
+        except av.FFmpegError:  # of the filter: it takes no more
+            self.losses.packets += 1
 
     def _decoded_as_they_are(self) -> Iterator[av.VideoFrame]:
         for packet in self._packets():

@@ -147,20 +147,25 @@ def test_timestamps_of_a_file_that_begins_later_are_its_own(tmp_path, suffix, be
     assert source.origin_s == pytest.approx(times[0], abs=1e-6)
 
 
-def test_interlaced_pictures_are_made_whole(tmp_path):
-    """A bar that moves between the fields: combed as it is stored, and smooth as it comes."""
-    path = tmp_path / "v.mkv"
+def combed_video(path, size_wh=(128, 96), frames=8):
+    """A bar that moves between the fields."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg2video", rate=25, options={"flags": "+ildct+ilme", "b": "8000000"})
-        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
-        for i in range(8):
-            image = np.zeros((96, 128, 3), np.uint8)
-            image[0::2, 20 + 6 * i : 60 + 6 * i] = 255
-            image[1::2, 23 + 6 * i : 63 + 6 * i] = 255
+        stream.width, stream.height, stream.pix_fmt = *size_wh, "yuv420p"
+        for i in range(frames):
+            image = np.zeros((*size_wh[::-1], 3), np.uint8)
+            image[0::2, 20 + 6 * (i % 8) : 60 + 6 * (i % 8)] = 255
+            image[1::2, 23 + 6 * (i % 8) : 63 + 6 * (i % 8)] = 255
             picture = av.VideoFrame.from_ndarray(image, format="rgb24")
             picture.pts = i
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
+    return path
+
+
+def test_interlaced_pictures_are_made_whole(tmp_path):
+    """Combed as they are stored, and smooth as they come."""
+    path = combed_video(tmp_path / "v.mkv")
     with av.open(str(path)) as container:
         stored = [f.to_ndarray(format="gray").astype(float) for f in container.decode(video=0)]
     frames = frames_of(path)
@@ -172,6 +177,15 @@ def test_interlaced_pictures_are_made_whole(tmp_path):
 
     assert combs(stored[4]) > 3
     assert combs(frames[4].image.astype(float).mean(2)) < combs(stored[4]) / 3
+
+
+def test_interlaced_pictures_may_change_their_size(tmp_path):
+    joined = tmp_path / "v.ts"
+    parts = [combed_video(tmp_path / f"{w}.ts", (w, 96), frames=40).read_bytes() for w in (128, 160)]
+    joined.write_bytes(b"".join(parts))
+    frames = frames_of(joined)
+    assert 78 <= len(frames) <= 80
+    assert {frame.image.shape for frame in frames} == {(96, 128, 3)}
 
 
 def test_pixels_that_are_not_square_are_told(tmp_path):
