@@ -132,3 +132,5 @@ def _process(job: "Job", settings: _Settings, name: str = "") -> None:
     run(source, settings.detector, outputs, settings.threshold, settings.max_frames, blur=settings.blur, name=name)
     if source.losses:
         raise SourceError(f"{job.video} is damaged: {source.losses}. What could be read is kept")
+    if source.losses.sound_tracks:
+        typer.echo(f"{job.video}: {source.losses}", err=True)

@@ -21,12 +21,13 @@ class Losses:
     sound_packets: int = 0
     """Pieces of sound that could not be taken over."""
     sound_tracks: int = 0
-    """Sound tracks in a coding that is not known here."""
+    """Sound tracks that are left out, since their coding is not known here."""
     missing_bytes: int = 0
     """How much longer the file should be by its own account."""
 
     def __bool__(self) -> bool:
-        return any((self.packets, self.frames, self.sound_packets, self.sound_tracks, self.missing_bytes))
+        """True if the file is damaged; a sound track of an unknown kind is no damage."""
+        return any((self.packets, self.frames, self.sound_packets, self.missing_bytes))
 
     def __str__(self) -> str:
         """For people, such as "3 packets are lost, the file ends 512 bytes early"."""
@@ -34,7 +35,11 @@ class Losses:
             (self.packets, "packet is lost", "packets are lost"),
             (self.frames, "frame has errors", "frames have errors"),
             (self.sound_packets, "packet of sound is lost", "packets of sound are lost"),
-            (self.sound_tracks, "sound track is of an unknown kind", "sound tracks are of an unknown kind"),
+            (
+                self.sound_tracks,
+                "sound track of an unknown kind is left out",
+                "sound tracks of unknown kinds are left out",
+            ),
         )
         found = [f"{count} {one if count == 1 else many}" for count, one, many in parts if count]
         if self.missing_bytes:

@@ -121,6 +121,19 @@ def test_losses_tell_what_they_are():
     assert str(Losses(sound_packets=3, missing_bytes=7)) == "3 packets of sound are lost, the file ends 7 bytes early"
 
 
+def test_a_sound_track_of_an_unknown_kind_is_left_out_and_told(tmp_path):
+    path = make(tmp_path / "v.mkv", Kind(frames=10, languages=["eng", "deu"]))
+    data = path.read_bytes()
+    at = data.rindex(b"A_AAC")
+    path.write_bytes(data[:at] + b"A_NEW" + data[at + 5 :])
+    stub_model(tmp_path / "m.onnx")
+    done = realtime("video", "v.mkv", "--out", "out.mp4", "--model", "m.onnx", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "v.mkv: 1 sound track of an unknown kind is left out"
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert [stream.language for stream in container.streams.audio] == ["eng"]
+
+
 def test_a_damaged_video_keeps_its_output_and_exits_with_1(clip, tmp_path):
     (tmp_path / "cut.mp4").write_bytes(clip.read_bytes()[:60_000])
     stub_model(tmp_path / "m.onnx")
