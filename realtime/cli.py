@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from realtime.commands.arguments import name_blurred
 from realtime.commands.bench import bench
 from realtime.commands.cam import cam
 from realtime.commands.doctor import doctor
@@ -52,7 +53,7 @@ def run_cli() -> None:
     # OpenCV would print lines of its own for a camera or picture that it cannot open; it reads this when imported.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:
-        app()
+        app(name_blurred(sys.argv[1:]))
     except RealtimeError as error:
         if "--debug" in sys.argv:
             raise

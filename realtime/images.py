@@ -1,6 +1,6 @@
 """Still pictures: detect, and write what was found."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -36,9 +36,16 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
 
 
 def detect_images(
-    paths: Sequence[Path], detector: OnnxDetector, *, threshold: float, out: Path | None
+    paths: Sequence[Path],
+    detector: OnnxDetector,
+    *,
+    threshold: float,
+    out: Path | None,
+    render: Callable[[np.ndarray, Detections], np.ndarray] | None = None,
 ) -> Iterator[tuple[Path, Detections]]:
     """Detect in each picture; with ``out``, a folder, write the drawn picture there under the same name.
+
+    ``render`` makes that picture uint8 (H,W,3) BGR, in place of drawing boxes.
 
     Raises:
         SourceError: a file is no picture.
@@ -49,8 +56,10 @@ def detect_images(
         image = read_image(path)
         detections = detector.detect(image).above(threshold)
         if target is not None:
-            draw(image, labelled_boxes(detections, detector.metadata.class_names))
-            write_image(target, image)
+            drawn = render(image, detections) if render else image
+            if not render:
+                draw(drawn, labelled_boxes(detections, detector.metadata.class_names))
+            write_image(target, drawn)
         yield path, detections
 
 

@@ -34,6 +34,10 @@ class Detector(Protocol):
         """All detections above the model's ``min_score``, boxes in pixels of the picture, best first."""
 
 
+Renderer = Callable[[Frame, Detections], np.ndarray]
+"""Makes of a frame and what was found in it the picture uint8 (H,W,3) BGR to be looked at; called once a frame."""
+
+
 class Pipeline:
     """Reads in one thread, detects and draws in the caller's, encodes in a third; closes all that it was given.
 
@@ -51,6 +55,7 @@ class Pipeline:
         *,
         on_idle: Callable[[], None] | None = None,
         raw: bool = False,
+        renderer: Renderer | None = None,
     ) -> None:
         """
         Args:
@@ -60,11 +65,13 @@ class Pipeline:
             controls: what may change during the run; the least score of the detections that sinks get, among others.
             on_idle: called again and again while the run is paused or no frame comes; only with it is a pause heeded.
             raw: leave boxes and scores as the detector gives them, neither smoothed nor going on below the threshold.
+            renderer: in place of drawing boxes.
         """  # noqa: D205
         self._detector = detector
         self._controls = controls
         self._on_idle = on_idle
         self._tracker = FaceTracker(detector.metadata.class_names, raw=raw)
+        self._render = renderer or self._draw
         self._stopwatch = Stopwatch()
         self._sinks: list[Sink] = [
             ThreadedSink(sink, lambda ms: self._stopwatch.add("write", ms)) if sink.is_slow else sink for sink in sinks
@@ -139,15 +146,19 @@ class Pipeline:
         canvas = frame.image
         if any(sink.needs_canvas for sink in self._sinks):
             with time_stage("render"):
-                canvas = frame.image.copy()  # it is encoded while the next one is drawn
-                names = self._detector.metadata.class_names
-                draw(canvas, labelled_boxes(detections, names, self._controls.hidden), labels=self._controls.labels)
+                canvas = self._render(frame, detections)
         result = Result(frame, detections, canvas, faces, found)
         with time_stage("hand_over"):
             for sink in self._sinks:
                 self._writing = sink
                 sink.write(result)
             self._writing = None
+
+    def _draw(self, frame: Frame, detections: Detections) -> np.ndarray:
+        canvas = frame.image.copy()  # it is encoded while the next one is drawn
+        names = self._detector.metadata.class_names
+        draw(canvas, labelled_boxes(detections, names, self._controls.hidden), labels=self._controls.labels)
+        return canvas
 
     def _close(self, error: BaseException | None, ending: Ending) -> BaseException | None:
         """Close everything, come what may; return the first error."""

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from realtime.commands.arguments import Model, ProviderOption, Threshold
-from realtime.commands.running import chosen_threshold, exit_if_stopped, open_detector, print_result, say_provider
+from realtime.commands.running import chosen_threshold, exit_if_stopped, open_detector, print_result
 from realtime.providers import Provider
 from realtime.stopping import StopRequests
 
@@ -27,7 +27,6 @@ def bench(
     from realtime.bench import run_benchmark, table
 
     detector = open_detector(model, provider)
-    say_provider(detector)
     with StopRequests() as requests:
         stats, report = run_benchmark(
             detector, video=path, max_frames=frames, threshold=chosen_threshold(threshold, detector), requests=requests

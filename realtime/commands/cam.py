@@ -8,8 +8,19 @@ from typing import Annotated
 
 import typer
 
-from realtime.commands.arguments import Captures, JsonLines, MaxFrames, Model, ProviderOption, Raw, Threshold
-from realtime.commands.running import Outputs, check_outputs, open_detector, run
+from realtime.commands.arguments import (
+    BlurLabels,
+    Captures,
+    Crops,
+    Csv,
+    JsonLines,
+    MaxFrames,
+    Model,
+    ProviderOption,
+    Raw,
+    Threshold,
+)
+from realtime.commands.running import Outputs, check_blur, check_outputs, open_detector, run
 from realtime.providers import Provider
 
 
@@ -56,6 +67,9 @@ def cam(
     record: Annotated[Path | None, typer.Option(help="Write the drawn video to this file.")] = None,
     jsonl: JsonLines = None,
     captures: Captures = Path(),
+    csv: Csv = None,
+    crops: Crops = None,
+    blur: BlurLabels = None,
     model: Model = "nano",
     provider: ProviderOption = Provider.AUTO,
     threshold: Threshold = None,
@@ -68,9 +82,10 @@ def cam(
     from realtime.sources.stream import StreamOptions
 
     mode = CameraMode(size_wh=_size_wh(size) if size else None, frame_rate=Fraction(fps) if fps else None)
-    check_outputs(record, jsonl)
+    check_outputs(record, jsonl, csv, crops)
+    check_blur(blur, crops, shown=window or record is not None)
     detector = open_detector(model, provider)
-    outputs = Outputs(window=window, video=record, jsonl=jsonl, captures=captures)
+    outputs = Outputs(window=window, video=record, jsonl=jsonl, csv=csv, crops=crops, captures=captures)
     source = open_live(
         device,
         mode=mode,
@@ -80,4 +95,4 @@ def cam(
         reconnect=reconnect,
         say=lambda line: typer.echo(line, err=True),
     )
-    run(source, detector, outputs, threshold, max_frames, duration, raw=raw)
+    run(source, detector, outputs, threshold, max_frames, duration, raw=raw, blur=blur)

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from realtime.commands.arguments import JsonLines, Model, ProviderOption, Threshold
+from realtime.commands.arguments import BlurLabels, JsonLines, Model, ProviderOption, Threshold
 from realtime.commands.running import (
+    check_blur,
     check_outputs,
     chosen_threshold,
     exit_if_stopped,
     open_detector,
     print_result,
-    say_provider,
 )
 from realtime.providers import Provider
 from realtime.stopping import StopRequests
@@ -22,28 +22,31 @@ def image(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of them.")],
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the drawn pictures into this folder.")] = None,
     jsonl: JsonLines = None,
+    blur: BlurLabels = None,
     model: Model = "nano",
     provider: ProviderOption = Provider.AUTO,
     threshold: Threshold = None,
 ) -> None:
     """Detect in still pictures. Without --out and --jsonl the JSON lines are printed."""
+    from realtime.blur import Blur
     from realtime.faces import faces_in
     from realtime.images import detect_images, find_images
     from realtime.sinks.base import Ending
     from realtime.sinks.jsonl import JsonLinesFile, json_line
 
     images = find_images(paths)
+    check_blur(blur, crops=None, shown=out is not None)
     check_outputs(jsonl, originals=images)
     detector = open_detector(model, provider)
-    say_provider(detector)
     names = detector.metadata.class_names
+    render = Blur(names, blur).still if blur else None
     done = 0
     ending = Ending.FAILED
     with StopRequests() as requests:
         file = JsonLinesFile(jsonl) if jsonl else None
         try:
             for path, detections in detect_images(
-                images, detector, threshold=chosen_threshold(threshold, detector), out=out
+                images, detector, threshold=chosen_threshold(threshold, detector), out=out, render=render
             ):
                 result: dict[str, object] = {
                     "image": str(path),

@@ -1,10 +1,11 @@
 """What the commands share: opening the outputs, running the pipeline, saying how it ended."""
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,7 +16,9 @@ from realtime.stopping import StopRequests
 if TYPE_CHECKING:
     from realtime.detector import OnnxDetector
     from realtime.sinks.base import Sink
+    from realtime.sinks.encoding import Encoding
     from realtime.sources.base import FrameSource
+    from realtime.sources.video_file import VideoFileSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +28,16 @@ class Outputs:
     window: bool
     video: Path | None
     jsonl: Path | None
-    sound: Path | None = None
-    """File whose sound goes into the video."""
+    csv: Path | None = None
+    crops: Path | None = None
     captures: Path = Path()
     """Folder of what the window's keys save."""
+    original: "VideoFileSource | None" = None
+    """The file that the frames come from: its sound, beginning and shape of pixels go into the video."""
+    encoding: "Encoding | None" = None
+    """Of the video; by default that of its kind of file."""
+    progress: str | None = None
+    """Name under which it is told how far ``original`` has come; None for silence."""
 
     def open(self, source: "FrameSource", class_names: tuple[str, ...]) -> list["Sink"]:
         """Open all files; if one fails, close those before it."""
@@ -40,6 +49,16 @@ class Outputs:
             if self.jsonl:
                 sinks.append(JsonLinesSink(self.jsonl, class_names))
                 opened.callback(sinks[-1].close, Ending.FAILED)
+            if self.csv:
+                from realtime.sinks.csv_file import CsvSink
+
+                sinks.append(CsvSink(self.csv, class_names))
+                opened.callback(sinks[-1].close, Ending.FAILED)
+            if self.crops:
+                from realtime.sinks.crops import CropsSink
+
+                sinks.append(CropsSink(self.crops, class_names))
+                opened.callback(sinks[-1].close, Ending.FAILED)
             if self.video:
                 from realtime.sinks.video_file import VideoFileSink
 
@@ -49,11 +68,28 @@ class Outputs:
                         size_wh=source.size_wh,
                         frame_rate=source.frame_rate,
                         time_base=source.time_base,
-                        sound=self.sound,
+                        **self._kept(),
                     )
+                )
+            if self.progress and self.original:
+                from realtime.progress import ProgressSink
+
+                sinks.append(
+                    ProgressSink(self.progress, origin_s=self.original.origin_s, length_s=self.original.length_s)
                 )
             opened.pop_all()
         return sinks
+
+    def _kept(self) -> dict[str, Any]:
+        """What the video has from the original, as arguments of ``VideoFileSink``."""
+        from realtime.sinks.audio import Sound
+
+        chosen = {"encoding": self.encoding} if self.encoding else {}
+        if self.original is None:
+            return chosen
+        span = self.original
+        sound = Sound(span.path, span.origin_s if span.is_part else -math.inf, span.end_s, span.losses)
+        return chosen | {"sound": sound, "origin_s": span.origin_s, "pixel_aspect": span.pixel_aspect}
 
 
 def run(
@@ -65,33 +101,41 @@ def run(
     duration_s: float | None = None,
     *,
     raw: bool = False,
+    blur: str | None = None,
+    name: str = "",
 ) -> None:
-    """Run the pipeline, which closes all that is opened here, and say what was done."""
+    """Run the pipeline, which closes all that is opened here, and say what was done.
+
+    ``raw``: boxes as the detector gives them; ``blur``: names of what is hidden, in place of drawing boxes;
+    ``name``: of the file, where there are several.
+    """
+    from realtime.blur import Blur
     from realtime.commands.live import open_window
     from realtime.controls import Controls
     from realtime.pipeline import Pipeline
 
     controls = Controls(chosen_threshold(threshold, detector))
     with StopRequests() as requests:
+        names = detector.metadata.class_names
         try:
+            hider = Blur(names, blur) if blur else None
             # First of all, since there may be no display; but last in the row: its keys count from the next frame on.
-            live = open_window(source, detector, outputs, controls) if outputs.window else None
-            sinks = outputs.open(source, detector.metadata.class_names)
+            live = open_window(source, detector, outputs, controls, canvas_only=bool(blur)) if outputs.window else None
+            sinks = outputs.open(source, names)
         except BaseException:
             source.close()
             raise
         if live:
             sinks += [live.recorder, live.window]
         on_idle = live.window.refresh if live else None
-        pipeline = Pipeline(source, detector, sinks, controls, on_idle=on_idle, raw=raw)
+        pipeline = Pipeline(source, detector, sinks, controls, on_idle=on_idle, raw=raw, renderer=hider)
         requests.call(pipeline.stop)
-        say_provider(detector)
         stats = pipeline.run(max_frames=max_frames, duration_s=duration_s)
     infer = stats.stages_ms.get("infer", {"p50": 0.0})
     dropped = f", {stats.dropped} dropped" if source.is_live else ""
-    typer.echo(
-        f"{stats.frames} frames, {stats.frames_per_s:.1f} frames/s, inference {infer['p50']:.1f} ms{dropped}", err=True
-    )
+    title = f"{name}: " if name else ""
+    did = f"{title}{stats.frames} frames, {stats.frames_per_s:.1f} frames/s, inference {infer['p50']:.1f} ms{dropped}"
+    typer.echo(did, err=True)
     exit_if_stopped(requests)
 
 
@@ -118,7 +162,7 @@ def exit_if_stopped(requests: StopRequests, message: str | None = None) -> None:
 
 
 def open_detector(model: str, provider: Provider) -> "OnnxDetector":
-    """Load the model of that name or path.
+    """Load the model of that name or path; tell the user if it runs on the CPU for want of something better.
 
     Raises:
         ModelError: there is none, or it cannot be read.
@@ -126,13 +170,10 @@ def open_detector(model: str, provider: Provider) -> "OnnxDetector":
     """
     from realtime.detector import OnnxDetector, find_model
 
-    return OnnxDetector(find_model(model), provider=provider)
-
-
-def say_provider(detector: "OnnxDetector") -> None:
-    """Tell the user once if the detector runs on the CPU for want of something better."""
+    detector = OnnxDetector(find_model(model), provider=provider)
     if detector.fallback_reason:
         typer.echo(f"running on the CPU: {detector.fallback_reason}", err=True)
+    return detector
 
 
 def chosen_threshold(given: float | None, detector: "OnnxDetector") -> float:
@@ -147,8 +188,20 @@ def check_outputs(*outputs: Path | None, originals: Sequence[Path] = ()) -> None
         SinkError: a path is in two places.
     """
     paths = [path for path in outputs if path is not None]
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise SinkError(f"cannot write {paths[0]}: it is given for two outputs")
-    for path in paths:
+    for i, path in enumerate(paths):
+        if path.resolve() in {other.resolve() for other in paths[:i]}:
+            raise SinkError(f"cannot write {path}: it is given for two outputs")
         if path.resolve() in {original.resolve() for original in originals}:
             raise SinkError(f"cannot write {path}: it is the input itself; choose another name")
+
+
+def check_blur(blur: str | None, crops: Path | None, *, shown: bool) -> None:
+    """Refuse to hide what is written elsewhere to be seen, or what nobody sees.
+
+    Raises:
+        SinkError: ``--blur`` with ``--crops``, or without a picture, which ``shown`` says.
+    """
+    if blur and crops:
+        raise SinkError(f"--crops {crops}: crops are readable, and --blur hides {blur}; choose one of them")
+    if blur and not shown:
+        raise SinkError(f"--blur {blur}: no picture is written that it would be hidden in; add one or leave it out")

@@ -1,32 +1,147 @@
 """``realtime video``."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from realtime.commands.arguments import Captures, JsonLines, MaxFrames, Model, ProviderOption, Raw, Threshold
-from realtime.commands.running import Outputs, check_outputs, open_detector, run
+from realtime.commands.arguments import (
+    BlurLabels,
+    Captures,
+    Crops,
+    Csv,
+    JsonLines,
+    MaxFrames,
+    Model,
+    ProviderOption,
+    Raw,
+    Threshold,
+    seconds,
+)
+from realtime.commands.running import Outputs, check_blur, check_outputs, open_detector, run
+from realtime.errors import RealtimeError, SinkError, SourceError
 from realtime.providers import Provider
+
+if TYPE_CHECKING:
+    from realtime.detector import OnnxDetector
+    from realtime.sinks.encoding import Encoding
+    from realtime.videos import Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settings:
+    """What is done with each video."""
+
+    detector: "OnnxDetector"
+    encoding: "Encoding"
+    start_s: float
+    duration_s: float | None
+    threshold: float | None
+    max_frames: int | None
+    blur: str | None
+    raw: bool
+    captures: Path
 
 
 def video(
-    path: Annotated[Path, typer.Argument(metavar="VIDEO", help="Video file.")],
+    videos: Annotated[
+        list[str], typer.Argument(metavar="VIDEO...", help="Video files, folders of them, or 'a/*.mp4'.")
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="Write the drawn video (H.264, with the original's sound) to this file.")
+        Path | None,
+        typer.Option(help="Write the drawn video, with the original's sound, to this file, or folder for several."),
     ] = None,
     jsonl: JsonLines = None,
     captures: Captures = Path(),
+    csv: Csv = None,
+    crops: Crops = None,
+    blur: BlurLabels = None,
+    start: Annotated[str, typer.Option(metavar="TIME", help="Begin here: seconds or hh:mm:ss.")] = "0",
+    duration: Annotated[str | None, typer.Option(metavar="TIME", help="End after this time of the video.")] = None,
+    codec: Annotated[str | None, typer.Option(help="h264 (default), hevc, av1 or vp9 (default in .webm).")] = None,
+    crf: Annotated[int | None, typer.Option(min=0, max=63, help="Quality: lower is better and larger.")] = None,
     model: Model = "nano",
     provider: ProviderOption = Provider.AUTO,
     threshold: Threshold = None,
     raw: Raw = False,
     max_frames: MaxFrames = None,
 ) -> None:
-    """Detect in every frame of a video file. Without --out and --jsonl it is shown in a window."""
+    """Detect in every frame of video files. With nothing to write, they are shown in a window.
+
+    With several videos, or a folder of them, --out, --jsonl, --csv and --crops name folders.
+    """
+    from realtime.sinks.encoding import Encoding, choose
+    from realtime.videos import find_videos, make_folders, plan
+
+    start_s = seconds(start, "--start")
+    duration_s = seconds(duration, "--duration") if duration else None
+    found = find_videos(videos)
+    many = len(found) > 1 or [str(path) for path in found] != [str(Path(text)) for text in videos]
+    encoding = Encoding(codec, crf)
+    check_blur(blur, crops, shown=out is not None or not (jsonl or csv))
+    if not out and encoding != Encoding():
+        raise SinkError("--codec and --crf say how a video is written: add --out")
+    jobs = plan(found, many=many, out=out, jsonl=jsonl, csv=csv, crops=crops)
+    check_outputs(*(path for job in jobs for path in job.targets), originals=found)
+    for job in jobs:
+        if job.out:
+            choose(job.out, encoding)
+    settings = _Settings(
+        detector=open_detector(model, provider),
+        encoding=encoding,
+        start_s=start_s,
+        duration_s=duration_s,
+        threshold=threshold,
+        max_frames=max_frames,
+        blur=blur,
+        raw=raw,
+        captures=captures,
+    )
+    if many:
+        make_folders((out, jsonl, csv, crops))
+        _process_all(jobs, settings)
+    else:
+        _process(jobs[0], settings)
+
+
+def _process_all(jobs: list["Job"], settings: _Settings) -> None:
+    """One after another; what is wrong with one does not stop the others."""
+    failed: list[str] = []
+    for number, job in enumerate(jobs, start=1):
+        try:
+            _process(job, settings, f"[{number}/{len(jobs)}] {job.video}")
+        except RealtimeError as error:
+            typer.echo(f"error: {error}", err=True)
+            failed.append(str(job.video))
+        except typer.Exit:
+            typer.echo(f"stopped in video {number} of {len(jobs)}", err=True)
+            raise
+    failures = f", {len(failed)} with errors: {', '.join(failed)}" if failed else ""
+    typer.echo(f"{len(jobs)} video{'s' * (len(jobs) > 1)}{failures}", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _process(job: "Job", settings: _Settings, name: str = "") -> None:
+    """Run one video through.
+
+    Raises:
+        RealtimeError: it, or one of the outputs, is not what it should be; damage is told when all else is done.
+    """
     from realtime.sources.video_file import VideoFileSource
 
-    check_outputs(out, jsonl, originals=[path])
-    outputs = Outputs(window=not (out or jsonl), video=out, jsonl=jsonl, sound=path, captures=captures)
-    detector = open_detector(model, provider)
-    run(VideoFileSource(path), detector, outputs, threshold, max_frames, raw=raw)
+    source = VideoFileSource(job.video, start_s=settings.start_s, duration_s=settings.duration_s)
+    window = not any(job.targets)
+    outputs = Outputs(
+        window=window, video=job.out, jsonl=job.jsonl, csv=job.csv, crops=job.crops, original=source,
+        encoding=settings.encoding, progress=None if window else name or job.video.name, captures=settings.captures,
+    )  # fmt: skip
+    run(
+        source, settings.detector, outputs, settings.threshold, settings.max_frames,
+        raw=settings.raw, blur=settings.blur, name=name,
+    )  # fmt: skip
+    if source.losses:
+        raise SourceError(f"{job.video} is damaged: {source.losses}. What could be read is kept")
+    if source.losses.sound_tracks:
+        typer.echo(f"{job.video}: {source.losses}", err=True)

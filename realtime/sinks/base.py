@@ -66,6 +66,24 @@ def partial_path(path: Path) -> Path:
     return Path(name)
 
 
+def partial_folder(folder: Path) -> Path:
+    """A new folder beside ``folder`` in which its files are written until it is whole.
+
+    Raises:
+        SinkError: there is something of that name already, or nothing can be made beside it.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise SinkError(f"cannot write to {folder}: it is not an empty folder; choose another name")
+    if not folder.parent.is_dir():
+        raise SinkError(f"cannot write to {folder}: folder {folder.parent} does not exist")
+    try:
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=".partial", dir=folder.parent))
+    except OSError as error:
+        raise SinkError(f"cannot write to {folder}: {error.strerror}") from error
+    partial.chmod(0o777 & ~_umask())  # as mkstemp's
+    return partial
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

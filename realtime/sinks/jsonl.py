@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from realtime.errors import SinkError
-from realtime.sinks.base import Ending, partial_path
+from realtime.sinks.base import Ending
+from realtime.sinks.text_file import TextFile
 from realtime.structures import Result
 
 
@@ -24,18 +24,8 @@ def described(result: Result, class_names: Sequence[str]) -> dict[str, object]:
     }
 
 
-class JsonLinesFile:
+class JsonLinesFile(TextFile):
     """A text file of one JSON object a line that appears under its name when it is whole."""
-
-    def __init__(self, path: Path) -> None:
-        """Begin to write.
-
-        Raises:
-            SinkError: the folder does not exist or cannot be written to.
-        """
-        self._path = path
-        self._partial = partial_path(path)
-        self._file = self._partial.open("w", encoding="utf-8")
 
     def write_line(self, value: dict[str, object]) -> None:
         """Add one line.
@@ -43,23 +33,7 @@ class JsonLinesFile:
         Raises:
             SinkError: the disk is full, say.
         """
-        try:
-            self._file.write(json_line(value) + "\n")
-        except OSError as error:
-            raise SinkError(f"cannot write {self._path}: {error.strerror}") from error
-
-    def close(self, ending: Ending) -> None:
-        """Put the file in place, or remove what was written if the run failed. May be called twice."""
-        if self._file.closed:
-            return
-        try:
-            self._file.close()
-            if ending is not Ending.FAILED:
-                self._partial.replace(self._path)
-        except OSError as error:
-            raise SinkError(f"cannot write {self._path}: {error.strerror}") from error
-        finally:
-            self._partial.unlink(missing_ok=True)
+        self.write(json_line(value) + "\n")
 
 
 class JsonLinesSink:

@@ -1,24 +1,24 @@
-"""Video files, encoded by PyAV (FFmpeg): H.264 that plays in a browser, with the sound of the original."""
+"""Video files, encoded by PyAV (FFmpeg): H.264 that plays in a browser, or as asked, with the sound of the original."""
 
 import math
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import cv2
 
 from realtime.errors import SinkError
 from realtime.ffmpeg import av
 from realtime.preprocess import Letterbox
-from realtime.sinks.audio import AudioTrack
+from realtime.sinks.audio import Sound, SoundTracks
 from realtime.sinks.base import Ending, partial_path
+from realtime.sinks.encoding import Encoding, choose, container_of
 from realtime.structures import Result
 
-CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 BT709 = 1
 """Number of Rec. ITU-R BT.709 in H.264's tables of colour spaces, primaries and transfer functions."""
 BLACK = 0
 """Ground on which frames lie whose size is not that of the file."""
-CODEC_OPTIONS = {"crf": "20", "preset": "veryfast"}
 
 
 class VideoFileSink:
@@ -28,41 +28,57 @@ class VideoFileSink:
     is_slow = True
 
     def __init__(
-        self, path: Path, *, size_wh: tuple[int, int], frame_rate: Fraction, time_base: Fraction, sound: Path | None
+        self,
+        path: Path,
+        *,
+        size_wh: tuple[int, int],
+        frame_rate: Fraction,
+        time_base: Fraction,
+        sound: Sound | None = None,
+        origin_s: float = 0.0,
+        pixel_aspect: Fraction = Fraction(1),
+        encoding: Encoding = Encoding(),  # noqa: B008 - frozen
     ) -> None:
         """Begin a file; it appears under its name when it is whole.
 
         Args:
-            path: .mp4, .m4v, .mov or .mkv.
-            size_wh: width and height in pixels of the frames. Odd sides gain a pixel, as H.264 wants even ones.
+            path: its end says the kind, one of ``encoding.CONTAINERS``.
+            size_wh: width and height in pixels of the frames. Odd sides gain a pixel, as 4:2:0 wants even ones.
             frame_rate: nominal frames per second.
             time_base: unit of the timestamps in seconds.
-            sound: file whose sound goes along; None for none.
+            sound: the sound that goes along; None for none.
+            origin_s: timestamp of the frames that becomes 0 in the file.
+            pixel_aspect: width of a pixel by its height.
+            encoding: codec and quality.
 
         Raises:
-            SinkError: an unknown kind of file, or a place that cannot be written to.
+            SinkError: an unknown kind of file or codec, or a place that cannot be written to.
         """
-        container_format = CONTAINERS.get(path.suffix.lower())
-        if container_format is None:
-            raise SinkError(f"cannot write {path}: use a name that ends in {', '.join(CONTAINERS)}")
+        container_format = container_of(path)
+        codec, codec_options = choose(path, encoding)
         self._path = path
         self._partial = partial_path(path)
         self._last_pts = -1
         self._time_base = time_base
+        self._origin_s = origin_s
         self._closed = False
         self._fit = Letterbox((size_wh[0] + size_wh[0] % 2, size_wh[1] + size_wh[1] % 2), BLACK)
         try:
-            options = {} if container_format == "matroska" else {"movflags": "+faststart"}
+            options = {} if container_format in {"matroska", "webm"} else {"movflags": "+faststart"}
             self._container = av.open(str(self._partial), "w", format=container_format, options=options)
-            self._stream = self._container.add_stream("libx264", rate=frame_rate, options=CODEC_OPTIONS)
+            stream = self._container.add_stream(codec.encoder, rate=frame_rate, options=codec_options)
+            self._stream = cast("av.VideoStream", stream)
             self._stream.width, self._stream.height = (side + side % 2 for side in size_wh)
             self._stream.pix_fmt = "yuv420p"
             context = self._stream.codec_context
             context.time_base = time_base
+            context.sample_aspect_ratio = pixel_aspect
             # Untagged colours are guessed differently by different players.
             context.colorspace = context.color_primaries = context.color_trc = BT709
             context.color_range = av.video.reformatter.ColorRange.MPEG
-            self._sound = AudioTrack(sound, self._container, container_format) if sound else None
+            if codec.encoder == "libx265" and container_format in {"mp4", "mov"}:
+                context.codec_tag = "hvc1"  # Apple's players take no other
+            self._sound = SoundTracks(sound, self._container, container_format, origin_s=origin_s) if sound else None
         except (av.FFmpegError, OSError, ValueError) as error:
             self._partial.unlink(missing_ok=True)
             raise SinkError(f"cannot write {path}: {error}") from error
@@ -73,7 +89,7 @@ class VideoFileSink:
         Raises:
             SinkError: the encoder or the disk refused it.
         """
-        canvas, pts_s = result.canvas, result.frame.pts_s
+        canvas, pts_s = result.canvas, result.frame.pts_s - self._origin_s
         width, height = self._stream.width, self._stream.height
         if canvas.shape[:2] != (height, width):
             pad_h, pad_w = height - canvas.shape[0], width - canvas.shape[1]

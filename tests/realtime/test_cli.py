@@ -36,6 +36,7 @@ def folder(tmp_path):
     stub_model(tmp_path / "m.onnx")
     stub_model(tmp_path / "foreign.onnx", props={})
     (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "nothing").mkdir()
     return tmp_path
 
 
@@ -115,7 +116,19 @@ def test_the_benchmark_takes_a_video(folder):
     [
         ("video nix.mp4 --out out.mp4", "cannot open video nix.mp4: not found"),
         ("video text.mp4 --out out.mp4", "cannot open video text.mp4: not a readable video file"),
-        ("video . --out out.mp4", "cannot open video .: it is a folder"),
+        ("video nothing --out out.mp4", "cannot open videos in nothing: the folder holds none"),
+        ("video n*.mp4 --out out.mp4", "cannot open videos n*.mp4: no file matches"),
+        ("video in.mp4 text.mp4 --out in.mp4", "--out in.mp4: several videos need a folder, and this is a file"),
+        ("video in.mp4 nothing/../in.mp4 --out x", "cannot write x/in.mp4: it is given for two outputs"),
+        ("video in.mp4 --out out.webm --codec h264", "cannot write out.webm: .webm does not hold h264"),
+        ("video in.mp4 --out out.mp4 --codec theora", "--codec theora: there is no encoder for it here; choose h264"),
+        ("video in.mp4 --jsonl x.jsonl --crf 20", "--codec and --crf say how a video is written: add --out"),
+        ("video in.mp4 --out out.mp4 --start 9", "no picture from 9 s to its end; it is"),
+        ("video in.mp4 --crops . --model m.onnx", "cannot write to .: it is not an empty folder"),
+        ("video in.mp4 --out out.mp4 --blur hair --model m.onnx", "--blur hair: the model does not find that"),
+        ("video in.mp4 --out out.mp4 --blur --crops x", "--crops x: crops are readable, and --blur hides face"),
+        ("video in.mp4 --jsonl x.jsonl --blur", "--blur face: no picture is written that it would be hidden in"),
+        ("image a.png --blur", "--blur face: no picture is written that it would be hidden in"),
         ("video in.mp4 --out nowhere/out.mp4", "folder nowhere does not exist"),
         ("video in.mp4 --out in.mp4", "cannot write in.mp4: it is the input itself"),
         ("video in.mp4 --jsonl in.mp4", "cannot write in.mp4: it is the input itself"),
@@ -149,7 +162,9 @@ def test_bad_input_gives_one_clear_line_and_no_file(folder, arguments, message):
     assert files_in(folder) == before
 
 
-@pytest.mark.parametrize("arguments", ["video", "bench --frames 0", "video in.mp4 --threshold 2", "nonsense"])
+@pytest.mark.parametrize(
+    "arguments", ["video", "bench --frames 0", "video in.mp4 --threshold 2", "video in.mp4 --start x"]
+)
 def test_wrong_usage_exits_with_2(folder, arguments):
     assert realtime(*arguments.split(), cwd=folder).returncode == 2
 

@@ -6,6 +6,7 @@ import pytest
 from fakes import ScriptedSource, make_video, read_video
 
 from realtime.errors import SinkError, SourceError
+from realtime.sinks.audio import Sound
 from realtime.sinks.base import Ending
 from realtime.sinks.video_file import VideoFileSink
 from realtime.sources.video_file import VideoFileSource
@@ -25,7 +26,7 @@ def copy(path, out, *, sound=True, limit=None):
     source = VideoFileSource(path)
     sink = VideoFileSink(
         out, size_wh=source.size_wh, frame_rate=source.frame_rate, time_base=source.time_base,
-        sound=path if sound else None,
+        sound=Sound(path) if sound else None, origin_s=source.origin_s,
     )  # fmt: skip
     ending = Ending.STOPPED
     for _ in range(limit or 10**6):
@@ -98,7 +99,7 @@ def test_colours_are_tagged_and_kept(tmp_path):
     sink = VideoFileSink(out, size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None)
     image = np.zeros((48, 64, 3), np.uint8)
     image[..., 2] = 255  # red
-    sink.write(Frame(image, 0, 0.0, 0.0), Detections.empty(), image)
+    sink.write(Result(Frame(image, 0, 0.0, 0.0), Detections.empty(), image))
     sink.close(Ending.COMPLETE)
     with av.open(str(out)) as container:
         context = container.streams.video[0].codec_context
@@ -153,36 +154,6 @@ def test_sound_ends_with_the_picture_if_the_run_was_cut_short(tmp_path):
     assert 0.8 < packets_of(tmp_path / "out.mp4")[-1][0] <= 24 * 0.04
 
 
-def test_a_rotated_video_is_shown_upright(tmp_path, monkeypatch):
-    class Turned:
-        rotation = 90  # counter-clockwise
-
-        def __init__(self, frame):
-            self._frame, self.time = frame, frame.time
-
-        def to_ndarray(self, format):  # noqa: A002 - PyAV's name
-            image = self._frame.to_ndarray(format=format)
-            image[:24] = 255  # the upper half is white
-            return image
-
-    original = make_video(tmp_path / "v.mp4", frames=1)
-    real_open = av.open
-
-    class Container:
-        def __init__(self, container):
-            self.streams, self.close, self.format = container.streams, container.close, container.format
-            self._container = container
-
-        def decode(self, stream):
-            return (Turned(frame) for frame in self._container.decode(stream))
-
-    monkeypatch.setattr("realtime.sources.video_file.av.open", lambda path: Container(real_open(path)))
-    frame = frames_of(original)[0]
-    assert frame.image.shape == (64, 48, 3)
-    assert frame.image[:, :24].mean() > 200  # turned counter-clockwise, white is on the left
-    assert frame.image[:, 24:].mean() < 50
-
-
 def test_no_frame_leaves_no_file(tmp_path):
     sink = VideoFileSink(
         tmp_path / "out.mp4", size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None
@@ -207,7 +178,7 @@ def test_timestamps_that_stand_still_or_go_back_are_made_to_rise(tmp_path):
     sink = VideoFileSink(out, size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None)
     image = np.zeros((48, 64, 3), np.uint8)
     for pts_s in (0.0, 0.2, 0.2, 0.12, 0.4):
-        sink.write(Frame(image, 0, pts_s, 0.0), Detections.empty(), image)
+        sink.write(Result(Frame(image, 0, pts_s, 0.0), Detections.empty(), image))
     sink.close(Ending.COMPLETE)
     times = [t for t, _ in read_video(out)]
     assert len(times) == 5

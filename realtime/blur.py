@@ -1,0 +1,114 @@
+"""Hiding faces, or chosen features, in place of drawing boxes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from realtime.errors import ModelError
+from realtime.structures import Detections, Frame
+
+BLOCKS = 5
+"""Blocks along the longer side of what is hidden: a face of so few is nobody's."""
+MARGIN = 0.2
+"""Share of a box's longer side that is hidden beyond each of its edges."""
+HOLD_S = 0.5
+"""A box that is not found again stays hidden for so long: a detector that misses a frame must not show the face."""
+GROWTH_PER_S = 0.5
+"""Share of its longer side by which such a box grows on each side: the face may move on."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBox:
+    """A box and when it was last found."""
+
+    box: np.ndarray
+    """(4,) float32, xyxy in pixels."""
+    seen_s: float
+
+
+def hold(held: Iterable[HeldBox], boxes: np.ndarray, now_s: float) -> list[HeldBox]:
+    """What must be hidden now: the boxes found, and those of before that none of them has taken the place of.
+
+    Args:
+        held: the result of the frame before.
+        boxes: (N,4) float32, xyxy in pixels, found in this frame.
+        now_s: its timestamp in seconds.
+    """
+    missed = [old for old in held if 0 <= now_s - old.seen_s <= HOLD_S and not _is_found_again(old.box, boxes)]
+    return [HeldBox(box, now_s) for box in boxes] + missed
+
+
+def _is_found_again(box: np.ndarray, boxes: np.ndarray) -> bool:
+    """True if one of ``boxes`` covers the middle of ``box``, and is not much smaller."""
+    middle = (box[:2] + box[2:]) / 2
+    covers = ((boxes[:, :2] <= middle) & (middle <= boxes[:, 2:])).all(1)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return bool((covers & (sides >= 0.5 * (box[2:] - box[:2])).all(1)).any())
+
+
+def hide(image: np.ndarray, held: Iterable[HeldBox], now_s: float) -> np.ndarray:
+    """Replace each box and a margin by a few blocks, each of its mean colour.
+
+    Args:
+        image: uint8 (H,W,3); left as it is.
+        held: what to hide.
+        now_s: timestamp of ``image`` in seconds.
+
+    Returns:
+        A new picture of the same shape.
+    """
+    canvas = image.copy()
+    for item in held:
+        margin = MARGIN + GROWTH_PER_S * (now_s - item.seen_s)
+        x1, y1, x2, y2 = _grown(item.box, margin, (image.shape[1], image.shape[0]))
+        if x2 > x1 and y2 > y1:
+            # Of the canvas, not the image: where two boxes overlap, neither may bring back what the other hid.
+            canvas[y1:y2, x1:x2] = _mosaic(canvas[y1:y2, x1:x2])
+    return canvas
+
+
+def _grown(box: np.ndarray, margin: float, size_wh: tuple[int, int]) -> list[int]:
+    """Whole pixels around a box and its margin, inside of the picture."""
+    edge = margin * float((box[2:] - box[:2]).max())
+    limits = np.array([*size_wh, *size_wh])
+    outer = np.concatenate([np.floor(box[:2] - edge), np.ceil(box[2:] + edge)])
+    corners: list[int] = np.clip(outer, 0, limits).astype(int).tolist()
+    return corners
+
+
+def _mosaic(part: np.ndarray) -> np.ndarray:
+    height, width = part.shape[:2]
+    block_px = max(height, width) / BLOCKS
+    few_wh = max(1, round(width / block_px)), max(1, round(height / block_px))
+    few = cv2.resize(part, few_wh, interpolation=cv2.INTER_AREA)
+    return cv2.resize(few, (width, height), interpolation=cv2.INTER_NEAREST)
+
+
+class Blur:
+    """Draws frames with what shall not be seen made unreadable."""
+
+    def __init__(self, class_names: tuple[str, ...], wanted: str) -> None:
+        """``wanted``: names of classes with commas between them.
+
+        Raises:
+            ModelError: the model has no such class.
+        """
+        names = [name.strip() for name in wanted.split(",")]
+        for name in names:
+            if name not in class_names:
+                raise ModelError(f"--blur {name}: the model does not find that; choose of {', '.join(class_names)}")
+        self._labels = [class_names.index(name) for name in names]
+        self._held: list[HeldBox] = []
+
+    def __call__(self, frame: Frame, detections: Detections) -> np.ndarray:
+        """The picture uint8 (H,W,3) BGR of the next frame of a stream, to be looked at."""
+        boxes = detections.boxes[np.isin(detections.labels, self._labels)]
+        self._held = hold(self._held, boxes, frame.pts_s)
+        return hide(frame.image, self._held, frame.pts_s)
+
+    def still(self, image: np.ndarray, detections: Detections) -> np.ndarray:
+        """The same of a picture that stands alone."""
+        boxes = detections.boxes[np.isin(detections.labels, self._labels)]
+        return hide(image, hold([], boxes, 0.0), 0.0)

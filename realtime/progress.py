@@ -1,0 +1,86 @@
+"""How far a file has come, on standard error."""
+
+import sys
+import time
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from realtime.sinks.base import Ending
+from realtime.structures import Result
+
+REFRESH_S = 0.1
+LINE_EVERY_S = 60.0
+"""Time between plain lines where standard error is no terminal; shorter runs print none."""
+
+
+class ProgressSink:
+    """A bar with the time left on a terminal; elsewhere a plain line a minute."""
+
+    needs_canvas = False
+    is_slow = False
+
+    def __init__(self, name: str, *, origin_s: float, length_s: float | None, stream: TextIO | None = None) -> None:
+        """Begin at once.
+
+        Args:
+            name: of the file.
+            origin_s: timestamp at which it begins.
+            length_s: its seconds; None if they are not known.
+            stream: in place of standard error.
+        """
+        self._name = name
+        self._origin_s = origin_s
+        self._length_s = length_s
+        self._frames = 0
+        self._console = Console(file=stream or sys.stderr)
+        self._is_bar = self._console.is_terminal
+        self._next_s = time.monotonic() + (0 if self._is_bar else LINE_EVERY_S)
+        self._started_s = time.monotonic()
+        # Refreshed by hand: a thread of its own would outlive a run that ends badly.
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %" if length_s else ""),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+        )
+        self._task = self._bar.add_task(name, total=length_s, rate="")
+
+    def write(self, result: Result) -> None:
+        """Count one frame."""
+        self._frames += 1
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + (REFRESH_S if self._is_bar else LINE_EVERY_S)
+        done_s = result.frame.pts_s - self._origin_s
+        rate = f"{self._frames / max(now_s - self._started_s, 1e-6):.1f} frames/s"
+        if self._is_bar:
+            self._bar.start()
+            self._bar.update(self._task, completed=done_s, rate=rate, refresh=True)
+        else:
+            self._console.print(self._line(done_s, rate), highlight=False, soft_wrap=True, markup=False)
+
+    def close(self, ending: Ending) -> None:
+        """Take the bar away."""
+        if self._bar.live.is_started:  # else rich would print an empty line
+            self._bar.stop()
+
+    def _line(self, done_s: float, rate: str) -> str:
+        if not self._length_s:
+            return f"{self._name}: {self._frames} frames, {rate}"
+        share = min(max(done_s / self._length_s, 0.0), 1.0)
+        left_s = (time.monotonic() - self._started_s) * (1 - share) / max(share, 1e-6)
+        return f"{self._name}: {100 * share:.0f} %, {rate}, {clock(left_s)} left"
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds as 1:02:03."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

@@ -1,0 +1,77 @@
+"""Every feature as a picture of its own."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from realtime.errors import SinkError
+from realtime.sinks.base import Ending, partial_folder
+from realtime.sinks.parts import parts_of_faces
+from realtime.structures import Result
+
+
+class CropsSink:
+    """A folder of PNG files cut out of the undrawn frames; it appears under its name when it is whole.
+
+    A name is made of the frame, the face and the feature, ``000012_face001_left_eye_0.png`` say, so that names sort.
+    """
+
+    needs_canvas = False
+    is_slow = True
+
+    def __init__(self, folder: Path, class_names: tuple[str, ...]) -> None:
+        """Begin to write.
+
+        Raises:
+            SinkError: there is something of that name already, or it cannot be written beside it.
+        """
+        self._partial = partial_folder(folder)
+        self._folder = folder
+        self._class_names = class_names
+
+    def write(self, result: Result) -> None:
+        """Write the crops of one frame.
+
+        Raises:
+            SinkError: the disk is full, say.
+        """
+        parts = parts_of_faces(result)
+        numbers: dict[str, int] = {}
+        for i, (box, label) in enumerate(zip(result.detections.boxes, result.detections.labels.tolist(), strict=True)):
+            crop = cut_out(result.frame.image, box)
+            face, name = parts.get(i, (None, self._class_names[label]))
+            owner = "noface" if face is None else f"face{face:03}"
+            stem = f"{result.frame.index:06}_{owner}_{name}"
+            numbers[stem] = numbers.get(stem, -1) + 1
+            if crop.size:
+                self._save(f"{stem}_{numbers[stem]}.png", crop)
+
+    def _save(self, name: str, crop: np.ndarray) -> None:
+        try:
+            (self._partial / name).write_bytes(cv2.imencode(".png", crop)[1].tobytes())
+        except OSError as error:
+            raise SinkError(f"cannot write crops to {self._folder}: {error.strerror}") from error
+
+    def close(self, ending: Ending) -> None:
+        """Put the folder in place, or remove what was written if the run failed. May be called twice."""
+        if not self._partial.exists():
+            return
+        try:
+            if ending is not Ending.FAILED:
+                if self._folder.exists():
+                    self._folder.rmdir()  # it is empty
+                self._partial.rename(self._folder)
+        except OSError as error:
+            raise SinkError(f"cannot write crops to {self._folder}: {error.strerror}") from error
+        finally:
+            shutil.rmtree(self._partial, ignore_errors=True)
+
+
+def cut_out(image: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """The part of ``image`` (H,W,3) in a box xyxy in pixels, in whole pixels; of no size if it lies outside."""
+    height, width = image.shape[:2]
+    x1, y1 = np.clip(np.floor(box[:2]), 0, (width, height)).astype(int)
+    x2, y2 = np.clip(np.ceil(box[2:]), 0, (width, height)).astype(int)
+    return image[y1:y2, x1:x2]

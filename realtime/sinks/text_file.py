@@ -1,0 +1,44 @@
+"""Text files that are there whole or not at all."""
+
+from pathlib import Path
+
+from realtime.errors import SinkError
+from realtime.sinks.base import Ending, partial_path
+
+
+class TextFile:
+    """A UTF-8 text file, lines ended by a line feed, that appears under its name when it is whole."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin to write.
+
+        Raises:
+            SinkError: the folder does not exist or cannot be written to.
+        """
+        self._path = path
+        self._partial = partial_path(path)
+        self._file = self._partial.open("w", encoding="utf-8", newline="")
+
+    def write(self, text: str) -> None:
+        """Add some text.
+
+        Raises:
+            SinkError: the disk is full, say.
+        """
+        try:
+            self._file.write(text)
+        except OSError as error:
+            raise SinkError(f"cannot write {self._path}: {error.strerror}") from error
+
+    def close(self, ending: Ending) -> None:
+        """Put the file in place, or remove what was written if the run failed. May be called twice."""
+        if self._file.closed:
+            return
+        try:
+            self._file.close()
+            if ending is not Ending.FAILED:
+                self._partial.replace(self._path)
+        except OSError as error:
+            raise SinkError(f"cannot write {self._path}: {error.strerror}") from error
+        finally:
+            self._partial.unlink(missing_ok=True)

@@ -1,0 +1,90 @@
+"""What of a damaged file could not be read."""
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+SEGMENT_ID = b"\x18\x53\x80\x67"
+HEAD_BYTES = 4096
+"""The segment of a Matroska file begins well within these."""
+
+
+@dataclass(slots=True)
+class Losses:
+    """Counts of what was skipped. The readers of pictures and of sound share one; each has fields of its own."""
+
+    packets: int = 0
+    """Pieces of the file that could not be read or decoded."""
+    frames: int = 0
+    """Frames that were decoded with errors and are used all the same."""
+    sound_packets: int = 0
+    """Pieces of sound that could not be taken over."""
+    sound_tracks: int = 0
+    """Sound tracks that are left out, since their coding is not known here."""
+    missing_bytes: int = 0
+    """How much longer the file should be by its own account."""
+
+    def __bool__(self) -> bool:
+        """True if the file is damaged; a sound track of an unknown kind is no damage."""
+        return any((self.packets, self.frames, self.sound_packets, self.missing_bytes))
+
+    def __str__(self) -> str:
+        """For people, such as "3 packets are lost, the file ends 512 bytes early"."""
+        parts = (
+            (self.packets, "packet is lost", "packets are lost"),
+            (self.frames, "frame has errors", "frames have errors"),
+            (self.sound_packets, "packet of sound is lost", "packets of sound are lost"),
+            (
+                self.sound_tracks,
+                "sound track of an unknown kind is left out",
+                "sound tracks of unknown kinds are left out",
+            ),
+        )
+        found = [f"{count} {one if count == 1 else many}" for count, one, many in parts if count]
+        if self.missing_bytes:
+            found.append(f"the file ends {self.missing_bytes} bytes early")
+        return ", ".join(found)
+
+
+def missing_bytes(path: Path) -> int:
+    """Bytes by which an MP4, MOV, Matroska, WebM or AVI file is shorter than it says itself; 0 for others.
+
+    FFmpeg's readers take an early end for the end.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+        if head[4:8] == b"ftyp":
+            return max(0, _boxes_end(file, size) - size)
+    if head[:4] == b"RIFF" and len(head) >= 8:
+        return max(0, 8 + struct.unpack("<I", head[4:8])[0] - size)
+    return max(0, _matroska_end(head) - size)
+
+
+def _boxes_end(file: BinaryIO, size: int) -> int:
+    """Where the last of the boxes at the top of an MP4 file (ISO/IEC 14496-12) ends."""
+    at = 0
+    while at + 8 <= size:
+        file.seek(at)
+        head = file.read(16)
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:  # a longer number follows
+            length = int.from_bytes(head[8:16], "big")
+        if length < 8 or not head[4:8].isalnum():  # up to the end of the file, or no box
+            return size
+        at += length
+    return at
+
+
+def _matroska_end(head: bytes) -> int:
+    """Where the segment ends; 0 if there is none, or its length was left open, as in a live recording."""
+    at = head.find(SEGMENT_ID) + len(SEGMENT_ID)
+    if not head.startswith(b"\x1a\x45\xdf\xa3") or at < len(SEGMENT_ID) or at >= len(head) or head[at] == 0:
+        return 0
+    # An EBML number (RFC 8794): the leading zero bits of its first byte tell how many bytes follow.
+    more = 8 - head[at].bit_length()
+    digits = head[at : at + 1 + more]
+    length = int.from_bytes(digits, "big") & ((1 << (7 * (1 + more))) - 1)
+    is_open = length == (1 << (7 * (1 + more))) - 1
+    return 0 if is_open else at + 1 + more + length

@@ -1,0 +1,68 @@
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from realtime import progress
+from realtime.progress import ProgressSink, clock
+from realtime.sinks.base import Ending
+from realtime.structures import Detections, Frame, Result
+
+
+def result(pts_s):
+    image = np.zeros((4, 4, 3), np.uint8)
+    return Result(Frame(image, 0, pts_s, 0.0), Detections.empty(), image)
+
+
+@pytest.fixture
+def now(monkeypatch):
+    """A clock that stands until it is set."""
+    time = {"s": 1000.0}
+    monkeypatch.setattr(progress.time, "monotonic", lambda: time["s"])
+    return time
+
+
+@pytest.mark.parametrize(
+    ("length_s", "lines"),
+    [
+        (200.0, ["v.mp4: 25 %, 0.0 frames/s, 0:03:03 left", "v.mp4: 50 %, 0.0 frames/s, 0:02:02 left"]),
+        (None, ["v.mp4: 2 frames, 0.0 frames/s", "v.mp4: 4 frames, 0.0 frames/s"]),
+    ],
+)
+def test_a_line_a_minute_where_there_is_no_terminal(now, length_s, lines):
+    told = io.StringIO()
+    sink = ProgressSink("v.mp4", origin_s=10.0, length_s=length_s, stream=told)
+    for second, pts_s in ((30, 35.0), (61, 60.0), (100, 90.0), (122, 110.0)):
+        now["s"] = 1000.0 + second
+        sink.write(result(pts_s))
+    sink.close(Ending.COMPLETE)
+    assert told.getvalue().splitlines() == lines
+
+
+@pytest.mark.usefixtures("now")
+def test_short_runs_print_nothing():
+    told = io.StringIO()
+    sink = ProgressSink("v.mp4", origin_s=0.0, length_s=5.0, stream=told)
+    for i in range(100):
+        sink.write(result(i / 20))
+    sink.close(Ending.COMPLETE)
+    sink.close(Ending.COMPLETE)
+    assert told.getvalue() == ""
+
+
+def test_a_terminal_shows_a_bar_that_is_taken_away(now, monkeypatch):
+    told = io.StringIO()
+    monkeypatch.setattr(progress, "Console", lambda file: Console(file=file, force_terminal=True, width=100))
+    sink = ProgressSink("[red]v.mp4", origin_s=0.0, length_s=10.0, stream=told)
+    for i in range(50):
+        now["s"] += 0.1
+        sink.write(result(i / 10))
+    assert "[red]v.mp4" in told.getvalue()  # a name is no markup
+    assert "49 %" in told.getvalue()
+    sink.close(Ending.FAILED)
+    assert told.getvalue().endswith("\x1b[?25h\r\x1b[1A\x1b[2K")  # cursor shown again, line emptied
+
+
+def test_clock():
+    assert [clock(s) for s in (0, 59.6, 3725)] == ["0:00:00", "0:01:00", "1:02:05"]
