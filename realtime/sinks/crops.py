@@ -37,7 +37,7 @@ class CropsSink:
         Raises:
             SinkError: the disk is full, say.
         """
-        parts = parts_of_faces(result)
+        parts = parts_of_faces(result, self._class_names)
         numbers: dict[str, int] = {}
         for i, (box, label) in enumerate(zip(result.detections.boxes, result.detections.labels.tolist(), strict=True)):
             crop = cut_out(result.frame.image, box)

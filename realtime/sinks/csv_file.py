@@ -35,7 +35,7 @@ class CsvSink:
             SinkError: the disk is full, say.
         """
         frame, found = result.frame, result.detections
-        parts = parts_of_faces(result)
+        parts = parts_of_faces(result, self._class_names)
         rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
         for i, (label, score, box) in enumerate(rows):
             what = *parts.get(i, ("", "")), self._class_names[label], round(score, 4)

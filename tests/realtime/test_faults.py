@@ -27,6 +27,7 @@ from fakes import (
     wait_until,
 )
 
+from realtime.controls import Controls
 from realtime.errors import SinkError, SourceError
 from realtime.pipeline import Pipeline
 from realtime.sinks.base import Ending
@@ -83,7 +84,7 @@ def test_what_was_done_before_an_error_is_kept(tmp_path, part):
     source = ScriptedSource(10 if part == "source" else 100, error=error)
     detector = FakeDetector(raise_after(10, error) if part == "detector" else lambda: None)
     with pytest.raises(SourceError, match="gives no more pictures"):
-        Pipeline(source, detector, outputs(tmp_path, source), threshold=0.5).run()
+        Pipeline(source, detector, outputs(tmp_path, source), Controls(0.5)).run()
     assert len(read_video(tmp_path / "out.mp4")) == 10
     assert [line["frame"] for line in lines_of(tmp_path / "out.jsonl")] == list(range(10))
     assert files_in(tmp_path) == ["out.jsonl", "out.mp4"]
@@ -97,7 +98,7 @@ def test_an_error_before_the_first_frame_leaves_older_files_alone(tmp_path, part
     source = ScriptedSource(0 if part == "source" else 9, error=error)
     detector = FakeDetector(raise_after(0, error) if part == "detector" else lambda: None)
     with pytest.raises(SourceError, match="dead"):
-        Pipeline(source, detector, outputs(tmp_path, source), threshold=0.5).run()
+        Pipeline(source, detector, outputs(tmp_path, source), Controls(0.5)).run()
     assert files_in(tmp_path) == ["out.jsonl"]
     assert (tmp_path / "out.jsonl").read_text() == "older"
 
@@ -111,7 +112,7 @@ def test_an_encoder_that_refuses_costs_its_own_file_alone(tmp_path, size_wh, mes
     source = ScriptedSource(30, size_wh=size_wh)
     other = RecordingSink()
     with pytest.raises(SinkError, match=message):
-        Pipeline(source, FakeDetector(), [other, *outputs(tmp_path, source)], threshold=0.5).run()
+        Pipeline(source, FakeDetector(), [other, *outputs(tmp_path, source)], Controls(0.5)).run()
     assert other.frames
     assert not list(tmp_path.glob("*.mp4"))
     assert not list(tmp_path.glob(".*"))
@@ -289,7 +290,7 @@ def test_a_signal_while_a_library_is_loaded_ends_with_one_line(folder, raised, n
 def test_a_consumer_that_blocks_loses_no_frame_of_a_file_and_reads_no_further():
     gate, source = Gate(), ScriptedSource(300)
     sink = RecordingSink(is_slow=True, on_write=gate)
-    pipeline = Pipeline(source, FakeDetector(), [sink], threshold=0.5)
+    pipeline = Pipeline(source, FakeDetector(), [sink], Controls(0.5))
     thread = threading.Thread(target=pipeline.run, name="test-run")
     thread.start()
     # One in hand, four waiting for the consumer, one held by the run; three read ahead, and one that finds no room.
@@ -304,7 +305,7 @@ def test_a_consumer_that_blocks_does_not_keep_a_camera_from_its_newest_frame():
     gate = Gate()
     source = ScriptedSource(1000, is_live=True)
     sink = RecordingSink(on_write=gate)
-    pipeline = Pipeline(source, FakeDetector(), [sink], threshold=0.5)
+    pipeline = Pipeline(source, FakeDetector(), [sink], Controls(0.5))
     thread = threading.Thread(target=pipeline.run, name="test-run")
     thread.start()
     wait_until(lambda: source.reads == 1000)  # the camera is never held up
@@ -331,7 +332,7 @@ def test_a_consumer_that_never_comes_back_cannot_hold_the_end(monkeypatch):
 
     detector = FakeDetector(on_infer)
     with pytest.raises(Stopped):
-        Pipeline(ScriptedSource(100), detector, [other, stuck], threshold=0.5).run()
+        Pipeline(ScriptedSource(100), detector, [other, stuck], Controls(0.5)).run()
     assert other.closings == [Ending.FAILED]
     assert stuck.closings == []  # it is not closed under its own thread
     gate.open()
@@ -364,7 +365,7 @@ def test_memory_is_flat_over_ten_thousand_frames(tmp_path):
 
     sinks = [*outputs(tmp_path, source), RecordingSink(on_write=measure)]
     sinks[-1].write = lambda result: measure(result.frame)  # it shall keep no frame
-    assert Pipeline(source, FakeDetector(), sinks, threshold=0.5).run().frames == 10_000
+    assert Pipeline(source, FakeDetector(), sinks, Controls(0.5)).run().frames == 10_000
     assert len(lines_of(tmp_path / "out.jsonl")) == 10_000
     assert sizes[9_999] <= 1.02 * sizes[500], sizes
 
@@ -379,7 +380,7 @@ def test_two_hundred_runs_leave_no_thread_no_file_and_no_memory(tmp_path):
 
     def cycle(i):
         source = VideoFileSource(clip)
-        pipeline = Pipeline(source, detector, outputs(tmp_path, source), threshold=0.5)
+        pipeline = Pipeline(source, detector, outputs(tmp_path, source), Controls(0.5))
         if i % 4 == 1:
             pipeline.stop()
         pipeline.run(max_frames=3 if i % 4 == 2 else None)

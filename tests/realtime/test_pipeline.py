@@ -49,7 +49,7 @@ def test_sinks_get_faces_steadied_unless_raw(raw):
 
     detector.infer = infer_trembling
     sink = RecordingSink()
-    Pipeline(ScriptedSource(20), detector, [sink], threshold=0.2, raw=raw).run()
+    Pipeline(ScriptedSource(20), detector, [sink], Controls(0.2), raw=raw).run()
     (first,), (last,) = sink.faces[0], sink.faces[-1]
     assert first.id == last.id == 1
     assert first.box == (4, 4, 30, 30)
