@@ -205,7 +205,7 @@ def spans(there: np.ndarray) -> list[slice]:
 def lag(raw: Boxes, shown: Boxes, way: np.ndarray) -> dict[str, float]:
     """Frames by which the shown boxes follow ``way`` (frames,) later than the raw: mean of the parts, and the most."""
     lags = [lag_of(shown[key], way) - lag_of(raw[key], way) for key in raw.keys() & shown.keys()]
-    return {"mean": float(np.mean(lags)), "most": float(np.max(lags))}
+    return {"mean": round(float(np.mean(lags)), 3), "most": round(float(np.max(lags)), 3)}
 
 
 def lag_of(boxes: np.ndarray, way: np.ndarray) -> float:
