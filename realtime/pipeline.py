@@ -168,12 +168,14 @@ class Pipeline:
             self._capture.stop()
         except BaseException as raised:
             error = error or raised
+            ending = ending if isinstance(raised, Exception) else Ending.FAILED
         for sink in reversed(self._sinks):
             failed = error is not None and sink is self._writing
             try:
                 sink.close(Ending.FAILED if failed else ending)
-            except BaseException as raised:
+            except Exception as raised:
                 error = error or raised
-                if not isinstance(raised, Exception):
-                    ending = Ending.FAILED
+            except BaseException as raised:  # a second Ctrl+C; perhaps the sink had not even begun to close
+                error, ending = error or raised, Ending.FAILED
+                sink.close(ending)
         return error

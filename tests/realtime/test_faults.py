@@ -28,8 +28,10 @@ from fakes import (
 )
 
 from realtime.controls import Controls
+from realtime.detector import OnnxDetector
 from realtime.errors import SinkError, SourceError
 from realtime.pipeline import Pipeline
+from realtime.providers import Provider
 from realtime.sinks.base import Ending
 from realtime.sinks.jsonl import JsonLinesSink
 from realtime.sinks.video_file import VideoFileSink
@@ -210,20 +212,22 @@ PHASES = {
     "reading the first frame": ("realtime.pipeline", "Pipeline._loop", "before"),
     "the first frame": ("realtime.detector", "OnnxDetector.infer", "after"),
     "writing": ("realtime.sinks.jsonl", "JsonLinesSink.write", "before"),
+    "stopping the reader": ("realtime.capture", "CaptureThread.stop", "before"),
     "closing the source": ("realtime.sources.video_file", "VideoFileSource.close", "before"),
     "closing an output": ("realtime.sinks.video_file", "VideoFileSink.close", "before"),
     "having closed all": ("realtime.pipeline", "Pipeline.run", "after"),
 }
 SCRIPT = """
 import importlib, signal, sys, threading
-module, path, when, number = sys.argv.pop(1), sys.argv.pop(1), sys.argv.pop(1), int(sys.argv.pop(1))
+module, path, when, number, times = *(sys.argv.pop(1) for _ in range(3)), *(int(sys.argv.pop(1)) for _ in range(2))
 owner, name = path.split(".")
 owner = getattr(importlib.import_module(module), owner)
 real, sent = getattr(owner, name), []
 def send():
     if not sent:
         sent.append(1)
-        signal.raise_signal(number)
+        for _ in range(times):
+            signal.raise_signal(number)
 def call(*a, **k):
     if when == "before":
         send()
@@ -250,7 +254,7 @@ finally:
 def test_a_signal_in_any_phase_ends_the_run_in_order(folder, phase, number, code):
     before = files_in(folder)
     done = realtime(
-        *PHASES[phase], number, "video", "in.mp4", "--out", "out.mp4", "--jsonl", "out.jsonl", "--model", "m.onnx",
+        *PHASES[phase], number, 1, "video", "in.mp4", "--out", "out.mp4", "--jsonl", "out.jsonl", "--model", "m.onnx",
         "--provider", "cpu", cwd=folder, run=[sys.executable, "-c", SCRIPT],
     )  # fmt: skip
     assert done.returncode == code, done.stderr
@@ -265,8 +269,24 @@ def test_a_signal_in_any_phase_ends_the_run_in_order(folder, phase, number, code
         return
     frames = len(lines_of(folder / "out.jsonl"))
     assert frames == len(read_video(folder / "out.mp4"))
-    assert ("closing" in phase or "closed" in phase) == (frames == 200)
+    assert ("closing" in phase or "closed" in phase or "stopping" in phase) == (frames == 200)
     assert frames > 0
+
+
+@pytest.mark.parametrize(
+    "phase", ["the first frame", "writing", "stopping the reader", "closing the source", "closing an output"]
+)
+def test_a_second_signal_ends_at_once_and_keeps_nothing(folder, phase):
+    (folder / "out.mp4").write_text("older")
+    before = files_in(folder)
+    done = realtime(
+        *PHASES[phase], 2, 2, "video", "in.mp4", "--out", "out.mp4", "--jsonl", "out.jsonl", "--model", "m.onnx",
+        "--provider", "cpu", cwd=folder, run=[sys.executable, "-c", SCRIPT],
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (130, "stopped")
+    assert "Traceback" not in done.stderr
+    assert files_in(folder) == before
+    assert (folder / "out.mp4").read_text() == "older"
 
 
 @pytest.mark.parametrize(("number", "code"), [(2, 130), (15, 143)])
@@ -365,7 +385,8 @@ def test_memory_is_flat_over_ten_thousand_frames(tmp_path):
 
     sinks = [*outputs(tmp_path, source), RecordingSink(on_write=measure)]
     sinks[-1].write = lambda result: measure(result.frame)  # it shall keep no frame
-    assert Pipeline(source, FakeDetector(), sinks, Controls(0.5)).run().frames == 10_000
+    detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU)
+    assert Pipeline(source, detector, sinks, Controls(0.5)).run().frames == 10_000
     assert len(lines_of(tmp_path / "out.jsonl")) == 10_000
     assert sizes[9_999] <= 1.02 * sizes[500], sizes
 
@@ -385,7 +406,7 @@ def test_two_hundred_runs_leave_no_thread_no_file_and_no_memory(tmp_path):
             pipeline.stop()
         pipeline.run(max_frames=3 if i % 4 == 2 else None)
 
-    detector = FakeDetector()
+    detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU)
     counts, memory = set(), []
     for i in range(200):
         cycle(i)

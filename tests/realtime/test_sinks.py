@@ -36,8 +36,9 @@ def test_a_line_for_every_frame(tmp_path):
                 {"label": "œil", "score": 0.9876, "box": [1.23, 2.0, 3.0, 4.5]},
                 {"label": "Gesicht", "score": 0.5, "box": [5.0, 6.0, 7.0, 8.0]},
             ],
+            "faces": [],
         },
-        {"frame": 1, "pts_s": 0.04, "detections": []},
+        {"frame": 1, "pts_s": 0.04, "detections": [], "faces": []},
     ]
     assert list(tmp_path.iterdir()) == [path]
 

@@ -1,6 +1,3 @@
-from types import SimpleNamespace
-from typing import NamedTuple
-
 import numpy as np
 import pytest
 
@@ -8,7 +5,7 @@ from realtime.errors import SinkError
 from realtime.sinks.base import Ending
 from realtime.sinks.crops import CropsSink, cut_out
 from realtime.sinks.csv_file import CsvSink
-from realtime.structures import Detections, Frame, Result
+from realtime.structures import Detections, Face, Feature, Frame, Result
 
 NAMES = ("face", "left eye")
 
@@ -69,27 +66,20 @@ def test_names_of_crops_sort_and_those_outside_are_left_out(tmp_path):
     ]  # fmt: skip
 
 
-class Grouped(NamedTuple):
-    """A result whose detections are parts of faces."""
-
-    frame: Frame
-    detections: Detections
-    faces: tuple[object, ...]
-
-
 def test_parts_of_faces_have_their_number_and_side(tmp_path):
     plain = result(4)
     boxes = plain.detections.boxes.tolist()
-    face = SimpleNamespace(id=12, box=tuple(boxes[0]), features={"left_eye": SimpleNamespace(box=tuple(boxes[1]))})
-    grouped = Grouped(plain.frame, plain.detections, (face,))
-    table, crops = CsvSink(tmp_path / "out.csv", NAMES), CropsSink(tmp_path / "crops", NAMES)
+    face = Face(12, tuple(boxes[0]), 0.9, {"left_eye": Feature(tuple(boxes[1]), 0.5)})
+    grouped = Result(plain.frame, plain.detections, plain.canvas, (face,))
+    names = ("Face", "eye")
+    table, crops = CsvSink(tmp_path / "out.csv", names), CropsSink(tmp_path / "crops", names)
     for sink in (table, crops):
         sink.write(grouped)
         sink.close(Ending.COMPLETE)
     rows = [line.split(",")[2:5] for line in (tmp_path / "out.csv").read_text().splitlines()[1:]]
-    assert rows == [["12", "face", "face"], ["12", "left_eye", "left eye"], ["", "", "left eye"]]
-    names = sorted(p.name for p in (tmp_path / "crops").iterdir())
-    assert names == ["000004_face012_face_0.png", "000004_face012_left_eye_0.png"]
+    assert rows == [["12", "face", "Face"], ["12", "left_eye", "eye"], ["", "", "eye"]]
+    files = sorted(p.name for p in (tmp_path / "crops").iterdir())
+    assert files == ["000004_face012_face_0.png", "000004_face012_left_eye_0.png"]
 
 
 def test_a_crop_is_whole_pixels_inside_of_the_picture():
