@@ -28,8 +28,8 @@ class Kind:
     """In milliseconds; 25 frames/s by default."""
     tags: dict[str, int] = field(default_factory=dict)
     """Of the codec context: ``colorspace``, ``color_range``, ``color_trc``, ``color_primaries``."""
-    planes: tuple[int, int, int] | None = None
-    """Y, U and V of every pixel; by default frames have the grey level 20 * index."""
+    planes: Sequence[tuple[int, int, int]] | None = None
+    """Y, U and V of every pixel, by frame in turn; by default frames have the grey level 20 * index."""
     rotation: int | None = None
     hflip: bool = False
     languages: Sequence[str] = ()
@@ -76,7 +76,7 @@ def make(path: Path, kind: Kind) -> Path:
 
 def _picture(kind: Kind, index: int, pts: int) -> av.VideoFrame:
     picture = av.VideoFrame(*kind.size_wh, kind.pix_fmt)
-    levels = kind.planes or (16 + 20 * index % 256 * 219 // 255, 128, 128)
+    levels = kind.planes[index % len(kind.planes)] if kind.planes else (16 + 20 * index % 256 * 219 // 255, 128, 128)
     dtype = np.dtype("<u2" if "10" in kind.pix_fmt else "u1")
     for plane, level in zip(picture.planes, levels, strict=True):
         plane.update(np.full(plane.buffer_size // dtype.itemsize, level, dtype).tobytes())

@@ -12,7 +12,7 @@ import numpy as np
 from realtime.errors import SourceError
 from realtime.ffmpeg import av
 from realtime.sources.base import FrameSource
-from realtime.sources.colours import to_bgr
+from realtime.sources.colours import BgrConverter
 from realtime.sources.deinterlace import whole_pictures
 from realtime.sources.losses import Losses, missing_bytes
 from realtime.sources.timeline import BestGuess, Timeline
@@ -83,6 +83,7 @@ class VideoFileSource(FrameSource):
         """True if the file's beginning is not wanted."""
         self._size_wh: tuple[int, int] | None = None
         self._next_index = 0
+        self._to_bgr = BgrConverter()
         self._pictures = self._decoded()
         if start_s > 0:
             self._seek()
@@ -150,7 +151,7 @@ class VideoFileSource(FrameSource):
 
     def _image(self, picture: av.VideoFrame) -> np.ndarray:
         self._size_wh = self._size_wh or (picture.width, picture.height)
-        image = _upright(to_bgr(picture, self._size_wh), picture)
+        image = _upright(self._to_bgr(picture, self._size_wh), picture)
         image.flags.writeable = False
         return image
 

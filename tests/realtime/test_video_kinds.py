@@ -74,7 +74,7 @@ COLOUR = np.array([0.8, 0.3, 0.2])
 def test_colours_are_read_by_their_tags(tmp_path, weights, colorspace, full, pix_fmt):
     bits = 10 if "10" in pix_fmt else 8
     tags = {"colorspace": colorspace, "color_range": 2 if full else 1}
-    kind = Kind(frames=2, pix_fmt=pix_fmt, tags=tags, planes=planes_of(COLOUR, weights, full=full, bits=bits),
+    kind = Kind(frames=2, pix_fmt=pix_fmt, tags=tags, planes=[planes_of(COLOUR, weights, full=full, bits=bits)],
                 options={"crf": "1"})  # fmt: skip
     image = frames_of(make(tmp_path / "v.mkv", kind))[0].image
     np.testing.assert_allclose(image.mean((0, 1))[::-1], 255 * COLOUR, atol=3)
@@ -82,7 +82,7 @@ def test_colours_are_read_by_their_tags(tmp_path, weights, colorspace, full, pix
 
 @pytest.mark.parametrize(("size_wh", "weights"), [((720, 576), BT601), ((1280, 720), BT709), ((640, 1136), BT709)])
 def test_untagged_colours_go_by_the_size(tmp_path, size_wh, weights):
-    kind = Kind(frames=1, size_wh=size_wh, planes=planes_of(COLOUR, weights), options={"crf": "1"})
+    kind = Kind(frames=1, size_wh=size_wh, planes=[planes_of(COLOUR, weights)], options={"crf": "1"})
     image = frames_of(make(tmp_path / "v.mkv", kind))[0].image
     np.testing.assert_allclose(image.mean((0, 1))[::-1], 255 * COLOUR, atol=3)
 
@@ -90,19 +90,14 @@ def test_untagged_colours_go_by_the_size(tmp_path, size_wh, weights):
 @pytest.mark.parametrize(("trc", "encode", "white"), [(16, pq, 203 / 10_000), (18, hlg, 0.2646)])
 def test_high_dynamic_range_is_brought_to_that_of_screens(tmp_path, trc, encode, white):
     """White at 203 cd/m2 (ITU-R BT.2408) is bright, hues stay, and brighter stays brighter."""
-    seen = {}
-    for name, linear in {
-        "white": [1, 1, 1],
-        "grey": [0.2, 0.2, 0.2],
-        "red": [0.8, 0.05, 0.05],
-        "black": [0, 0, 0],
-    }.items():
-        signal = encode(np.maximum(TO_BT2020 @ np.array(linear) * white, 0))
-        kind = Kind(
-            frames=1, pix_fmt="yuv420p10le", planes=planes_of(signal, BT2020, bits=10), options={"crf": "1"},
-            tags={"colorspace": 9, "color_range": 1, "color_trc": trc, "color_primaries": 9},
-        )  # fmt: skip
-        seen[name] = frames_of(make(tmp_path / f"{name}.mkv", kind))[0].image.mean((0, 1))[::-1]
+    colours = {"white": [1, 1, 1], "grey": [0.2, 0.2, 0.2], "red": [0.8, 0.05, 0.05], "black": [0, 0, 0]}
+    signals = [encode(np.maximum(TO_BT2020 @ np.array(linear) * white, 0)) for linear in colours.values()]
+    kind = Kind(
+        frames=4, pix_fmt="yuv420p10le", planes=[planes_of(signal, BT2020, bits=10) for signal in signals],
+        options={"crf": "1"}, tags={"colorspace": 9, "color_range": 1, "color_trc": trc, "color_primaries": 9},
+    )  # fmt: skip
+    frames = frames_of(make(tmp_path / "v.mkv", kind))
+    seen = {name: frame.image.mean((0, 1))[::-1] for name, frame in zip(colours, frames, strict=True)}
     assert seen["white"].min() > 200
     assert np.ptp(seen["white"]) < 6
     assert 80 < seen["grey"].mean() < 150
@@ -114,7 +109,7 @@ def test_high_dynamic_range_is_brought_to_that_of_screens(tmp_path, trc, encode,
 
 
 def test_a_picture_that_no_one_can_convert_by_its_tags_is_converted_without(tmp_path):
-    kind = Kind(frames=2, planes=planes_of(COLOUR, BT709), tags={"colorspace": 14, "color_range": 1})  # ICtCp
+    kind = Kind(frames=2, planes=[planes_of(COLOUR, BT709)], tags={"colorspace": 14, "color_range": 1})  # ICtCp
     assert len(frames_of(make(tmp_path / "v.mkv", kind))) == 2
 
 
@@ -218,7 +213,7 @@ def test_a_video_that_changes_its_size_keeps_the_first(tmp_path):
 )  # fmt: skip
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
 def test_a_part_is_cut_exactly_by_timestamps(tmp_path, suffix, start_s, duration_s, expected):
-    path = make(tmp_path / f"v{suffix}", Kind(pts=[40 * i for i in range(50)], planes=None))
+    path = make(tmp_path / f"v{suffix}", Kind(pts=[40 * i for i in range(50)]))
     begin_s = frames_of(path)[0].pts_s
     frames = frames_of(path, start_s=start_s, duration_s=duration_s)
     assert [round((frame.pts_s - begin_s) / 0.04) for frame in frames] == list(expected)
