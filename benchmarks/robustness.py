@@ -102,6 +102,7 @@ def measure(
     out: Annotated[Path, typer.Option(help="Folder for robustness.json and robustness.png.")] = Path(),
 ) -> None:
     """Measure F1 per class at each strength of each change."""
+    out.mkdir(parents=True, exist_ok=True)
     config = load_data_config(data)
     path = SHIPPED / f"{model}.onnx" if (SHIPPED / f"{model}.onnx").exists() else Path(model)
     loaded = load_onnx(path, config.class_names)

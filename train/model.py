@@ -166,9 +166,9 @@ def _light(backbone: BackboneWithLightFPN, head_channels: int, anchors: AnchorGe
         "rpn_fg_iou_thresh": 0.5,
         "rpn_bg_iou_thresh": 0.3,
         "rpn_pre_nms_top_n_train": 600,
-        "rpn_pre_nms_top_n_test": 200,
+        "rpn_pre_nms_top_n_test": 300,
         "rpn_post_nms_top_n_train": 400,
-        "rpn_post_nms_top_n_test": 100,
+        "rpn_post_nms_top_n_test": 150,
         # RoIAlign's backward pass is a third of a training step on a CPU: fewer RoIs, more of them on objects.
         "box_batch_size_per_image": 64,
         "box_positive_fraction": 0.35,
