@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from typing import Annotated, Any
 
 import typer
@@ -49,6 +50,17 @@ def main(debug: Annotated[bool, typer.Option(help="Show the traceback of an erro
 
 def run_cli() -> None:
     """Entry point: one line on stderr and exit code 1 for what the user can mend; 130 after Ctrl+C, 143 on SIGTERM."""
+    try:
+        _run()
+    except SystemExit as leaving:
+        if _hangs_in_a_library() and isinstance(leaving.code, int):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(leaving.code)
+        raise
+
+
+def _run() -> None:
     raise_on_signals()
     # OpenCV would print lines of its own for a camera or picture that it cannot open; it reads this when imported.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
@@ -65,3 +77,11 @@ def run_cli() -> None:
             raise
         typer.echo("stopped", err=True)
         sys.exit(stopped.exit_code)
+
+
+def _hangs_in_a_library() -> bool:
+    """Whether a thread was given up, in a read of a dead stream say: it would return into an interpreter that is gone.
+
+    Everything is closed by now but what that thread holds, and to wait for it could take as long as the time limits.
+    """
+    return any(thread.daemon and thread.is_alive() for thread in threading.enumerate())

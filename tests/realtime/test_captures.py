@@ -36,6 +36,7 @@ def test_a_snapshot_is_the_clean_frame_with_what_was_found_in_it(tmp_path):
         "frame": 3,
         "pts_s": 0.12,
         "detections": [{"label": "eye", "score": 0.75, "box": [1.5, 2.0, 30.0, 40.0]}],
+        "faces": [],
     }
     assert description.name == picture.with_suffix(".json").name
     assert said == [f"saved {picture}"]

@@ -48,7 +48,8 @@ def test_every_command_of_the_page_works_in_its_order(folder):
 
 def test_every_option_that_the_page_names_exists(folder):
     text = re.sub(r"```.*?```", "", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    known = "".join(run(f"realtime {command} --help", folder).stdout for command in ("cam", "video", "image", "doctor"))
+    commands = ("", "cam ", "video ", "image ", "doctor ")
+    known = "".join(run(f"realtime {command}--help", folder).stdout for command in commands)
     named = set(re.findall(r"--[a-z][a-z-]+", text))
     assert len(named) > 20
     assert not {option for option in named if option not in known}
