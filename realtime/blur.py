@@ -1,7 +1,8 @@
 """Hiding faces, or chosen features, in place of drawing boxes."""
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -14,7 +15,8 @@ BLOCKS = 5
 MARGIN = 0.2
 """Share of a box's longer side that is hidden beyond each of its edges."""
 HOLD_S = 0.5
-"""A box that is not found again stays hidden for so long: a detector that misses a frame must not show the face."""
+"""A box that is not found again stays hidden for so long: a detector that misses a frame must not show the face. Frames
+count as half of it apart at most."""
 GROWTH_PER_S = 0.5
 """Share of its longer side by which such a box grows on each side: the face may move on."""
 
@@ -101,12 +103,22 @@ class Blur:
                 raise ModelError(f"--blur {name}: the model does not find that; choose of {', '.join(class_names)}")
         self._labels = [class_names.index(name) for name in names]
         self._held: list[HeldBox] = []
+        self._clock_s = 0.0
+        """Time in which boxes are held; however far frames are apart, one that is missed is not the end of it."""
+        self._last_s = math.inf
+        self._last_wh: tuple[int, int] | None = None
 
     def __call__(self, frame: Frame, detections: Detections) -> np.ndarray:
         """The picture uint8 (H,W,3) BGR of the next frame of a stream, to be looked at."""
         boxes = detections.boxes[np.isin(detections.labels, self._labels)]
-        self._held = hold(self._held, boxes, frame.pts_s)
-        return hide(frame.image, self._held, frame.pts_s)
+        size_wh = frame.image.shape[1], frame.image.shape[0]
+        if self._last_wh and size_wh != self._last_wh:  # a stream may change it
+            factors = np.tile(np.divide(size_wh, self._last_wh), 2).astype(np.float32)
+            self._held = [replace(old, box=old.box * factors) for old in self._held]
+        self._clock_s += min(max(frame.pts_s - self._last_s, 0.0), HOLD_S / 2)
+        self._last_s, self._last_wh = frame.pts_s, size_wh
+        self._held = hold(self._held, boxes, self._clock_s)
+        return hide(frame.image, self._held, self._clock_s)
 
     def still(self, image: np.ndarray, detections: Detections) -> np.ndarray:
         """The same of a picture that stands alone."""

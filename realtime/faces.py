@@ -1,7 +1,8 @@
 """Which eyes, eyebrows, nose and mouth belong to which face, and which of a pair is the left one."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -144,6 +145,15 @@ def faces_in(detections: Detections, class_names: tuple[str, ...]) -> tuple[Face
     faces = np.flatnonzero(detections.labels == grouper.face_label)
     members = np.column_stack([faces, grouper.group(detections.boxes[faces], detections, threshold=0)])
     return tuple(face_of(number, row, detections) for number, row in enumerate(members, start=1))
+
+
+def faces_above(faces: Iterable[Face], threshold: float) -> tuple[Face, ...]:
+    """The faces with a score of at least ``threshold``, with those of their features that have it too."""
+    return tuple(
+        replace(face, features={name: part for name, part in face.features.items() if part.score >= threshold})
+        for face in faces
+        if face.score >= threshold
+    )
 
 
 def face_of(number: int, members: np.ndarray, detections: Detections) -> Face:

@@ -147,7 +147,7 @@ class Pipeline:
         if any(sink.needs_canvas for sink in self._sinks):
             with time_stage("render"):
                 canvas = self._render(frame, detections)
-        result = Result(frame, detections, canvas, faces, found)
+        result = Result(frame, detections, canvas, faces, self._tracker.steadied)
         with time_stage("hand_over"):
             for sink in self._sinks:
                 self._writing = sink

@@ -100,7 +100,8 @@ class Result:
     detections: Detections
     """What was found in it, the boxes of faces and their features among it."""
     canvas: np.ndarray
-    """uint8 (H,W,3) BGR, the picture with the boxes drawn; the frame's own picture if no sink needs it."""
+    """uint8 (H,W,3) BGR, the picture to be looked at: with boxes drawn, or faces hidden. If no sink needs it, it is the
+    frame's own."""
     faces: tuple[Face, ...] = ()
     """The faces with their features; none if the model has no class face."""
     found: Detections = field(default_factory=Detections.empty)

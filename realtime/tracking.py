@@ -78,6 +78,8 @@ class FaceTracker:
         self._tracks: list[_Track] = []
         self._numbers = count(1)
         self._last_s = -math.inf
+        self.steadied = Detections.empty()
+        """All detections of the last picture, those of faces and their features with their steadied boxes."""
 
     def update(
         self, detections: Detections, *, threshold: float, pts_s: float, side_px: float
@@ -95,6 +97,7 @@ class FaceTracker:
             faces and their features steadied; and the faces, by number. If the model has no class ``face``, there are
             none, and the detections are as they were.
         """
+        self.steadied = detections
         if self._grouper.face_label is None:
             return detections.above(threshold), ()
         elapsed_s = min(max(pts_s - self._last_s, SHORTEST_S), LOST_S)
@@ -111,6 +114,8 @@ class FaceTracker:
         is_shown = candidates.scores >= threshold
         is_shown[members[members >= 0]] = True
         steady = Detections(boxes, candidates.labels, candidates.scores)
+        rest = detections.boxes[len(boxes) :]  # candidates are the best, and so the first
+        self.steadied = Detections(np.concatenate([boxes, rest]), detections.labels, detections.scores)
         found_faces = [face_of(track.number, row, steady) for track, row in zip(faces, members, strict=True)]
         shown = Detections(boxes[is_shown], candidates.labels[is_shown], candidates.scores[is_shown])
         return shown, tuple(sorted(found_faces, key=lambda face: face.id))

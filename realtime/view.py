@@ -29,6 +29,7 @@ class View:
         source_status: Callable[[], str],
         is_recorded: bool,
         canvas_only: bool = False,
+        begin_s: float = 0.0,
     ) -> None:
         """
         Args:
@@ -40,9 +41,11 @@ class View:
             source_status: what the source is doing.
             is_recorded: the whole run goes into a file.
             canvas_only: show the run's own pictures, in which faces are hidden, say, and nothing of the frames.
+            begin_s: timestamp at which a file begins.
         """  # noqa: D205
         self.meter = Meter()
         self.canvas_only = canvas_only
+        self._begin_s = begin_s
         self._controls = controls
         self._news = news
         self._class_names = class_names
@@ -96,7 +99,7 @@ class View:
         return Status(
             frames_per_s=self.meter.frames_per_s,
             live=(self.meter.latency_ms, self.meter.dropped) if self._is_live else None,
-            position_s=frame.pts_s,
+            position_s=frame.pts_s - self._begin_s,
             provider=self._provider,
             source=self._source_status(),
             recording=self._is_recorded or self._controls.recording,

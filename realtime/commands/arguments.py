@@ -13,7 +13,7 @@ Model = Annotated[
 ]
 ProviderOption = Annotated[Provider, typer.Option("--provider", help="Where the network runs; auto prefers CUDA.")]
 Threshold = Annotated[
-    float | None, typer.Option(min=0, max=1, help="Least score of a box; by default the model's own.")
+    float | None, typer.Option(min=0, max=1, help="Least score of a new box; by default the model's own.")
 ]
 JsonLines = Annotated[Path | None, typer.Option("--jsonl", help="Write the detections as JSON lines.")]
 Raw = Annotated[
@@ -37,7 +37,7 @@ def name_blurred(arguments: list[str]) -> list[str]:
     """The command line with "face" put after each ``--blur`` that no label follows; typer has no such options."""
     named = []
     for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
-        is_bare = argument == "--blur" and not re.fullmatch(r"[^-./*?\\][^./*?\\]*", following)
+        is_bare = argument == "--blur" and not re.fullmatch(r"|[^-./*?\\][^./*?\\]*", following)
         named.append("--blur=face" if is_bare else argument)
     return named
 

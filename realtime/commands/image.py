@@ -39,7 +39,7 @@ def image(
     check_outputs(jsonl, originals=images)
     detector = open_detector(model, provider)
     names = detector.metadata.class_names
-    render = Blur(names, blur).still if blur else None
+    render = Blur(names, blur).still if blur is not None else None
     done = 0
     ending = Ending.FAILED
     with StopRequests() as requests:

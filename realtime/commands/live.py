@@ -1,10 +1,12 @@
 """Opening the window of a command, with all that its keys reach."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import typer
 
+from realtime.blur import Blur
 from realtime.commands.running import Outputs
 from realtime.controls import Controls
 from realtime.detector import OnnxDetector
@@ -28,9 +30,9 @@ class Live:
 
 
 def open_window(
-    source: FrameSource, detector: OnnxDetector, outputs: Outputs, controls: Controls, *, canvas_only: bool = False
+    source: FrameSource, detector: OnnxDetector, outputs: Outputs, controls: Controls, hider: Blur | None = None
 ) -> Live:
-    """Prepare window and recorder; ``canvas_only``: nothing of the frames themselves is to be seen or kept.
+    """Prepare window and recorder; with ``hider``, nothing of the frames themselves is to be seen or kept.
 
     Raises:
         SinkError: no window can be opened here, or there is no such folder for what the keys save.
@@ -46,8 +48,9 @@ def open_window(
 
     def open_file(path: Path, size_wh: tuple[int, int]) -> Sink:
         return VideoFileSink(
-            path, size_wh=size_wh, frame_rate=source.frame_rate, time_base=source.time_base, sound=None
-        )
+            path, size_wh=size_wh, frame_rate=source.frame_rate, time_base=source.time_base, sound=None,
+            pixel_aspect=outputs.original.pixel_aspect if outputs.original else Fraction(1),
+        )  # fmt: skip
 
     view = View(
         controls,
@@ -57,14 +60,16 @@ def open_window(
         is_live=source.is_live,
         source_status=lambda: source.status,
         is_recorded=outputs.video is not None,
-        canvas_only=canvas_only,
+        canvas_only=hider is not None,
+        begin_s=outputs.original.begin_s if outputs.original else 0.0,
     )
     window = WindowSink(
         "realtime",
         view,
         controls,
-        Snapshots(outputs.captures, names, tell, canvas_only=canvas_only),
+        Snapshots(outputs.captures, names, tell, canvas_only=hider is not None),
         paced=not source.is_live,
         instead="--no-window --record OUT.mp4" if source.is_live else "--out OUT.mp4",
+        hide_more=hider.still if hider else None,
     )
     return Live(Recorder(controls, outputs.captures, open_file, tell), window)

@@ -118,9 +118,9 @@ def run(
     with StopRequests() as requests:
         names = detector.metadata.class_names
         try:
-            hider = Blur(names, blur) if blur else None
+            hider = Blur(names, blur) if blur is not None else None
             # First of all, since there may be no display; but last in the row: its keys count from the next frame on.
-            live = open_window(source, detector, outputs, controls, canvas_only=bool(blur)) if outputs.window else None
+            live = open_window(source, detector, outputs, controls, hider) if outputs.window else None
             sinks = outputs.open(source, names)
         except BaseException:
             source.close()
@@ -201,7 +201,7 @@ def check_blur(blur: str | None, crops: Path | None, *, shown: bool) -> None:
     Raises:
         SinkError: ``--blur`` with ``--crops``, or without a picture, which ``shown`` says.
     """
-    if blur and crops:
+    if blur is not None and crops:
         raise SinkError(f"--crops {crops}: crops are readable, and --blur hides {blur}; choose one of them")
-    if blur and not shown:
+    if blur is not None and not shown:
         raise SinkError(f"--blur {blur}: no picture is written that it would be hidden in; add one or leave it out")

@@ -20,8 +20,9 @@ from realtime.commands.arguments import (
     seconds,
 )
 from realtime.commands.running import Outputs, check_blur, check_outputs, open_detector, run
-from realtime.errors import RealtimeError, SinkError, SourceError
+from realtime.errors import RealtimeError, SinkError, SourceError, one_line
 from realtime.providers import Provider
+from realtime.redaction import redacted
 
 if TYPE_CHECKING:
     from realtime.detector import OnnxDetector
@@ -110,10 +111,10 @@ def _process_all(jobs: list["Job"], settings: _Settings) -> None:
     failed: list[str] = []
     for number, job in enumerate(jobs, start=1):
         try:
-            _process(job, settings, f"[{number}/{len(jobs)}] {job.video}")
+            _process(job, settings, f"[{number}/{len(jobs)}] {_clean(job.video)}")
         except RealtimeError as error:
-            typer.echo(f"error: {error}", err=True)
-            failed.append(str(job.video))
+            typer.echo(f"error: {_clean(error)}", err=True)
+            failed.append(_clean(job.video))
         except typer.Exit:
             typer.echo(f"stopped in video {number} of {len(jobs)}", err=True)
             raise
@@ -121,6 +122,11 @@ def _process_all(jobs: list["Job"], settings: _Settings) -> None:
     typer.echo(f"{len(jobs)} video{'s' * (len(jobs) > 1)}{failures}", err=True)
     if failed:
         raise typer.Exit(1)
+
+
+def _clean(text: object) -> str:
+    """One line that can be shown: file names and errors may hold anything, addresses given for files passwords."""
+    return redacted(one_line(text, limit=2000))
 
 
 def _process(job: "Job", settings: _Settings, name: str = "") -> None:
@@ -133,9 +139,10 @@ def _process(job: "Job", settings: _Settings, name: str = "") -> None:
 
     source = VideoFileSource(job.video, start_s=settings.start_s, duration_s=settings.duration_s)
     window = not any(job.targets)
+    progress = None if window else name or _clean(job.video.name)
     outputs = Outputs(
         window=window, video=job.out, jsonl=job.jsonl, csv=job.csv, crops=job.crops, original=source,
-        encoding=settings.encoding, progress=None if window else name or job.video.name, captures=settings.captures,
+        encoding=settings.encoding, progress=progress, captures=settings.captures,
     )  # fmt: skip
     run(
         source, settings.detector, outputs, settings.threshold, settings.max_frames,
@@ -144,4 +151,4 @@ def _process(job: "Job", settings: _Settings, name: str = "") -> None:
     if source.losses:
         raise SourceError(f"{job.video} is damaged: {source.losses}. What could be read is kept")
     if source.losses.sound_tracks:
-        typer.echo(f"{job.video}: {source.losses}", err=True)
+        typer.echo(f"{_clean(job.video)}: {source.losses}", err=True)

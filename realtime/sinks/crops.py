@@ -1,5 +1,6 @@
 """Every feature as a picture of its own."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from realtime.errors import SinkError
 from realtime.sinks.base import Ending, partial_folder
 from realtime.sinks.parts import parts_of_faces
 from realtime.structures import Result
+
+NOT_IN_NAMES = r'[/\\:*?"<>|]'
+"""What some system does not allow in the name of a file."""
 
 
 class CropsSink:
@@ -43,6 +47,7 @@ class CropsSink:
             crop = cut_out(result.frame.image, box)
             face, name = parts.get(i, (None, self._class_names[label]))
             owner = "noface" if face is None else f"face{face:03}"
+            name = re.sub(NOT_IN_NAMES, "-", name)
             stem = f"{result.frame.index:06}_{owner}_{name}"
             numbers[stem] = numbers.get(stem, -1) + 1
             if crop.size:

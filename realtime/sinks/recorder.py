@@ -34,6 +34,8 @@ class Recorder:
         self._tell = tell
         self._recording: _Recording | None = None
         self._finishing: list[threading.Thread] = []
+        self._paths: set[Path] = set()
+        """Of all recordings: one that is still being finished does not exist yet."""
 
     @property
     def needs_canvas(self) -> bool:
@@ -50,7 +52,8 @@ class Recorder:
             return
         try:
             if self._recording is None:
-                [path] = stamped_paths(self._folder, SUFFIX)
+                [path] = stamped_paths(self._folder, SUFFIX, taken=self._paths)
+                self._paths.add(path)
                 self._recording = _Recording(path, self._open_file(path, size_wh), size_wh, result.frame.pts_s)
             self._recording.write(result)
         except SinkError as error:

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import numpy as np
 
 from realtime.controls import Controls
 from realtime.errors import SinkError
+from realtime.faces import faces_above
 from realtime.sinks.base import Ending, StopRun
 from realtime.snapshot import Snapshots
-from realtime.structures import Result
+from realtime.structures import Detections, Result
 from realtime.view import View, fit
 
 WAIT_MS = 50
@@ -36,7 +38,15 @@ class WindowSink:
     is_slow = False  # and most window systems want the main thread
 
     def __init__(
-        self, title: str, view: View, controls: Controls, snapshots: Snapshots, *, paced: bool, instead: str
+        self,
+        title: str,
+        view: View,
+        controls: Controls,
+        snapshots: Snapshots,
+        *,
+        paced: bool,
+        instead: str,
+        hide_more: Callable[[np.ndarray, Detections], np.ndarray] | None = None,
     ) -> None:
         """Check that a window can be shown; it opens with the first frame.
 
@@ -47,6 +57,7 @@ class WindowSink:
             snapshots: where the key for it puts what is shown.
             paced: show each frame no sooner than its timestamp says, as a player of files does.
             instead: the option that does without a window, for the message.
+            hide_more: hides what was found, in a run that hides faces, besides what is hidden in a picture already.
 
         Raises:
             SinkError: no display, or an OpenCV that was built without windows.
@@ -66,8 +77,11 @@ class WindowSink:
         self._paced = paced
         self._origin_s: float | None = None
         """Monotonic time of timestamp 0."""
+        self._hide_more = hide_more
         self._shown: Result | None = None
-        self._shown_threshold = controls.threshold
+        """What is in the window."""
+        self._written: Result | None = None
+        self._written_threshold = controls.threshold
         """That which counted when the shown frame was looked at."""
         self._opening_wh = LARGEST_WH
         self._is_open = False
@@ -83,7 +97,7 @@ class WindowSink:
         threshold = self._controls.threshold
         while (wait_ms := self._due_in_ms(result.frame.pts_s)) > 0:
             self._heed_user(min(wait_ms, WAIT_MS))
-        self._shown_threshold = threshold
+        self._written, self._written_threshold = result, threshold
         self._view.meter.shown(result.frame)
         self._show(result)
         self._heed_user(1)
@@ -94,12 +108,12 @@ class WindowSink:
         Raises:
             StopRun: the user wants to end.
         """
-        if self._shown is None:
+        if self._written is None:
             return
         if self._controls.paused:
             self._origin_s = None  # the clock of a file stands still
             self._view.meter.paused()
-        self._show(self._shown)
+        self._show(self._written)
         self._heed_user(WAIT_MS if self._controls.paused else 1)
 
     def close(self, ending: Ending) -> None:
@@ -131,9 +145,11 @@ class WindowSink:
 
     def _show(self, result: Result) -> None:
         threshold = self._controls.threshold
-        if threshold != self._shown_threshold:  # moved while the frame is shown
-            result = replace(result, detections=result.found.above(threshold))
-            self._shown_threshold = threshold
+        if threshold != self._written_threshold:  # moved while the frame is shown
+            detections = result.found.above(threshold)
+            canvas = self._hide_more(result.canvas, detections) if self._hide_more else result.canvas
+            faces = faces_above(result.faces, threshold)
+            result = replace(result, detections=detections, canvas=canvas, faces=faces)
         self._shown = result
         cv2.imshow(self._title, self._view.picture(result, self._size_wh()))
 
@@ -153,12 +169,12 @@ class WindowSink:
 
     def _act(self) -> None:
         """Let a key be seen to work at once, be the next frame near or far."""
-        if self._shown is None:
+        if self._shown is None or self._written is None:
             return
         if self._controls.snapshot_wanted:
             self._controls.snapshot_wanted = False
             self._snapshots.save(self._shown)
-        self._show(self._shown)
+        self._show(self._written)
 
     def _end_run_unless(self, is_open: bool) -> None:  # noqa: FBT001 - it is the condition itself
         if not is_open:

@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from realtime.errors import SourceError
 from realtime.ffmpeg import av
 from realtime.redaction import redacted
 from realtime.sources.base import LIVE_TIME_BASE, UNKNOWN_FRAME_RATE, FrameSource
+from realtime.sources.colours import BgrConverter
+from realtime.sources.upright import upright
 from realtime.structures import Frame
 
 CLOSED = "the sender closed the connection"
@@ -63,6 +67,7 @@ class StreamSource(FrameSource):
         self._name = redacted(re.sub(r"\s", "%20", url))
         self._options = options
         self._next_index = 0
+        self._to_bgr = BgrConverter()
         self._opened_at_s = time.monotonic()
         try:
             self._container = av.open(
@@ -119,22 +124,25 @@ class StreamSource(FrameSource):
         self._deadline_s = asked_at_s + timeout_s
         try:
             picture = next(self._pictures, None)
-        except (av.FFmpegError, OSError) as error:
+            image = None if picture is None else self._converted(picture)
+        except (av.FFmpegError, OSError, ValueError) as error:
             reason = _reason(error, time.monotonic() - asked_at_s, timeout_s)
             raise SourceError(f"lost stream {self._name}: {reason}") from None
-        if picture is None:
+        if picture is None or image is None:
             if self._has_end:
                 return None
             raise SourceError(f"lost stream {self._name}: {CLOSED}")
         if self._is_paced and picture.time is not None:
             self._wait_for(picture.time)
         captured_at_s = time.monotonic()
-        image = picture.to_ndarray(format="bgr24")
         image.flags.writeable = False
         self.size_wh = image.shape[1], image.shape[0]
         frame = Frame(image, self._next_index, captured_at_s - self._opened_at_s, captured_at_s)
         self._next_index += 1
         return frame
+
+    def _converted(self, picture: av.VideoFrame) -> np.ndarray:
+        return upright(self._to_bgr(picture, (picture.width, picture.height)), picture)
 
     def _wait_for(self, pts_s: float) -> None:
         ahead_s = self._clock_s + pts_s - time.monotonic()

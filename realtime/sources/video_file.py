@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from realtime.sources.colours import BgrConverter
 from realtime.sources.deinterlace import whole_pictures
 from realtime.sources.losses import Losses, missing_bytes
 from realtime.sources.timeline import BestGuess, Timeline
+from realtime.sources.upright import upright
 from realtime.structures import Frame
 
 EXACT_S = 1e-6
@@ -70,7 +70,9 @@ class VideoFileSource(FrameSource):
         self._stream = stream
         self.frame_rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         self.time_base = stream.time_base or 1 / self.frame_rate
-        self.origin_s = self._begin_s() + start_s
+        self.begin_s = self._first_s()
+        """Timestamp of the file's beginning."""
+        self.origin_s = self.begin_s + start_s
         """Timestamp of the beginning of what is wanted."""
         self.end_s = math.inf if duration_s is None else self.origin_s + duration_s
         """Timestamp at which it ends; infinite if all is wanted."""
@@ -94,7 +96,7 @@ class VideoFileSource(FrameSource):
         if self.size_wh != self._size_wh:  # lies on its side
             self.pixel_aspect = 1 / self.pixel_aspect
 
-    def _begin_s(self) -> float:
+    def _first_s(self) -> float:
         """Timestamp of the beginning; sound alone may begin before 0, as encoders put silence in front of it."""
         begin_s = (self._container.start_time or 0) / av.time_base
         return begin_s if begin_s >= 0 else min(0.0, float((self._stream.start_time or 0) * self.time_base))
@@ -151,7 +153,7 @@ class VideoFileSource(FrameSource):
 
     def _image(self, picture: av.VideoFrame) -> np.ndarray:
         self._size_wh = self._size_wh or (picture.width, picture.height)
-        image = _upright(self._to_bgr(picture, self._size_wh), picture)
+        image = upright(self._to_bgr(picture, self._size_wh), picture)
         image.flags.writeable = False
         return image
 
@@ -211,20 +213,6 @@ class VideoFileSource(FrameSource):
 def _with_first(first: tuple[av.VideoFrame, float], rest: Iterator[tuple[av.VideoFrame, float]]) -> Iterator:
     yield first
     yield from rest
-
-
-def _upright(image: np.ndarray, picture: av.VideoFrame) -> np.ndarray:
-    """Apply a display matrix: quarter turns, then a mirror or none."""
-    found: Any = list(picture.side_data)
-    matrix = next((bytes(data) for data in found if data.type.name == "DISPLAYMATRIX"), None)
-    if matrix is None:
-        return image
-    # It takes a point (x, y), y downwards, to (a x + c y, b x + d y).
-    a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()
-    is_mirrored = a * d < b * c
-    clockwise_rad = math.atan2(b, -a if is_mirrored else a)
-    turned = np.rot90(image, round(-2 * clockwise_rad / math.pi) % 4)
-    return np.ascontiguousarray(turned[:, ::-1] if is_mirrored else turned)
 
 
 def _reason(error: Exception) -> str:

@@ -81,6 +81,22 @@ def test_a_missed_frame_shows_no_face():
     assert not changed(blur(frame(0.6), found())).any()
 
 
+@pytest.mark.parametrize("interval_s", [1.0, 20.0])
+def test_a_missed_frame_shows_no_face_however_far_frames_are_apart(interval_s):
+    blur = Blur(NAMES, "face")
+    blur(frame(0.0), found([40, 30, 100, 90]))
+    assert changed(blur(frame(interval_s), found()))[30:90, 40:100].mean() > 0.99
+
+
+def test_a_held_box_keeps_its_place_when_the_stream_changes_its_size():
+    blur = Blur(NAMES, "face")
+    blur(frame(0.0), found([40, 30, 100, 90]))
+    larger = np.random.default_rng(1).integers(0, 255, (240, 320, 3), np.uint8)
+    hidden = changed(blur(frame(0.04, larger), found()), larger)
+    assert hidden[60:180, 80:200].mean() > 0.99
+    assert not hidden[:, 260:].any()
+
+
 def test_a_held_box_grows_as_its_face_may_have_moved():
     held = [HeldBox(np.array([60, 40, 80, 60], np.float32), 0.0)]
     areas = [changed(hide(NOISE, held, now_s)).sum() for now_s in (0.0, 0.4)]

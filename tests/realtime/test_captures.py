@@ -3,6 +3,7 @@
 import json
 from datetime import datetime
 from fractions import Fraction
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -58,7 +59,7 @@ def test_snapshots_never_overwrite(tmp_path, monkeypatch):
     snapshots = Snapshots(tmp_path, ("face", "eye"), lambda _: None)
     for i in range(3):
         snapshots.save(result(i))
-    stems = ["realtime-20261122-170000-123", "realtime-20261122-170000-123-2", "realtime-20261122-170000-123-3"]
+    stems = ["realtime-20261122-170000-123", "realtime-20261122-170000-123_2", "realtime-20261122-170000-123_3"]
     assert {path.name for path in tmp_path.iterdir()} == {
         f"{stem}.{kind}" for stem in stems for kind in ("png", "json")
     }
@@ -94,6 +95,18 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path):
     return Bench(tmp_path)
+
+
+def test_a_recording_that_is_still_being_finished_keeps_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("realtime.sinks.naming.datetime", SimpleNamespace(now=lambda: datetime(2026, 3, 14, 15, 9)))
+    bench = Bench(tmp_path)
+    for first in (0, 3, 6):
+        bench.write(first, first + 1, recording=True)
+        bench.write(first + 2, recording=False)
+    bench.recorder.close(Ending.COMPLETE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "realtime-20260314-150900-000.mp4", "realtime-20260314-150900-000_2.mp4", "realtime-20260314-150900-000_3.mp4"
+    ]  # fmt: skip
 
 
 def grey_levels(path):

@@ -60,6 +60,27 @@ def test_one_bad_file_does_not_stop_the_others(folder, given):
     assert len(read_video(folder / "drawn" / "c.mkv")) == 10
 
 
+def test_no_password_and_no_control_character_of_a_name_is_printed(folder):
+    (folder / "clips" / "b\x1b[31m.avi").write_text("no video")
+    done = realtime("video", "clips/", "rtsp://user:secret@host/live", "--jsonl", "found", cwd=folder)
+    assert done.returncode == 1
+    assert "secret" not in done.stderr
+    done = realtime("video", "clips/", "--jsonl", "found", cwd=folder)
+    assert "\x1b" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("4 videos, 2 with errors")
+
+
+@pytest.mark.parametrize("command", ["video clips/a.mkv --out out.mp4", "image a.png --out drawn"])
+@pytest.mark.parametrize("arguments", [["--blur="], ["--blur", ""]])
+def test_an_empty_name_hides_nothing_and_so_is_refused(folder, command, arguments):
+    (folder / "drawn").mkdir()
+    cv2.imwrite(str(folder / "a.png"), np.zeros((48, 64, 3), np.uint8))
+    done = realtime(*command.split(), *arguments, cwd=folder)
+    assert done.returncode == 1
+    assert told(done)[-1].startswith("error: --blur : the model does not find that")
+    assert not (folder / "out.mp4").exists()
+
+
 def test_several_good_files_end_well(folder):
     done = realtime("video", "clips/a.mkv", "clips/c.mkv", "--jsonl", "found", cwd=folder)
     assert done.returncode == 0, done.stderr

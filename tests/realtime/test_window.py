@@ -21,6 +21,7 @@ import Xlib.X
 from fakes import WAIT_S, ScriptedSource, make_video, read_video, stub_model, wait_until
 from Xlib.protocol.event import ClientMessage
 
+from realtime.blur import Blur
 from realtime.commands.live import open_window
 from realtime.commands.running import Outputs
 from realtime.controls import Controls
@@ -30,7 +31,7 @@ from realtime.overlay import SKY, News
 from realtime.sinks.base import Ending, StopRun
 from realtime.sinks.window import WindowSink, key_name, why_no_window
 from realtime.snapshot import Snapshots
-from realtime.structures import Detections, Frame, Result
+from realtime.structures import Detections, Face, Feature, Frame, Result
 from realtime.view import View
 
 RUN = [sys.executable, "-c", "from realtime.cli import run_cli; run_cli()"]
@@ -344,12 +345,14 @@ def test_closing_the_window_the_moment_it_appears_ends_the_run(folder, display, 
     assert "frames/s" in errors.splitlines()[-1]
 
 
-def window_sink(*, paced=False, instead="", controls=None):
+def window_sink(*, paced=False, instead="", controls=None, hide_more=None):
     controls = controls or Controls(0.5)
     view = View(
         controls, News(), ("face", "eye"), provider="CPU", is_live=not paced, source_status=str, is_recorded=False
     )
-    return WindowSink("x", view, controls, Snapshots(Path(), ("face", "eye"), str), paced=paced, instead=instead)
+    return WindowSink(
+        "x", view, controls, Snapshots(Path(), ("face", "eye"), str), paced=paced, instead=instead, hide_more=hide_more
+    )
 
 
 def test_a_window_closed_while_it_is_built_is_not_built_anew(monkeypatch):
@@ -497,6 +500,45 @@ def test_what_counts_is_shown_until_the_threshold_is_moved(screen, monkeypatch):
     assert (shown[-1], controls.threshold) == (2, 0.45)
     sink.write(Result(frame, found.above(0.6), frame.image, found=found))
     assert shown[-1] == 1
+
+
+def test_faces_go_with_the_threshold_and_come_back_with_it(screen, monkeypatch):
+    shown = []
+    controls = Controls(0.5)
+    sink, frame = window_sink(controls=controls), ScriptedSource(1).read()
+    monkeypatch.setattr(View, "picture", lambda _, result, __: shown.append(result))
+    found = Detections(np.zeros((2, 4), np.float32), np.array([0, 1]), np.array([0.9, 0.52], np.float32))
+    box = (0.0, 0.0, 0.0, 0.0)
+    face = Face(3, box, 0.9, {"left_eye": Feature(box, 0.52)})
+    written = Result(frame, found, frame.image, (face,), found)
+    sink.write(written)
+    screen.keys = [ord("+"), ord("-")]
+    sink.refresh()
+    assert [(face.id, face.features) for face in shown[-1].faces] == [(3, {})]
+    assert len(shown[-1].detections) == 1
+    sink.refresh()
+    assert shown[-1] is written
+
+
+def test_a_threshold_that_is_moved_in_a_run_that_hides_faces_hides_more_and_never_less(screen, monkeypatch):
+    shown = []
+    controls = Controls(0.5)
+    sink, frame = window_sink(controls=controls, hide_more=Blur(("face",), "face").still), ScriptedSource(1).read()
+    monkeypatch.setattr(View, "picture", lambda _, result, __: shown.append(result.canvas))
+    boxes = np.array([[0, 0, 20, 20], [40, 20, 60, 40]], np.float32)
+    found = Detections(boxes, np.zeros(2, np.int64), np.array([0.9, 0.48], np.float32))
+    canvas = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    canvas[:24, :24] = 7  # hidden already
+    sink.write(Result(frame, found.above(0.5), canvas, found=found))
+    screen.keys = [ord("-")]
+    sink.refresh()
+    assert (shown[-1][:20, :20] == 7).all()
+    assert (shown[-1][20:40, 40:60] != canvas[20:40, 40:60]).any(axis=2).mean() > 0.99
+    screen.keys = [ord("+"), ord("+")]
+    for _ in range(2):
+        sink.refresh()
+    assert controls.threshold == 0.55
+    assert (shown[-1][:20, :20] == 7).all()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,27 @@
+"""Pictures as they are to be seen, whichever way the camera was held."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from realtime.ffmpeg import av
+
+
+def upright(image: np.ndarray, picture: av.VideoFrame) -> np.ndarray:
+    """Apply a picture's display matrix, if it has one: quarter turns, then a mirror or none.
+
+    Args:
+        image: uint8 (H,W,3), converted from ``picture``.
+        picture: as decoded.
+    """
+    found: Any = list(picture.side_data)
+    matrix = next((bytes(data) for data in found if data.type.name == "DISPLAYMATRIX"), None)
+    if matrix is None:
+        return image
+    # It takes a point (x, y), y downwards, to (a x + c y, b x + d y).
+    a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()
+    is_mirrored = a * d < b * c
+    clockwise_rad = math.atan2(b, -a if is_mirrored else a)
+    turned = np.rot90(image, round(-2 * clockwise_rad / math.pi) % 4)
+    return np.ascontiguousarray(turned[:, ::-1] if is_mirrored else turned)
