@@ -1,9 +1,11 @@
 import re
+from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from realtime.controls import BINDINGS, CLASS_KEYS, Controls
+
+ROOT = Path(__file__).parents[2]
 
 
 def pressed(*keys):
