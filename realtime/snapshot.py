@@ -6,9 +6,10 @@ from pathlib import Path
 
 from realtime.errors import SinkError
 from realtime.images import write_image
-from realtime.sinks.base import partial_path
+from realtime.sinks.base import Ending
 from realtime.sinks.jsonl import described
 from realtime.sinks.naming import stamped_paths
+from realtime.sinks.text_file import TextFile
 from realtime.structures import Result
 
 
@@ -47,11 +48,9 @@ class Snapshots:
 
 
 def _write_json(path: Path, value: dict[str, object]) -> None:
-    partial = partial_path(path)
+    file, ending = TextFile(path), Ending.FAILED
     try:
-        partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise SinkError(f"cannot write {path}: {error.strerror}") from error
+        file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        ending = Ending.COMPLETE
     finally:
-        partial.unlink(missing_ok=True)
+        file.close(ending)

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from realtime.errors import SinkError, SourceError
+from realtime.sinks.encoding import CONTAINERS
 
 SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv"}
     | {".ts", ".vob", ".webm", ".wmv"}
 )
 """Ends of the names that are taken for videos in a folder."""
-WRITABLE = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm"})
-"""Ends that a drawn video keeps; with others it becomes .mp4."""
 
 
 def find_videos(given: Sequence[str]) -> list[Path]:
@@ -76,7 +75,7 @@ def plan(
     return [
         Job(
             video=video,
-            out=target(video, out, video.suffix if video.suffix.lower() in WRITABLE else ".mp4"),
+            out=target(video, out, video.suffix if video.suffix.lower() in CONTAINERS else ".mp4"),
             jsonl=target(video, jsonl, ".jsonl"),
             csv=target(video, csv, ".csv"),
             crops=crops / video.stem if crops is not None and many else crops,
