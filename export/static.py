@@ -21,13 +21,17 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d, roi_align
 
 from export.errors import ExportError
-from export.suppression import Corners, Suppression
+from export.suppression import Corners, Suppression, overlap_terms
+from train.voting import VotingRoIHeads
 
 REPLICAS = 2
 """Rows and columns by which a level is extended: as far as RoIAlign samples beyond the border."""
 
 NEVER = -1e30
 """Score of a row that holds nothing. Finite, since half precision and some runtimes treat infinities badly."""
+
+MIN_VOTES = 1e-12
+"""Keeps rows that hold nothing from being 0/0; one that holds a box has at least its own vote, above 1e-6."""
 
 
 class StaticFasterRCNN(nn.Module):
@@ -44,8 +48,8 @@ class StaticFasterRCNN(nn.Module):
         """
         super().__init__()
         model = copy.deepcopy(model).eval()
-        if model.roi_heads.has_mask() or model.roi_heads.has_keypoint():
-            raise ExportError("only box detectors can be exported: this model has a mask or keypoint head")
+        if not isinstance(model.roi_heads, VotingRoIHeads):
+            raise ExportError("only detectors that train.model built can be exported: this one has other RoI heads")
         self.input_hw = input_hw
         fold_batch_norms(model)
         self._fold_normalisation(model)
@@ -100,7 +104,8 @@ class StaticRPN(nn.Module):
         self.head = rpn.head
         self.input_hw = input_hw
         self.min_size_px = rpn.min_size
-        self.suppress = Suppression(rpn.nms_thresh)
+        self.iou = rpn.nms_thresh
+        self.suppress = Suppression()
         self.clip_log_scale = rpn.box_coder.bbox_xform_clip
         anchors, per_location = level_anchors(model, input_hw)
         self.budgets = [min(rpn.pre_nms_top_n(), len(level)) for level in anchors]
@@ -127,7 +132,8 @@ class StaticRPN(nn.Module):
         )
         corners = clip(corners, self.input_hw)
         exists = (score > NEVER) & is_large(corners, self.min_size_px)
-        kept = self.suppress(corners, exists)
+        intersections, areas = overlap_terms(corners, self.iou)
+        kept = self.suppress(intersections > areas, exists)
         best, index = torch.where(kept, score, NEVER).flatten().topk(self.num_rois)  # (R,)
         rois = torch.stack([c.flatten().index_select(0, index) for c in corners], dim=1)
         return rois, best > NEVER
@@ -218,7 +224,8 @@ class StaticRoIHeads(nn.Module):
         self.clip_log_scale = heads.box_coder.bbox_xform_clip
         self.input_hw = input_hw
         self.min_score = heads.score_thresh
-        self.suppress = Suppression(heads.nms_thresh)
+        self.iou = heads.nms_thresh
+        self.suppress = Suppression()
         self.max_detections = heads.detections_per_img
         self.min_size_px = 1e-2  # as in torchvision's postprocess_detections
 
@@ -234,13 +241,23 @@ class StaticRoIHeads(nn.Module):
         score, order = torch.where(exists, scores, NEVER).sort(dim=1, descending=True)  # (C,R)
         x1, y1, x2, y2 = (c.gather(1, order) for c in corners)
         corners = x1, y1, x2, y2
-        kept = self.suppress(corners, score > NEVER)
+        intersections, areas = overlap_terms(corners, self.iou)
+        kept = self.suppress(intersections > areas, score > NEVER)
+        corners = clip(vote(corners, F.relu(score)[:, None] * F.relu(intersections - areas)), self.input_hw)
         rows = min(self.max_detections, kept.numel())
         best, index = torch.where(kept, score, NEVER).flatten().topk(rows)  # (D,)
         boxes = torch.stack([c.flatten().index_select(0, index) for c in corners], dim=1)
         used = best > NEVER
         labels = torch.div(index, score.shape[1], rounding_mode="floor")
         return boxes * used[:, None], best * used, labels * used
+
+
+def vote(corners: Corners, weights: Tensor) -> Corners:
+    """Means of boxes (G,N) px, weighted by (G,N,N): the votes of ``train.voting.VotingRoIHeads``."""
+    sums = weights @ torch.stack([*corners, torch.ones_like(corners[0])], dim=2)  # (G,N,5)
+    x1, y1, x2, y2, total = sums.unbind(2)
+    total = total.clamp(min=MIN_VOTES)
+    return x1 / total, y1 / total, x2 / total, y2 / total
 
 
 def decode(

@@ -20,25 +20,24 @@ class Suppression(nn.Module):
     ``rounds`` it goes on to the fixed point, which is always exact; an exported graph has a fixed number.
     """
 
-    def __init__(self, iou: float) -> None:
-        """``iou``: overlap above which the lower-scored box goes."""
+    def __init__(self) -> None:
         super().__init__()
-        self.iou = iou
         self.rounds: int | None = None
         self.most_rounds = 0
         """Rounds that the hardest picture up to now needed to reach the fixed point."""
 
-    def forward(self, corners: Corners, exists: Tensor) -> Tensor:
+    def forward(self, overlaps: Tensor, exists: Tensor) -> Tensor:
         """Decide which boxes stay.
 
         Args:
-            corners: four tensors (G,N), the boxes of each group by falling score.
+            overlaps: (G,N,N) bool, which boxes of a group, sorted by falling score, overlap beyond the bar.
             exists: (G,N) bool, rows that take part.
 
         Returns:
             (G,N) bool, the rows kept.
         """
-        suppresses = self._overlaps(corners)
+        earlier = torch.ones(overlaps.shape[1:], dtype=torch.bool, device=overlaps.device).tril(-1)
+        suppresses = (overlaps & earlier).float()
         present = exists.float()[:, :, None]  # (G,N,1)
         keep = present
         if self.rounds is not None:
@@ -57,20 +56,21 @@ class Suppression(nn.Module):
         """Fix the number of rounds, with a margin over what was needed up to now."""
         self.rounds = max(MIN_SUPPRESSION_ROUNDS, SUPPRESSION_MARGIN * self.most_rounds)
 
-    def _overlaps(self, corners: Corners) -> Tensor:
-        """(G,N,N) float32: 1 where box j is scored above box i and overlaps it by more than the bar."""
-        x1, y1, x2, y2 = corners
-        # IoU > t  <=>  intersection * (1+t)/t > area_i + area_j. The factor is put into the y coordinates, and one
-        # clamp is enough: with a width of at least 0, a negative height makes the product negative, the test false.
-        area = (x2 - x1) * (y2 - y1)
-        factor = (1 + self.iou) / self.iou
-        y1, y2 = y1 * factor, y2 * factor
-        overlap_w = torch.minimum(x2[:, :, None], x2[:, None]) - torch.maximum(x1[:, :, None], x1[:, None])
-        overlap_h = torch.minimum(y2[:, :, None], y2[:, None]) - torch.maximum(y1[:, :, None], y1[:, None])
-        overlaps = F.relu(overlap_w) * overlap_h > area[:, :, None] + area[:, None]
-        n = x1.shape[1]
-        earlier = torch.ones(n, n, dtype=torch.bool, device=x1.device).tril(-1)
-        return (overlaps & earlier).float()
+
+def overlap_terms(corners: Corners, iou: float) -> tuple[Tensor, Tensor]:
+    """Two terms (G,N,N) for boxes, four tensors (G,N) px: the first is the larger where the IoU is above ``iou``.
+
+    IoU > t  <=>  intersection * (1+t)/t > area_i + area_j.
+    """
+    x1, y1, x2, y2 = corners
+    # The factor is put into the y coordinates, and one clamp is enough: with a width of at least 0, a negative height
+    # makes the product negative, the test false.
+    area = (x2 - x1) * (y2 - y1)
+    factor = (1 + iou) / iou
+    y1, y2 = y1 * factor, y2 * factor
+    overlap_w = torch.minimum(x2[:, :, None], x2[:, None]) - torch.maximum(x1[:, :, None], x1[:, None])
+    overlap_h = torch.minimum(y2[:, :, None], y2[:, None]) - torch.maximum(y1[:, :, None], y1[:, None])
+    return F.relu(overlap_w) * overlap_h, area[:, :, None] + area[:, None]
 
 
 def _keep_once_more(suppresses: Tensor, keep: Tensor, present: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import mobilenet_v3_large, mobilenet_v3_small, resnet50
+from torchvision.models import mobilenet_v3_small, resnet50
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.detection import FasterRCNN, FasterRCNN_ResNet50_FPN_Weights, fasterrcnn_resnet50_fpn
 from torchvision.models.detection._utils import overwrite_eps
@@ -23,6 +23,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import Conv2dNormActivation, FrozenBatchNorm2d, MultiScaleRoIAlign
 
 from train.errors import TrainError
+from train.voting import VotingRoIHeads
 from train.widening import widen_into
 
 SIZE_MULTIPLE_PX = 32
@@ -172,7 +173,6 @@ def _light(backbone: BackboneWithLightFPN, head_channels: int, anchors: AnchorGe
         # RoIAlign's backward pass is a third of a training step on a CPU: fewer RoIs, more of them on objects.
         "box_batch_size_per_image": 64,
         "box_positive_fraction": 0.35,
-        "box_nms_thresh": 0.4,
     }
     return FasterRCNN(
         backbone,
@@ -186,18 +186,26 @@ def _light(backbone: BackboneWithLightFPN, head_channels: int, anchors: AnchorGe
 
 
 def _nano(pretrained: str | None, **options: Any) -> FasterRCNN:
-    # Convolutions are cheap beside proposals and RoIs: twice the channels of MobileNetV3-small cost little time.
-    body = mobilenet_v3_small(width_mult=2.0).features[:9]
-    if pretrained:
-        widen_into(body, mobilenet_v3_small(weights=pretrained).features[:9].state_dict())
-    backbone = BackboneWithLightFPN(body, taps={1: 32, 3: 48, 8: 96}, out_channels=64)
+    backbone = _widened_mobilenet(pretrained, 2.0, pyramid_channels=64)
     return _light(backbone, 256, _anchors((7, 13), (25, 47), (90, 170)), **options)
 
 
 def _mobile(pretrained: str | None, **options: Any) -> FasterRCNN:
-    body = mobilenet_v3_large(weights=pretrained).features[:16]
-    backbone = BackboneWithLightFPN(body, taps={3: 24, 6: 40, 12: 112, 15: 160}, out_channels=80)
-    return _light(backbone, 256, _anchors((7, 12), (20, 34), (58, 98), (166, 280)), **options)
+    # All that ``nano`` has, half as wide again, so that it may begin with what a trained ``nano`` knows.
+    backbone = _widened_mobilenet(pretrained, 3.0, pyramid_channels=96)
+    return _light(backbone, 256, _anchors((9, 16), (31, 59), (112, 212)), **options)
+
+
+def _widened_mobilenet(pretrained: str | None, width: float, pyramid_channels: int) -> BackboneWithLightFPN:
+    """MobileNetV3-small of strides 4, 8 and 16 with a multiple of its channels.
+
+    Convolutions are cheap beside proposals and RoIs: twice the channels cost little time.
+    """
+    body = mobilenet_v3_small(width_mult=width).features[:9]
+    if pretrained:
+        widen_into(body, mobilenet_v3_small(weights=pretrained).features[:9].state_dict())
+    taps = {index: body[index].out_channels for index in (1, 3, 8)}
+    return BackboneWithLightFPN(body, taps, pyramid_channels)
 
 
 def _anchors(*sizes_px: tuple[int, ...]) -> AnchorGenerator:
@@ -250,6 +258,7 @@ def build_model(config: ModelConfig, *, pretrained: bool = False) -> FasterRCNN:
     weights = None if not pretrained else "IMAGENET1K_V1" if arch.imagenet_backbone else "COCO_V1"
     norm = {"frozen_norm": True} if config.frozen_norm else {}
     model = arch.build(weights, num_classes=len(config.class_names) + 1, **norm, **config.model_options)
+    model.roi_heads = VotingRoIHeads.of(model.roi_heads)
     old = model.transform
     model.transform = NormaliseOnly(config.input_size, config.input_size, old.image_mean, old.image_std)
     return model

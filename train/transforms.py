@@ -44,8 +44,10 @@ class AugmentOptions:
     flip: float = 0.5
     background: float = 0.5
     """How often a placed picture is surrounded by a photo without objects, if there are any, not by one colour."""
-    rotation_deg: float = 12.0
-    """Standard deviation."""
+    turned: float = 0.4
+    """How often a picture is turned at all: what bounds a turned part can only be estimated from its box …"""
+    rotation_deg: float = 15.0
+    """… and the standard deviation of the angle then."""
     aspect: float = 0.08
     """Standard deviation of log(width scale / height scale)."""
     min_visible: float = 0.4
@@ -174,7 +176,8 @@ class Augment:
         scale = min(cell_wh) * math.exp(rng.uniform(math.log(low), math.log(high))) / side
         scale = min(scale, o.max_upscale)
         aspect = math.exp(rng.normal(0, o.aspect) / 2)
-        angle = math.radians(float(np.clip(rng.normal(0, o.rotation_deg), -40, 40)))
+        turn = o.rotation_deg if rng.random() < o.turned else 0.0
+        angle = math.radians(float(np.clip(rng.normal(0, turn), -40, 40)))
         flip = -1.0 if rng.random() < o.flip else 1.0
         cos, sin = math.cos(angle), math.sin(angle)
         linear = np.array([[cos, -sin], [sin, cos]], np.float64) @ np.diag([flip * scale * aspect, scale / aspect])

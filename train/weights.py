@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torchvision.models import MobileNet_V3_Large_Weights, MobileNet_V3_Small_Weights
+from torchvision.models import MobileNet_V3_Small_Weights
 from torchvision.models.detection import FasterRCNN, FasterRCNN_ResNet50_FPN_Weights
 
 from train.checkpoint import FORMAT, load_file
@@ -15,7 +15,7 @@ from train.widening import fits_within, widen_into
 
 PRETRAINED = {
     "nano": MobileNet_V3_Small_Weights.IMAGENET1K_V1,
-    "mobile": MobileNet_V3_Large_Weights.IMAGENET1K_V1,
+    "mobile": MobileNet_V3_Small_Weights.IMAGENET1K_V1,
     "resnet50": FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
 }
 
