@@ -47,7 +47,7 @@ class FitOptions:
     flip: float = AugmentOptions().flip
     """How often a picture is mirrored; 0 where left and right are different classes."""
     rotation_deg: float = AugmentOptions().rotation_deg
-    """Standard deviation of the angle by which a picture is turned."""
+    """Standard deviation of the angle of those pictures that are turned."""
     multi_scale: float = 0.0
     """Sizes of the steps are drawn from ``size`` times 1 - this to 1 + this."""
     seed: int = 0

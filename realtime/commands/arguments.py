@@ -9,7 +9,8 @@ import typer
 from realtime.providers import Provider
 
 Model = Annotated[
-    str, typer.Option(help="A model that comes with the app (nano), or an ONNX file written by python -m export onnx.")
+    str,
+    typer.Option(help="A model of the app (nano: faster; mobile: finds more), or a file of python -m export onnx."),
 ]
 ProviderOption = Annotated[Provider, typer.Option("--provider", help="Where the network runs; auto prefers CUDA.")]
 Threshold = Annotated[

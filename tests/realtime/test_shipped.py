@@ -27,18 +27,22 @@ def iou(a, b):
     return w * h / (areas - w * h)
 
 
-@pytest.fixture(scope="module")
-def nano():
-    return OnnxDetector(find_model("nano"), provider=Provider.CPU)
+LIMITS = {"nano": ((256, 256), 8e6), "mobile": ((320, 320), 20e6)}
+"""Input and largest size in bytes of each shipped model."""
+
+
+@pytest.fixture(scope="module", params=shipped_models())
+def detector(request):
+    return OnnxDetector(find_model(request.param), provider=Provider.CPU)
 
 
 @pytest.fixture(scope="module")
-def clip_results(nano):
+def clip_results(detector):
     """For every frame the true objects and what was found at the model's own threshold."""
     truth = [json.loads(line) for line in (ROOT / "samples" / "astronaut.jsonl").read_text().splitlines()]
     source = VideoFileSource(ROOT / "samples" / "astronaut.mp4")
     found = [
-        nano.detect(frame.image).above(nano.metadata.threshold).as_dicts(nano.metadata.class_names)
+        detector.detect(frame.image).above(detector.metadata.threshold).as_dicts(detector.metadata.class_names)
         for frame in iter(source.read, None)
     ]
     source.close()
@@ -69,18 +73,20 @@ def test_little_is_found_where_nothing_is(clip_results, label):
     assert false_alarms / 144 <= 0.1
 
 
-def test_a_rocket_has_no_face(nano):
+def test_a_rocket_has_no_face(detector):
     picture = read_image(ROOT / "export" / "images" / "rocket.jpg")
-    assert len(nano.detect(picture).above(nano.metadata.threshold)) == 0
+    assert len(detector.detect(picture).above(detector.metadata.threshold)) == 0
 
 
-def test_the_classes_are_the_parts_of_a_face(nano):
-    assert list(nano.metadata.class_names) == PARTS
-    assert nano.metadata.input_wh == (256, 256)
+def test_the_classes_are_the_parts_of_a_face(detector):
+    assert list(detector.metadata.class_names) == PARTS
 
 
-def test_the_file_is_small():
-    assert find_model("nano").stat().st_size < 8e6
+@pytest.mark.parametrize("name", shipped_models())
+def test_the_file_is_small_and_takes_what_its_name_stands_for(name):
+    input_wh, most_bytes = LIMITS[name]
+    assert OnnxDetector(find_model(name), provider=Provider.CPU).metadata.input_wh == input_wh
+    assert find_model(name).stat().st_size < most_bytes
 
 
 @pytest.mark.parametrize("name", shipped_models())

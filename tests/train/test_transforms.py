@@ -156,9 +156,16 @@ def test_pixels_go_where_the_boxes_go(scale, flip, degrees):
     assert ((x * weights).sum(), (y * weights).sum()) == pytest.approx((100, 100), abs=0.15)
 
 
-@pytest.mark.parametrize(("draw", "rotation_deg"), [(rectangle, 0.0), (ellipse, 0.0), (ellipse, 25.0)])
-def test_augmented_object_is_where_its_box_says(tmp_path, draw, rotation_deg):
-    augment = geometric(tmp_path, draw(tmp_path / "a.png"), rotation_deg=rotation_deg)
+@pytest.mark.parametrize(
+    ("draw", "options"),
+    [
+        (rectangle, {"rotation_deg": 0.0}),
+        (rectangle, {"rotation_deg": 25.0, "turned": 0.0}),
+        (ellipse, {"rotation_deg": 25.0, "turned": 1.0}),
+    ],
+)
+def test_augmented_object_is_where_its_box_says(tmp_path, draw, options):
+    augment = geometric(tmp_path, draw(tmp_path / "a.png"), **options)
     inside = 0
     for seed in range(60):
         example = augment(0, np.random.default_rng(seed))

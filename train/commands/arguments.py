@@ -43,7 +43,7 @@ Rotation = Annotated[
         "--rotation",
         min=0,
         max=40,
-        help="Standard deviation of turning, in degrees; it is cut off at 40.",
+        help="Standard deviation of the angle of turned pictures, in degrees; it is cut off at 40.",
         rich_help_panel=EXAMPLES,
     ),
 ]
