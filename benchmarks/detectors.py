@@ -21,6 +21,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from machine import cpu_name
 from torchvision.ops import box_iou
 
 from realtime.detector import shipped_models
@@ -263,15 +264,6 @@ def table(report: dict[str, Any]) -> str:
     counts = f"{report['pictures']} pictures, {report['rounds']} rounds"
     lines.append(f"{machine['cpu']}, {machine['threads']} threads, {counts}")
     return "\n".join(lines)
-
-
-def cpu_name() -> str:
-    """The processor's name, as far as the system tells."""
-    info = Path("/proc/cpuinfo")
-    for line in info.read_text().splitlines() if info.exists() else []:
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":
