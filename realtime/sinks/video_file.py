@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 import cv2
+import numpy as np
 
 from realtime.errors import SinkError
 from realtime.ffmpeg import av
@@ -62,6 +63,7 @@ class VideoFileSink:
         self._time_base = time_base
         self._origin_s = origin_s
         self._closed = False
+        self._reformatter = av.video.reformatter.VideoReformatter()
         self._fit = Letterbox((size_wh[0] + size_wh[0] % 2, size_wh[1] + size_wh[1] % 2), BLACK)
         try:
             options = {} if container_format in {"matroska", "webm"} else {"movflags": "+faststart"}
@@ -97,9 +99,7 @@ class VideoFileSink:
                 canvas = cv2.copyMakeBorder(canvas, 0, pad_h, 0, pad_w, cv2.BORDER_REPLICATE)
             else:  # the source changed its size; a file cannot
                 canvas = self._fit(canvas)[0][0]
-        picture = av.VideoFrame.from_ndarray(canvas, format="bgr24").reformat(
-            format="yuv420p", dst_colorspace=av.video.reformatter.Colorspace.ITU709
-        )
+        picture = self._as_yuv(canvas)
         # Timestamps of damaged files may stand still or go back; the encoder needs them to rise.
         self._last_pts = max(round(pts_s / self._time_base), self._last_pts + 1)
         picture.pts, picture.time_base = self._last_pts, self._time_base
@@ -133,6 +133,13 @@ class VideoFileSink:
             if self._sound:
                 self._sound.close()
             self._partial.unlink(missing_ok=True)
+
+    def _as_yuv(self, canvas: np.ndarray) -> av.VideoFrame:
+        # Not copied first, and in this thread alone: several take longer to wait for than to do without, where the
+        # cores have an encoder and a detector to run. One converter for all, since it takes time to set up.
+        picture = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(canvas), format="bgr24")
+        to_709 = av.video.reformatter.Colorspace.ITU709
+        return self._reformatter.reformat(picture, format="yuv420p", dst_colorspace=to_709, threads=1)
 
     def _mux(self, picture: av.VideoFrame | None) -> None:
         for packet in self._stream.encode(picture):
