@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -51,3 +52,19 @@ def test_a_black_bar_keeps_its_place():
     (y1, x1), (y2, x2) = dark.min(axis=0), dark.max(axis=0) + 1
     found = transform.to_frame(np.array([[x1, y1, x2, y2]], np.float32))
     np.testing.assert_allclose(found, [[400, 100, 600, 200]], atol=3.2)  # one input pixel is 3.125 px here
+
+
+@pytest.mark.parametrize("size_wh", [(640, 480), (1280, 720), (1920, 1080), (1278, 721), (3840, 2160)])
+def test_large_pictures_are_averaged_over_areas_as_small_ones_are(size_wh):
+    """The network learnt from such averages; a blur of the noise keeps it to what a lens lets through."""
+    noise = np.random.default_rng(0).integers(0, 256, (size_wh[1], size_wh[0], 3), np.uint8)
+    picture = cv2.GaussianBlur(noise, (0, 0), 2)
+    network_input, transform = Letterbox((256, 256), 114)(picture)
+    (left, top), (scale_x, scale_y) = transform.offset_xy, transform.scale_xy
+    width, height = round(scale_x * size_wh[0]), round(scale_y * size_wh[1])
+    expected = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+
+    away = cv2.absdiff(network_input[0, top : top + height, left : left + width], expected)
+
+    assert away.mean() < 0.5
+    assert away.max() <= (6 if size_wh[0] >= 4 * 256 and size_wh[1] % 2 == 0 else 0)
