@@ -24,9 +24,9 @@ import typer
 from scenes import MemorySource, make_clip, size_of, to_and_fro
 from steadiness import read
 
-from realtime.commands.running import Outputs, run
+from realtime.commands.running import Outputs, open_detector, run
 from realtime.controls import Controls
-from realtime.detector import OnnxDetector, find_model
+from realtime.detector import OnnxDetector
 from realtime.pipeline import Detector, Pipeline
 from realtime.preprocess import LetterboxTransform
 from realtime.providers import Provider
@@ -51,7 +51,7 @@ def measure(
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
 ) -> None:
     """Measure frames/s and efficiency of ``realtime video``."""
-    detector = OnnxDetector(find_model(model), provider=Provider.CPU)
+    detector = open_detector(model, Provider.CPU, shares_cores=True)
     with tempfile.TemporaryDirectory() as folder:
         clip = video or make_clip(Path(folder) / "clip.mp4", size_of(size), frames)
         stages = Stages(clip, detector, frames, Path(folder) / "out.mp4")

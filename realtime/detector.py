@@ -17,6 +17,9 @@ from realtime.structures import Detections
 MODELS_FOLDER = Path(__file__).parent / "models"
 FATAL_SEVERITY = 4
 """What goes wrong is raised; onnxruntime's own lines about it would show names out of the file unfiltered."""
+FEW_CORES = 4
+"""With no more than these, an encoder needs about all that the network leaves; with more, the network is the slower of
+the two, and quickest when its threads wait for their next task on their cores."""
 
 
 class OnnxDetector:
@@ -27,12 +30,14 @@ class OnnxDetector:
         model: Path,
         *,
         provider: Provider = Provider.AUTO,
+        shares_cores: bool = False,
     ) -> None:
         """Load a model.
 
         Args:
             model: ONNX file written by ``python -m export onnx``.
             provider: where to run; ``AUTO`` prefers CUDA and may fall back to the CPU, the others never fall back.
+            shares_cores: an encoder works beside the network; where cores are few, they are left to it in between.
 
         Raises:
             ModelError: the file is missing, damaged, or does not keep the contract.
@@ -46,14 +51,15 @@ class OnnxDetector:
         self.fallback_reason: str | None = None
         """Why ``AUTO`` took the CPU, for one line to the user."""
         self.provider = Provider.CUDA if provider is Provider.AUTO else provider
+        spins = not shares_cores or _core_count() > FEW_CORES
         try:
-            self._session = _open_session(model, self.provider)
+            self._session = _open_session(model, self.provider, spins=spins)
         except ProviderError as error:
             if provider is not Provider.AUTO:
                 raise
             self.fallback_reason = str(error).removeprefix("--provider cuda: ")
             self.provider = Provider.CPU
-            self._session = _open_session(model, self.provider)
+            self._session = _open_session(model, self.provider, spins=spins)
         self.metadata = ModelMetadata.from_props(self._session.get_modelmeta().custom_metadata_map, source=str(model))
         self.metadata.check_graph(self._session.get_inputs(), self._session.get_outputs(), source=str(model))
         self.node_counts = {name: kinds.total() for name, kinds in _placement(self._session).items()}
@@ -118,13 +124,13 @@ def find_model(name: str) -> Path:
     raise ModelError(f"--model {name}: neither a file nor a model that comes with the app (there: {known})")
 
 
-def _open_session(model: Path, provider: Provider) -> ort.InferenceSession:
+def _open_session(model: Path, provider: Provider, *, spins: bool) -> ort.InferenceSession:
     if provider is not Provider.CPU:
         obstacle = find_obstacle()
         if obstacle is not None:
             raise ProviderError(f"--provider {provider.value}: {obstacle}")
     try:
-        session = _session(model, provider, strict=provider is not Provider.CPU)
+        session = _session(model, provider, strict=provider is not Provider.CPU, spins=spins)
     except Exception as error:  # onnxruntime's exceptions share no base class
         if provider is Provider.CPU:
             raise ModelError(f"{model}: not a readable ONNX model: {one_line(error)}") from error
@@ -134,16 +140,25 @@ def _open_session(model: Path, provider: Provider) -> ort.InferenceSession:
     return session
 
 
-def _session(model: Path, provider: Provider, *, strict: bool) -> ort.InferenceSession:
-    """Open a session; a strict one is refused by onnxruntime if one node, shape arithmetic included, needs the CPU."""
+def _session(model: Path, provider: Provider, *, strict: bool, spins: bool = True) -> ort.InferenceSession:
+    """Open a session; a strict one is refused by onnxruntime if one node, shape arithmetic included, needs the CPU.
+
+    With ``spins``, threads that have nothing to do stay on their cores and wait for more.
+    """
     options = ort.SessionOptions()
     options.log_severity_level = FATAL_SEVERITY
-    options.intra_op_num_threads = os.cpu_count() or 1
+    options.intra_op_num_threads = _core_count()
+    if not spins:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if strict:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     # Its Python layer would otherwise answer a failure, even in the middle of a run, with a new session on the CPU.
     return ort.InferenceSession(model, options, providers=[PROVIDER_NAMES[provider]], enable_fallback=0)
+
+
+def _core_count() -> int:
+    return os.cpu_count() or 1
 
 
 def _why_not_placed(model: Path, provider: Provider, error: Exception) -> str:

@@ -89,7 +89,7 @@ def video(
         if job.out:
             choose(job.out, encoding)
     settings = _Settings(
-        detector=open_detector(model, provider),
+        detector=open_detector(model, provider, shares_cores=out is not None),
         encoding=encoding,
         start_s=start_s,
         duration_s=duration_s,

@@ -143,7 +143,7 @@ class PartlyPlaced:
     ],
 )
 def test_the_nodes_that_would_run_on_the_cpu_are_named(tmp_path, monkeypatch, on_cpu, words):
-    def open_session(_model, _provider, *, strict):
+    def open_session(_model, _provider, *, strict, **_):
         if strict:
             raise RuntimeError("out of memory")
         return PartlyPlaced(on_cpu)
@@ -158,3 +158,20 @@ def test_no_session_falls_back_to_the_cpu_in_the_middle_of_a_run(tmp_path):
     """onnxruntime's Python layer would do so, with a line on standard output, when a provider fails."""
     detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU)
     assert detector._session._enable_fallback is False
+
+
+@pytest.mark.parametrize(("cores", "shares", "spins"), [(2, True, False), (2, False, True), (16, True, True)])
+def test_idle_threads_leave_few_cores_to_an_encoder(tmp_path, monkeypatch, cores, shares, spins):
+    entries = {}
+
+    class Options(ort.SessionOptions):
+        def add_session_config_entry(self, key, value):
+            entries[key] = value
+            super().add_session_config_entry(key, value)
+
+    monkeypatch.setattr(ort, "SessionOptions", Options)
+    monkeypatch.setattr("realtime.detector.os.cpu_count", lambda: cores)
+
+    OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU, shares_cores=shares)
+
+    assert entries.get("session.intra_op.allow_spinning", "1") == ("1" if spins else "0")
