@@ -242,6 +242,8 @@ def table(report: dict[str, Any]) -> str:
     for rate, row in report["rates"].items():
         parts = f"{row['inference_ms']['median']:.1f} + {row['interval_ms']:.1f} + {ALLOWANCE_MS:g}"
         met = "met" if row["met"] else f"not met, by {row['p95_over_limit_ms']['median']:.1f} ms"
+        if row["unreadable"]["median"]:
+            lines.append(f"at {rate} FPS, {row['unreadable']['median']:g} pictures a run were unreadable: not counted")
         lines.append(f"mark at {rate} FPS: p95 at most {parts} = {row['limit_ms']['median']:.1f} ms: {met}")
     width, height = report["frame_wh"]
     setting = f"{width}x{height}, {report['rounds']} runs of {report['seconds']:g} s each, {report['model']}"

@@ -12,6 +12,8 @@ import pytest
 import scenes
 from fakes import FakeDetector, stub_model
 
+from realtime.controls import Controls
+from realtime.overlay import News
 from realtime.render import LabelledBox, draw
 from realtime.structures import Detections, Frame, Result
 
@@ -71,6 +73,25 @@ def test_ages_are_those_of_the_clock(monkeypatch):
 
     assert reader.ages_ms == pytest.approx([12.3, 40])
     assert reader.unreadable == 1
+
+
+def test_what_counts_of_a_window_is_the_picture_in_it(monkeypatch):
+    """Smaller than the frame, with the overlay on it; the frame's own time is not looked at."""
+    clock = Clock()
+    monkeypatch.setattr(latency, "time", clock)
+    view = latency.WatchedView(
+        Controls(0.5), News(), ("face",), provider="CPU", is_live=True, source_status=lambda: "", is_recorded=False
+    )
+    reader = latency.AgeReader(view)
+    shown, next_one = (scenes.pictures((1280, 720), 1)[0].copy() for _ in range(2))
+    latency.write_time(shown, round(1e6 * (clock.now_s - 0.05)))
+    latency.write_time(next_one, round(1e6 * clock.now_s))
+    view.picture(Result(Frame(shown, 0, 0.0, 99.0), Detections.empty(), shown), (960, 540))
+
+    reader.write(Result(Frame(next_one, 1, 0.0, 99.0), Detections.empty(), next_one))
+
+    assert not reader.needs_canvas
+    assert reader.ages_ms == pytest.approx([50])
 
 
 def test_the_camera_keeps_its_rate_and_counts_what_a_late_reader_missed(monkeypatch):
