@@ -15,7 +15,7 @@ from train.matching import Boxes
 from train.metrics import Metrics, evaluate_boxes
 from train.transforms import letterbox, transform_boxes
 
-MAX_MAP_DIFFERENCE = 0.002
+MAX_MAP_DIFFERENCE = {"float32": 0.002, "float16": 0.003}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def compare_with_checkpoint(found: Metrics, metadata: ModelMetadata) -> str:
     """Compare mAP with that of the checkpoint, which stands in the metadata; one line that says what was found.
 
     Raises:
-        ExportError: they differ by more than 0.002, or cannot be compared.
+        ExportError: they differ by more than 0.002 (half precision: 0.003), or cannot be compared.
     """
     training: dict[str, Any] = metadata.training
     expected = training.get("metrics")
@@ -99,9 +99,10 @@ def compare_with_checkpoint(found: Metrics, metadata: ModelMetadata) -> str:
         return f"not compared with the checkpoint, which was scored at {trained}x{trained}"
     differences = {"mAP50": found.map50 - expected["map50"], "mAP50-95": found.map50_95 - expected["map50_95"]}
     text = ", ".join(f"{name} {difference:+.4f}" for name, difference in differences.items())
-    if max(map(abs, differences.values())) > MAX_MAP_DIFFERENCE:
+    allowed = MAX_MAP_DIFFERENCE[metadata.precision]
+    if max(map(abs, differences.values())) > allowed:
         raise ExportError(
-            f"against its checkpoint: {text}; at most {MAX_MAP_DIFFERENCE} is allowed. Is this the validation data of "
+            f"against its checkpoint: {text}; at most {allowed} is allowed. Is this the validation data of "
             f"its training ({training['data']})? Otherwise this is a bug of the export"
         )
     return f"against its checkpoint: {text}"

@@ -35,7 +35,12 @@ MIN_VOTES = 1e-12
 
 
 class StaticFasterRCNN(nn.Module):
-    """The inference path of a ``FasterRCNN`` for one image of one size, with fixed shapes throughout."""
+    """The inference path of a ``FasterRCNN`` for one image of one size, with fixed shapes throughout.
+
+    In half precision (``halve``) the convolutions and the layers of the heads compute in float16. Whatever deals with
+    coordinates or puts boxes in order stays float32: float16 has 11 bits, which place a box at 600 px to half a pixel,
+    and areas, which it cannot hold beyond 65,504 px², decide what is suppressed.
+    """
 
     pixel_mean: Tensor
     """(3,1,1), BGR, in 0..255."""
@@ -51,6 +56,8 @@ class StaticFasterRCNN(nn.Module):
         if not isinstance(model.roi_heads, VotingRoIHeads):
             raise ExportError("only detectors that train.model built can be exported: this one has other RoI heads")
         self.input_hw = input_hw
+        self.dtype = torch.float32
+        """Of the layers that have weights."""
         fold_batch_norms(model)
         self._fold_normalisation(model)
         self.backbone = model.backbone
@@ -70,9 +77,15 @@ class StaticFasterRCNN(nn.Module):
         """
         # Planes first: a subtraction along the last axis of three has nothing to vectorise.
         x = image.permute(0, 3, 1, 2).float() - self.pixel_mean  # (1,3,H,W)
-        features = list(self.backbone(x).values())
+        features = list(self.backbone(x.to(self.dtype)).values())
         rois, roi_exists = self.rpn(features)  # (R,4), (R,)
-        return self.roi_heads(self.roi_features(features, rois), rois, roi_exists)
+        return self.roi_heads(self.roi_features(features, rois).to(self.dtype), rois, roi_exists)
+
+    def halve(self) -> None:
+        """Turn the layers that have weights to float16, in place."""
+        self.dtype = torch.float16
+        for module in (self.backbone, self.rpn.head, self.roi_heads.box_head, self.roi_heads.box_predictor):
+            module.to(self.dtype)
 
     def freeze(self, pictures: Iterable[Tensor]) -> None:
         """Fix all that is still open before an export: the rounds of suppression, by what ``pictures`` need."""
@@ -117,7 +130,7 @@ class StaticRPN(nn.Module):
 
     def forward(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return RoIs (R,4) xyxy px and which of them exist (R,) bool, best first."""
-        logits, deltas = self.head(features)
+        logits, deltas = ([level.float() for level in levels] for levels in self.head(features))
         width = max(self.budgets)
         scores, anchors, offsets = [], [], []
         for i, (logit, delta, budget) in enumerate(zip(logits, deltas, self.budgets, strict=True)):
@@ -188,7 +201,7 @@ class AtlasRoIAlign(nn.Module):
         for index in self.level_indices:
             extended = F.pad(features[index], (0, REPLICAS, 0, REPLICAS), mode="replicate")
             strips.append(F.pad(extended, (0, self.width - extended.shape[3])))
-        atlas = torch.cat(strips, dim=2)
+        atlas = torch.cat(strips, dim=2).float()  # RoIAlign takes map and RoIs of one type
         area = (rois[:, 2] - rois[:, 0]) * (rois[:, 3] - rois[:, 1])
         # Eq. 1 of Lin et al. (2017), with torchvision's guard against rounding.
         level = torch.floor(self.canonical_level + torch.log2(torch.sqrt(area) / self.canonical_scale) + 1e-6)
@@ -231,7 +244,7 @@ class StaticRoIHeads(nn.Module):
 
     def forward(self, roi_features: Tensor, rois: Tensor, roi_exists: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return boxes (D,4), scores (D,), labels (D,) as ``StaticFasterRCNN.forward`` describes them."""
-        logits, deltas = self.box_predictor(self.box_head(roi_features))
+        logits, deltas = (x.float() for x in self.box_predictor(self.box_head(roi_features)))
         scores = F.softmax(logits, dim=1).t()[1:]  # (C,R), without background
         num_classes = scores.shape[0]
         per_class = deltas.reshape(-1, num_classes + 1, 4).permute(2, 1, 0)[:, 1:]  # (4,C,R)

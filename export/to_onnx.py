@@ -11,7 +11,7 @@ import torch
 
 from export.errors import ExportError
 from export.static import StaticFasterRCNN
-from export.verify import Differences, check_static, compare, network_input
+from export.verify import EXACT, HALVED, Differences, check_static, compare, network_input
 from realtime.metadata import INPUT_NAME, MAX_SIDE_PX, OUTPUT_NAMES, ModelMetadata
 from train.checkpoint import Checkpoint
 from train.model import SIZE_MULTIPLE_PX
@@ -20,7 +20,9 @@ from train.transforms import PADDING_VALUE
 OPSET = 18
 
 
-def export_onnx(checkpoint: Checkpoint, out: Path, *, size_wh: tuple[int, int], images: Sequence[Path]) -> Differences:
+def export_onnx(
+    checkpoint: Checkpoint, out: Path, *, size_wh: tuple[int, int], images: Sequence[Path], half: bool = False
+) -> Differences:
     """Write ``out``: the detector as one fixed-shape graph, with its metadata, verified against the checkpoint.
 
     Args:
@@ -28,6 +30,7 @@ def export_onnx(checkpoint: Checkpoint, out: Path, *, size_wh: tuple[int, int], 
         out: ONNX file; replaced only after the new one has been verified.
         size_wh: width and height in pixels of the input.
         images: photos to verify on.
+        half: layers with weights in float16, for GPUs; coordinates, order and suppression stay float32.
 
     Raises:
         ExportError: the folder is missing, the size unsuitable, or the result differs.
@@ -44,6 +47,8 @@ def export_onnx(checkpoint: Checkpoint, out: Path, *, size_wh: tuple[int, int], 
     model = checkpoint.build()
     static = StaticFasterRCNN(model, (height, width)).eval()
     static.freeze(torch.from_numpy(network_input(path, size_wh)) for path in images)
+    if half:
+        static.halve()
     metadata = ModelMetadata(
         class_names=checkpoint.config.class_names,
         input_wh=size_wh,
@@ -53,12 +58,14 @@ def export_onnx(checkpoint: Checkpoint, out: Path, *, size_wh: tuple[int, int], 
         architecture=checkpoint.config.arch,
         training=checkpoint.info,
         padding_value=PADDING_VALUE,
+        precision="float16" if half else "float32",
     )
     proto = trace(static)
     onnx.helper.set_model_props(proto, metadata.to_props())
     onnx.checker.check_model(proto, full_check=True)
     check_static(proto)
-    return _write_verified(proto, out, lambda path: compare(path, model, images, metadata.class_names))
+    tolerance = HALVED if half else EXACT
+    return _write_verified(proto, out, lambda path: compare(path, model, images, metadata.class_names, tolerance))
 
 
 def trace(static: StaticFasterRCNN) -> onnx.ModelProto:

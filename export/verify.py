@@ -9,13 +9,12 @@ import onnx
 import onnxruntime as ort
 import torch
 from torchvision.models.detection import FasterRCNN
+from torchvision.ops import box_iou
 
 from export.errors import ExportError
 from train.dataset import read_image
 from train.transforms import letterbox
 
-MAX_SCORE_DIFFERENCE = 1e-3
-MAX_BOX_DIFFERENCE_PX = 0.1
 MIN_SCORE = 0.05
 """Detections below are not compared."""
 FORBIDDEN_OPS = frozenset({"If", "Loop", "Scan", "NonZero", "NonMaxSuppression", "Unique", "Compress"})
@@ -24,18 +23,49 @@ IMAGES = sorted((Path(__file__).parent / "images").glob("*.jpg"))
 
 
 @dataclass(frozen=True, slots=True)
+class Tolerance:
+    """By how much a detection may differ from that of the torchvision model, which computes in float32."""
+
+    score: float
+    box_px: float
+    contested_iou: float | None = None
+    """If given, a detection that only one of the two has passes where it overlaps a better one of its class, which both
+    have, at least so much: an IoU beside the bar of suppression falls on either side of it."""
+
+
+EXACT = Tolerance(score=1e-3, box_px=0.1)
+"""float32: two ways to add up the same numbers."""
+HALVED = Tolerance(score=0.01, box_px=2.0, contested_iou=0.3)
+"""float16 rounds every weight and activation to 11 bits. Measured with a trained ``nano`` of 256 px, 429 detections on
+44 photos: scores differ by 7e-4 (95 in 100) and at most by 3e-3, boxes by 0.014 px (95 in 100) and, where another set
+of boxes had a vote, by up to 0.73 px; one detection more was kept."""
+
+
+@dataclass(frozen=True, slots=True)
 class Differences:
     """Largest differences between an ONNX file and its torchvision model."""
 
-    images: int
-    detections: int
-    score: float
-    box_px: float
+    images: int = 0
+    detections: int = 0
+    score: float = 0.0
+    box_px: float = 0.0
+    contested: int = 0
+    """Detections that only one of the two has, at the bar of suppression."""
+
+    def __add__(self, other: "Differences") -> "Differences":
+        return Differences(
+            self.images + other.images,
+            self.detections + other.detections,
+            max(self.score, other.score),
+            max(self.box_px, other.box_px),
+            self.contested + other.contested,
+        )
 
     def __str__(self) -> str:
+        contested = f"; {self.contested} more kept by one of the two alone" if self.contested else ""
         return (
             f"{self.detections} detections on {self.images} images, "
-            f"largest difference {self.score:.1e} in score and {self.box_px:.1e} px in boxes"
+            f"largest difference {self.score:.1e} in score and {self.box_px:.1e} px in boxes{contested}"
         )
 
 
@@ -56,15 +86,21 @@ def check_static(model: onnx.ModelProto) -> None:
         raise ExportError(f"the graph has {len(dynamic)} values of unknown shape, the first is '{dynamic[0]}'")
 
 
-def compare(onnx_path: Path, model: FasterRCNN, images: Sequence[Path], class_names: Sequence[str]) -> Differences:
+def compare(
+    onnx_path: Path,
+    model: FasterRCNN,
+    images: Sequence[Path],
+    class_names: Sequence[str],
+    tolerance: Tolerance = EXACT,
+) -> Differences:
     """Run both on letterboxed photos and compare every detection above score 0.05.
 
     Raises:
-        ExportError: a detection is missing, or differs by more than 1e-3 in score or 0.1 px in a coordinate.
+        ExportError: a detection is missing, or differs by more than ``tolerance`` in score or in a coordinate.
     """
     session = ort.InferenceSession(onnx_path, providers=["CPUExecutionProvider"])
     _, height, width, _ = session.get_inputs()[0].shape
-    totals = Differences(0, 0, 0.0, 0.0)
+    total = Differences()
     for path in images:
         bgr = network_input(path, (width, height))
         with torch.inference_mode():
@@ -72,11 +108,8 @@ def compare(onnx_path: Path, model: FasterRCNN, images: Sequence[Path], class_na
             expected = {name: value.numpy() for name, value in model([rgb])[0].items()}
         boxes, scores, labels = session.run(["boxes", "scores", "labels"], {"image": bgr})
         reference = expected["boxes"], expected["scores"], expected["labels"] - 1
-        count, score, box = _compare_image(reference, (boxes, scores, labels), path.name, class_names)
-        totals = Differences(
-            totals.images + 1, totals.detections + count, max(totals.score, score), max(totals.box_px, box)
-        )
-    return totals
+        total += compare_image(reference, (boxes, scores, labels), path.name, class_names, tolerance)
+    return total
 
 
 def network_input(path: Path, size_wh: tuple[int, int]) -> np.ndarray:
@@ -85,31 +118,59 @@ def network_input(path: Path, size_wh: tuple[int, int]) -> np.ndarray:
     return np.ascontiguousarray(rgb[None, ..., ::-1])
 
 
-def _compare_image(
-    expected: tuple[np.ndarray, ...], found: tuple[np.ndarray, ...], name: str, class_names: Sequence[str]
-) -> tuple[int, float, float]:
-    """Pair the detections of one image; return their number and the largest differences of score and box."""
+def compare_image(
+    expected: tuple[np.ndarray, ...],
+    found: tuple[np.ndarray, ...],
+    name: str,
+    class_names: Sequence[str],
+    tolerance: Tolerance = EXACT,
+) -> Differences:
+    """Pair the detections of one image: boxes (N,4) px, scores (N,) and zero-based labels (N,) of both.
+
+    Raises:
+        ExportError: a detection of one has none in the other.
+    """
     largest_score = largest_box = 0.0
-    bar = MIN_SCORE + MAX_SCORE_DIFFERENCE  # nearer to the bar, a detection may lie on either side of it
+    bar = MIN_SCORE + tolerance.score  # nearer to the bar, a detection may lie on either side of it
     if len(expected[1]) == len(found[1]):  # all rows are used: the weakest may be any of several equals
-        bar = max(bar, float(expected[1].min()) + MAX_SCORE_DIFFERENCE)
-    unpaired = found[1] > bar - 2 * MAX_SCORE_DIFFERENCE
-    compared = expected[1] > bar
-    for box, score, label in zip(*(values[compared] for values in expected), strict=True):
-        differences = np.abs(found[0] - box).max(axis=1)
-        same = unpaired & (found[2] == label) & (np.abs(found[1] - score) <= MAX_SCORE_DIFFERENCE)
-        differences[~same] = np.inf
+        bar = max(bar, float(expected[1].min()) + tolerance.score)
+    unpaired = found[1] > bar - 2 * tolerance.score
+    compared = np.flatnonzero(expected[1] > bar)
+    missing = []
+    for row in compared:
+        differences = np.abs(found[0] - expected[0][row]).max(axis=1)
+        score_differences = np.abs(found[1] - expected[1][row])
+        differences[~(unpaired & (found[2] == expected[2][row]) & (score_differences <= tolerance.score))] = np.inf
         best = int(differences.argmin())
-        if differences[best] > MAX_BOX_DIFFERENCE_PX:
-            raise _difference(name, class_names[label], score, box, "is missing from the ONNX graph's results")
+        if differences[best] > tolerance.box_px:
+            missing.append(row)
+            continue
         unpaired[best] = False
         largest_box = max(largest_box, float(differences[best]))
-        largest_score = max(largest_score, float(abs(found[1][best] - score)))
-    for row in np.flatnonzero(unpaired & (found[1] > bar)):
-        raise _difference(
-            name, class_names[found[2][row]], found[1][row], found[0][row], "is found by the ONNX graph alone"
-        )
-    return int(compared.sum()), largest_score, largest_box
+        largest_score = max(largest_score, float(score_differences[best]))
+    alone = np.flatnonzero(unpaired & (found[1] > bar))
+    paired = np.setdiff1d(compared, missing)
+    common = tuple(values[paired] for values in expected)
+    for rows, having, what in (
+        (missing, expected, "is missing from the ONNX graph's results"),
+        (alone, found, "is found by the ONNX graph alone"),
+    ):
+        for row in rows:
+            box, score, label = (values[row] for values in having)
+            if not _is_contested(box, score, label, common, tolerance.contested_iou):
+                raise _difference(name, class_names[label], score, box, what)
+    return Differences(1, len(paired), largest_score, largest_box, len(missing) + len(alone))
+
+
+def _is_contested(
+    box: np.ndarray, score: float, label: int, common: tuple[np.ndarray, ...], least_iou: float | None
+) -> bool:
+    """Whether a detection overlaps a better one of its class, among those that both results have."""
+    boxes, scores, labels = common
+    rivals = boxes[(labels == label) & (scores > score)]
+    if least_iou is None or not len(rivals):
+        return False
+    return bool(box_iou(torch.from_numpy(box[None]), torch.from_numpy(rivals)).max() >= least_iou)
 
 
 def _difference(image: str, label: str, score: float, box: np.ndarray, what: str) -> ExportError:

@@ -15,6 +15,7 @@ from realtime.errors import ModelError, one_line
 SCHEMA_VERSION = 1
 KEY_PREFIX = "realtime."
 RESIZE_MODES = ("letterbox",)
+PRECISIONS = ("float32", "float16")
 MAX_SIDE_PX = 8192
 """Larger inputs are refused: a hostile file must not make the app allocate without bound."""
 MAX_VALUE_CHARS = 1_000_000
@@ -43,6 +44,8 @@ class ModelMetadata:
     resize_mode: str = "letterbox"
     padding_value: int = 114
     """Grey level of the letterbox border."""
+    precision: str = "float32"
+    """Of the layers that have weights; files that do not say it were written before there was another."""
     schema_version: int = SCHEMA_VERSION
 
     def to_props(self) -> dict[str, str]:
@@ -66,6 +69,8 @@ class ModelMetadata:
         values: dict[str, Any] = {}
         for field in fields(cls):
             text = props.get(KEY_PREFIX + field.name)
+            if text is None and field.name in _ADDED_LATER:
+                continue
             if text is None:
                 raise ModelError(f"{source}: metadata key '{field.name}' is missing. {again}")
             if len(text) > MAX_VALUE_CHARS:
@@ -142,6 +147,9 @@ _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Marks that make the text after them run the other way; joiners, which some scripts need, are let through."""
 
+_ADDED_LATER = frozenset({"precision"})
+"""Keys that a file may lack."""
+
 _CHECKS = {
     "class_names": _are_names,
     "input_wh": lambda v: isinstance(v, list) and len(v) == 2 and all(_is_int(side, 32, MAX_SIDE_PX) for side in v),
@@ -152,5 +160,6 @@ _CHECKS = {
     "training": lambda v: isinstance(v, dict),
     "resize_mode": lambda v: v in RESIZE_MODES,
     "padding_value": lambda v: _is_int(v, 0, 255),
+    "precision": lambda v: v in PRECISIONS,
     "schema_version": lambda v: _is_int(v, SCHEMA_VERSION, SCHEMA_VERSION),
 }

@@ -11,7 +11,7 @@ from torchvision.ops import Conv2dNormActivation, FrozenBatchNorm2d, nms
 from export.errors import ExportError
 from export.static import AtlasRoIAlign, StaticFasterRCNN, feature_shapes, fold_batch_norms
 from export.suppression import MIN_SUPPRESSION_ROUNDS, SUPPRESSION_MARGIN, Suppression, overlap_terms
-from export.verify import _compare_image
+from export.verify import compare_image
 from train.model import ARCHITECTURES
 
 SIZES_HW = [(64, 64), (64, 96), (96, 64)]
@@ -205,10 +205,10 @@ def test_static_form_is_torchvisions_function(lively_model, arch, hw):
         assert (scores.diff() <= 0).all()
         assert (scores > 0).sum() == len(expected["scores"])
         found = boxes.numpy(), scores.numpy(), labels.numpy()
-        compared, score_difference, box_difference = _compare_image(reference, found, f"seed {seed}", CLASS_NAMES)
-        assert compared > 10
-        assert score_difference < 1e-3
-        assert box_difference < 0.05
+        differences = compare_image(reference, found, f"seed {seed}", CLASS_NAMES)
+        assert differences.detections > 10
+        assert differences.score < 1e-3
+        assert differences.box_px < 0.05
 
 
 @pytest.mark.parametrize("min_score", [0.9, 1.0], ids=["a few objects", "no objects"])

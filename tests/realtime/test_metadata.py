@@ -17,7 +17,14 @@ def test_a_file_of_another_program_is_named_as_such():
         ModelMetadata.from_props({"author": "somebody"}, "m.onnx")
 
 
-@pytest.mark.parametrize("key", list(metadata().to_props()))
+def test_a_file_that_was_written_before_there_was_half_precision_is_float32():
+    props = metadata(precision="float16").to_props()
+    assert ModelMetadata.from_props(props, "m.onnx").precision == "float16"
+    del props[KEY_PREFIX + "precision"]
+    assert ModelMetadata.from_props(props, "m.onnx").precision == "float32"
+
+
+@pytest.mark.parametrize("key", sorted(metadata().to_props().keys() - {KEY_PREFIX + "precision"}))
 def test_each_missing_key_is_named(key):
     props = metadata().to_props()
     del props[key]
@@ -46,6 +53,8 @@ def test_each_missing_key_is_named(key):
         ("resize_mode", "stretch"),
         ("resize_mode", ["letterbox"]),
         ("padding_value", 256),
+        ("precision", "int8"),
+        ("precision", None),
         ("schema_version", 99),
     ],
 )
