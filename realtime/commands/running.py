@@ -175,6 +175,10 @@ def open_detector(model: str, provider: Provider, *, shares_cores: bool = False)
     detector = OnnxDetector(find_model(model), provider=provider, shares_cores=shares_cores)
     if detector.fallback_reason:
         typer.echo(f"running on the CPU: {detector.fallback_reason}", err=True)
+    if detector.capture_refusal:
+        typer.echo(f"running without a CUDA graph, somewhat slower: {detector.capture_refusal}", err=True)
+    if detector.provider is Provider.CPU and detector.metadata.precision == "float16":
+        typer.echo(f"{model} is in half precision, for GPUs: slower on the CPU than the model in float32", err=True)
     return detector
 
 

@@ -10,10 +10,11 @@ import time
 import numpy as np
 import onnxruntime as ort
 
-from realtime.cuda import INSTALL, find_obstacle, gpus
+from realtime.cuda import INSTALL, gpus
 from realtime.detector import OnnxDetector, find_model, shipped_models
 from realtime.doctor.findings import Finding, Level
 from realtime.errors import ModelError, ProviderError, one_line
+from realtime.network import find_obstacle
 from realtime.providers import PROVIDER_NAMES, Provider
 
 PICTURE_HW = (480, 640)
@@ -36,7 +37,7 @@ def check_provider(name: str, model: str) -> list[Finding]:
     """Run a model on one provider: does it start, which nodes does it run, how long does a picture take."""
     provider = Provider(name)
     data: dict[str, object] = {"provider": name, "model": model, "runs": False}
-    obstacle = find_obstacle() if provider is not Provider.CPU else None
+    obstacle = find_obstacle(provider)
     if obstacle:
         level = Level.NOTE if obstacle.is_expected else Level.WARNING
         return [Finding(level, f"{name}: {obstacle.what}", obstacle.remedy, data)]
@@ -49,15 +50,18 @@ def check_provider(name: str, model: str) -> list[Finding]:
         return [Finding(Level.WARNING, f"{name}: {said or text}", _REMEDIES[provider], data)]
     on_provider, total = detector.node_counts.get(PROVIDER_NAMES[provider], 0), sum(detector.node_counts.values())
     data |= {"runs": True, "median_ms": round(median_ms, 2), "nodes": detector.node_counts}
+    if detector.capture_refusal:
+        data |= {"cuda_graph": detector.capture_refusal}
     size = "x".join(map(str, detector.metadata.input_wh))
     text = f"{name}: runs {model} ({size}): {median_ms:.1f} ms a picture, {on_provider} of {total} nodes on {name}"
+    text += f"; without CUDA graph: {detector.capture_refusal}" if detector.capture_refusal else ""
     return [Finding(Level.OK, text, data=data)]
 
 
 _REMEDIES = {
     Provider.CPU: "try another model, or install the app again",
     Provider.CUDA: f"install its libraries again: {INSTALL}, or use --provider cpu",
-    Provider.TENSORRT: "needed only for --provider tensorrt: install TensorRT's libraries (libnvinfer), or use cuda",
+    Provider.TENSORRT: "needed only for --provider tensorrt: install TensorRT again, or use --provider cuda",
 }
 
 

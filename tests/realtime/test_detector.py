@@ -110,7 +110,7 @@ def test_every_node_is_counted_where_it_runs():
 @pytest.mark.skipif(not without_driver(), reason="this machine has an NVIDIA driver")
 def test_a_provider_that_does_not_start_says_that_all_would_run_on_the_cpu(tmp_path, monkeypatch, capfd):
     """onnxruntime itself would open the session on the CPU; here the checks before it are switched off."""
-    monkeypatch.setattr("realtime.detector.find_obstacle", lambda: None)
+    monkeypatch.setattr("realtime.network.find_obstacle", lambda _provider: None)
     message = (
         r"^--provider cuda: it does not start, and all \d+ nodes would run on the CPU\. See why with: realtime doc"
     )
@@ -143,13 +143,13 @@ class PartlyPlaced:
     ],
 )
 def test_the_nodes_that_would_run_on_the_cpu_are_named(tmp_path, monkeypatch, on_cpu, words):
-    def open_session(_model, _provider, *, strict, **_):
+    def open_session(_model, _provider, _settings, _engine=None, *, strict, **_):
         if strict:
             raise RuntimeError("out of memory")
         return PartlyPlaced(on_cpu)
 
-    monkeypatch.setattr("realtime.detector.find_obstacle", lambda: None)
-    monkeypatch.setattr("realtime.detector._session", open_session)
+    monkeypatch.setattr("realtime.network.find_obstacle", lambda _provider: None)
+    monkeypatch.setattr("realtime.network._session", open_session)
     with pytest.raises(ProviderError, match=r"^--provider cuda: onnxruntime " + words):
         OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CUDA)
 
@@ -170,7 +170,7 @@ def test_idle_threads_leave_few_cores_to_an_encoder(tmp_path, monkeypatch, cores
             super().add_session_config_entry(key, value)
 
     monkeypatch.setattr(ort, "SessionOptions", Options)
-    monkeypatch.setattr("realtime.detector.os.cpu_count", lambda: cores)
+    monkeypatch.setattr("realtime.network.os.cpu_count", lambda: cores)
 
     OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU, shares_cores=shares)
 

@@ -184,8 +184,8 @@ def test_each_remedy_stands_below_its_finding():
 @pytest.mark.parametrize("provider", [Provider.CUDA, Provider.TENSORRT])
 def test_why_onnxruntime_cannot_load_a_provider_is_told(monkeypatch, provider):
     """With the checks before it switched off, the provider's own library is what fails."""
-    for module in ("realtime.doctor.inference", "realtime.detector"):
-        monkeypatch.setattr(f"{module}.find_obstacle", lambda: None)
+    for module in ("realtime.doctor.inference", "realtime.network"):
+        monkeypatch.setattr(f"{module}.find_obstacle", lambda _provider: None)
     (finding,) = check_provider(provider.value, "nano")
     assert finding.level is Level.WARNING
     assert re.fullmatch(rf"{provider.value}: \S+\.so\S*: cannot open shared object file.*", finding.text)
@@ -280,12 +280,26 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) { *value = attri
 """
 
 
-@needs_compiler
-def test_libraries_that_are_there_but_broken_are_told_in_the_loaders_words(libraries):
-    """A driver that answers, and CUDA's libraries by name alone: what a half-finished update leaves."""
+def cuda_in(libraries: Path) -> None:
+    """A driver that answers, and CUDA's libraries by name alone."""
     fake_library(libraries, "libcuda.so.1", WORKING_DRIVER)
     for name in ("libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcudnn.so.9"):
         fake_library(libraries, name, "int nothing;")
+
+
+@needs_compiler
+def test_tensorrt_that_is_missing_is_told_with_what_to_install(libraries):
+    cuda_in(libraries)
+    finding = isolated("provider", "tensorrt", "nano")
+    assert finding.level is Level.WARNING
+    assert finding.text == "tensorrt: TensorRT 10 is missing: libnvinfer.so.10 cannot be loaded"
+    assert "pip install 'tensorrt-cu13==10.*'" in finding.remedy
+
+
+@needs_compiler
+def test_libraries_that_are_there_but_broken_are_told_in_the_loaders_words(libraries):
+    """What a half-finished update leaves."""
+    cuda_in(libraries)
     (gpu,) = run_isolated("gpus", timeout_s=TIMEOUT_S, if_broken=Level.FAILURE)
     shown = list(as_lines("providers", [gpu]))[1]
     assert "RTX, 8 GiB, compute capability 8.9; its driver speaks CUDA 13.1" in shown
