@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,7 +68,8 @@ class Contender:
     def close(self) -> None:
         """End the process."""
         assert self._process.stdin
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):  # it has ended by itself
+            self._process.stdin.close()
         self._process.wait()
 
 
@@ -132,16 +133,28 @@ def clip_pictures(count: int) -> list[np.ndarray]:
 
 
 def time_in_turns(
-    specs: list[str], pythons: dict[str, str], pictures: list[np.ndarray], threads: int, rounds: int
+    specs: list[str],
+    pythons: dict[str, str],
+    pictures: list[np.ndarray],
+    threads: int,
+    rounds: int,
+    *,
+    all_must_run: bool = True,
 ) -> dict[str, list[float]]:
-    """Milliseconds of every picture in every round."""
+    """Milliseconds of every picture in every round; of those contenders that run, if not all must."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
         listing = saved(pictures, Path(folder))
         running = []
         for spec in specs:
-            running.append(Contender(spec, pythons[spec], listing, threads))
-            opened.callback(running[-1].close)
-            running[-1].ask("warm")
+            contender = Contender(spec, pythons[spec], listing, threads)
+            opened.callback(contender.close)
+            try:
+                contender.ask("warm")
+            except typer.BadParameter:
+                if all_must_run:
+                    raise
+                continue
+            running.append(contender)
         for number in range(rounds):
             for contender in running if number % 2 == 0 else reversed(running):
                 contender.times_ms += contender.ask("time")

@@ -13,7 +13,10 @@ ROOT = Path(__file__).parent.parent
 NEED_TORCH = [
     "train",
     "export",
-    *(f"test_{name}.py" for name in ("benchmarks", "detectors", "docs", "readme", "robustness", "shipped_on_val")),
+    *(
+        f"test_{name}.py"
+        for name in ("benchmarks", "detectors", "docs", "gpu_benchmark", "readme", "robustness", "shipped_on_val")
+    ),
 ]
 collect_ignore = [] if importlib.util.find_spec("torch") else NEED_TORCH
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from fakes import metadata, stub_model
+from fakes import metadata, stub_model, without_driver
 from onnx import TensorProto, helper
 from pretend_gpu import PretendGpu
 
@@ -166,6 +166,22 @@ def test_a_model_that_breaks_the_contract_is_no_reason_to_try_again(tmp_path, mo
     with pytest.raises(ModelError, match="graph and metadata disagree"):
         OnnxDetector(path, provider=Provider.CUDA)
     assert len(gpu.opened) == 1
+
+
+@pytest.mark.needs_cuda
+@pytest.mark.skipif(without_driver(), reason="needs an NVIDIA GPU: no driver found")
+def test_a_replayed_graph_sees_each_new_picture(session):
+    on_gpu = OnnxDetector(find_model("nano"), provider=Provider.CUDA)
+    assert on_gpu.capture_refusal is None
+    assert set(on_gpu.node_counts) == {"CUDAExecutionProvider"}
+    on_cpu = OnnxDetector(find_model("nano"), provider=Provider.CPU)
+    for shift in (0, 1, 2, 0):
+        picture = picture_for(session, shift)[0]
+        expected, found = on_cpu.detect(picture).above(0.5), on_gpu.detect(picture).above(0.5)
+        assert len(expected) > 3
+        np.testing.assert_array_equal(found.labels, expected.labels)
+        np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.1)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-3)
 
 
 def test_half_precision_on_the_cpu_is_told(tmp_path, capsys):
