@@ -21,12 +21,12 @@ from detectors import (
     Contender,
     accuracy,
     clip_pictures,
-    cpu_name,
     detect_all,
     labels_of,
     saved,
     time_in_turns,
 )
+from machine import cpu_name
 from roofline import Rates, rates_of, work_of
 
 from export.errors import ExportError
