@@ -65,6 +65,9 @@ class Stopwatch:
         stages = {}
         for stage, count in self._counts.items():
             if count:
-                p50, p95, p99 = np.percentile(self._times_ms[stage][:count], [50, 95, 99]).tolist()
+                times_ms = np.sort(self._times_ms[stage][:count])
+                # np.percentile does the same, but imports masked arrays first: 65 ms at the end of every command.
+                places = np.array([0.50, 0.95, 0.99]) * (len(times_ms) - 1)
+                p50, p95, p99 = np.interp(places, np.arange(len(times_ms)), times_ms).tolist()
                 stages[stage] = {"p50": round(p50, 3), "p95": round(p95, 3), "p99": round(p99, 3)}
         return RunStats(frames, dropped, self.wall_s, stages)
