@@ -2,13 +2,13 @@
 
 import sys
 import time
-from typing import TextIO
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING, TextIO
 
 from realtime.sinks.base import Ending
 from realtime.structures import Result
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 REFRESH_S = 0.1
 LINE_EVERY_S = 60.0
@@ -34,23 +34,11 @@ class ProgressSink:
         self._origin_s = origin_s
         self._length_s = length_s
         self._frames = 0
-        self._console = Console(file=stream or sys.stderr)
-        self._is_bar = self._console.is_terminal
-        self._next_s = time.monotonic() + (0 if self._is_bar else LINE_EVERY_S)
+        self._stream = stream or sys.stderr
+        self._is_terminal = self._stream.isatty()
+        self._bar: Progress | None = None
+        self._next_s = time.monotonic() + (0 if self._is_terminal else LINE_EVERY_S)
         self._started_s = time.monotonic()
-        # Refreshed by hand: a thread of its own would outlive a run that ends badly.
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %" if length_s else ""),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-            auto_refresh=False,
-            transient=True,
-        )
-        self._task = self._bar.add_task(name, total=length_s, rate="")
 
     def write(self, result: Result) -> None:
         """Count one frame."""
@@ -58,19 +46,41 @@ class ProgressSink:
         now_s = time.monotonic()
         if now_s < self._next_s:
             return
-        self._next_s = now_s + (REFRESH_S if self._is_bar else LINE_EVERY_S)
+        self._next_s = now_s + (REFRESH_S if self._is_terminal else LINE_EVERY_S)
         done_s = result.frame.pts_s - self._origin_s
         rate = f"{self._frames / max(now_s - self._started_s, 1e-6):.1f} frames/s"
-        if self._is_bar:
-            self._bar.start()
-            self._bar.update(self._task, completed=done_s, rate=rate, refresh=True)
+        if self._is_terminal:
+            self._bar = self._bar or self._begin_bar()
+            self._bar.update(self._bar.task_ids[0], completed=done_s, rate=rate, refresh=True)
         else:
-            self._console.print(self._line(done_s, rate), highlight=False, soft_wrap=True, markup=False)
+            self._stream.write(self._line(done_s, rate) + "\n")
+            self._stream.flush()
 
     def close(self, ending: Ending) -> None:
         """Take the bar away."""
-        if self._bar.live.is_started:  # else rich would print an empty line
+        if self._bar is not None:
             self._bar.stop()
+
+    def _begin_bar(self) -> "Progress":
+        # Not before there is something to show: the first frame comes sooner, and scripts never need it.
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        # Refreshed by hand: a thread of its own would outlive a run that ends badly.
+        bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %" if self._length_s else ""),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(file=self._stream),
+            auto_refresh=False,
+            transient=True,
+        )
+        bar.add_task(self._name, total=self._length_s, rate="")
+        bar.start()
+        return bar
 
     def _line(self, done_s: float, rate: str) -> str:
         if not self._length_s:

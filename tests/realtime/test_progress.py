@@ -2,12 +2,16 @@ import io
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from realtime import progress
 from realtime.progress import ProgressSink, clock
 from realtime.sinks.base import Ending
 from realtime.structures import Detections, Frame, Result
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
 
 def result(pts_s):
@@ -52,8 +56,9 @@ def test_short_runs_print_nothing():
 
 
 def test_a_terminal_shows_a_bar_that_is_taken_away(now, monkeypatch):
-    told = io.StringIO()
-    monkeypatch.setattr(progress, "Console", lambda file: Console(file=file, force_terminal=True, width=100))
+    told = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
     sink = ProgressSink("[red]v.mp4", origin_s=0.0, length_s=10.0, stream=told)
     for i in range(50):
         now["s"] += 0.1
