@@ -3,8 +3,9 @@
 import re
 from enum import StrEnum
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,8 +21,11 @@ from realtime.commands.arguments import (
     Raw,
     Threshold,
 )
-from realtime.commands.running import Outputs, check_blur, check_outputs, open_detector, run
+from realtime.commands.running import Outputs, check_blur, check_outputs, open_both, open_detector, run
 from realtime.providers import Provider
+
+if TYPE_CHECKING:
+    from realtime.sources.base import FrameSource
 
 
 class Transport(StrEnum):
@@ -78,21 +82,24 @@ def cam(
     duration: Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds.")] = None,
 ) -> None:
     """Detect live from a camera or a stream."""
-    from realtime.sources.opening import CameraMode, open_live
-    from realtime.sources.stream import StreamOptions
-
-    mode = CameraMode(size_wh=_size_wh(size) if size else None, frame_rate=Fraction(fps) if fps else None)
+    size_wh = _size_wh(size) if size else None
     check_outputs(record, jsonl, csv, crops)
     check_blur(blur, crops, shown=window or record is not None)
-    detector = open_detector(model, provider)
     outputs = Outputs(window=window, video=record, jsonl=jsonl, csv=csv, crops=crops, captures=captures)
-    source = open_live(
-        device,
-        mode=mode,
-        stream=StreamOptions(
-            open_timeout_s=open_timeout, read_timeout_s=read_timeout, rtsp_transport=rtsp_transport.value
-        ),
-        reconnect=reconnect,
-        say=lambda line: typer.echo(line, err=True),
-    )
+
+    def open_source() -> "FrameSource":
+        from realtime.sources.opening import CameraMode, open_live
+        from realtime.sources.stream import StreamOptions
+
+        return open_live(
+            device,
+            mode=CameraMode(size_wh=size_wh, frame_rate=Fraction(fps) if fps else None),
+            stream=StreamOptions(
+                open_timeout_s=open_timeout, read_timeout_s=read_timeout, rtsp_transport=rtsp_transport.value
+            ),
+            reconnect=reconnect,
+            say=lambda line: typer.echo(line, err=True),
+        )
+
+    source, detector = open_both(open_source, partial(open_detector, model, provider), provider)
     run(source, detector, outputs, threshold, max_frames, duration, raw=raw, blur=blur)

@@ -1,11 +1,11 @@
 """What the commands share: opening the outputs, running the pipeline, saying how it ended."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from realtime.sinks.encoding import Encoding
     from realtime.sources.base import FrameSource
     from realtime.sources.video_file import VideoFileSource
+
+Source = TypeVar("Source", bound="FrameSource")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +112,6 @@ def run(
     ``name``: of the file, where there are several.
     """
     from realtime.blur import Blur
-    from realtime.commands.live import open_window
     from realtime.controls import Controls
     from realtime.pipeline import Pipeline
 
@@ -119,8 +120,12 @@ def run(
         names = detector.metadata.class_names
         try:
             hider = Blur(names, blur) if blur is not None else None
-            # First of all, since there may be no display; but last in the row: its keys count from the next frame on.
-            live = open_window(source, detector, outputs, controls, hider) if outputs.window else None
+            live = None
+            if outputs.window:
+                # First of all, since there may be no display; but last in the row: its keys count from the next frame.
+                from realtime.commands.live import open_window
+
+                live = open_window(source, detector, outputs, controls, hider)
             sinks = outputs.open(source, names)
         except BaseException:
             source.close()
@@ -180,6 +185,34 @@ def open_detector(model: str, provider: Provider, *, shares_cores: bool = False)
     if detector.provider is Provider.CPU and detector.metadata.precision == "float16":
         typer.echo(f"{model} is in half precision, for GPUs: slower on the CPU than the model in float32", err=True)
     return detector
+
+
+def open_both(
+    open_source: Callable[[], Source], load: Callable[[], "OnnxDetector"], provider: Provider
+) -> tuple[Source, "OnnxDetector"]:
+    """Open the source while another thread loads the model: neither needs the interpreter for long.
+
+    A GPU's model is loaded first, by this thread, which is to run it.
+
+    Raises:
+        RealtimeError: of the source, or else of the model; the source is closed then.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    import realtime.detector  # noqa: F401 - before there are two threads that import
+    from realtime.cuda import find_obstacle
+
+    if provider is not Provider.CPU and find_obstacle() is None:
+        detector = load()
+        return open_source(), detector
+    with ThreadPoolExecutor(1, thread_name_prefix="load") as loader:
+        loading = loader.submit(load)
+        source = open_source()
+    try:
+        return source, loading.result()
+    except BaseException:
+        source.close()
+        raise
 
 
 def chosen_threshold(given: float | None, detector: "OnnxDetector") -> float:

@@ -1,6 +1,7 @@
 """``realtime video``."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,7 @@ from realtime.commands.arguments import (
     Threshold,
     seconds,
 )
-from realtime.commands.running import Outputs, check_blur, check_outputs, open_detector, run
+from realtime.commands.running import Outputs, check_blur, check_outputs, open_both, open_detector, run
 from realtime.errors import RealtimeError, SinkError, SourceError, one_line
 from realtime.providers import Provider
 from realtime.redaction import redacted
@@ -27,6 +28,7 @@ from realtime.redaction import redacted
 if TYPE_CHECKING:
     from realtime.detector import OnnxDetector
     from realtime.sinks.encoding import Encoding
+    from realtime.sources.video_file import VideoFileSource
     from realtime.videos import Job
 
 
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 class _Settings:
     """What is done with each video."""
 
-    detector: "OnnxDetector"
     encoding: "Encoding"
     start_s: float
     duration_s: float | None
@@ -89,7 +90,6 @@ def video(
         if job.out:
             choose(job.out, encoding)
     settings = _Settings(
-        detector=open_detector(model, provider, shares_cores=out is not None),
         encoding=encoding,
         start_s=start_s,
         duration_s=duration_s,
@@ -100,18 +100,22 @@ def video(
         captures=captures,
     )
     if many:
+        detector = open_detector(model, provider, shares_cores=out is not None)
         make_folders((out, jsonl, csv, crops))
-        _process_all(jobs, settings)
+        _process_all(jobs, settings, detector)
     else:
-        _process(jobs[0], settings)
+        load = partial(open_detector, model, provider, shares_cores=out is not None)
+        source, detector = open_both(lambda: _open(jobs[0], settings), load, provider)
+        _process(jobs[0], settings, source, detector)
 
 
-def _process_all(jobs: list["Job"], settings: _Settings) -> None:
+def _process_all(jobs: list["Job"], settings: _Settings, detector: "OnnxDetector") -> None:
     """One after another; what is wrong with one does not stop the others."""
     failed: list[str] = []
     for number, job in enumerate(jobs, start=1):
         try:
-            _process(job, settings, f"[{number}/{len(jobs)}] {_clean(job.video)}")
+            name = f"[{number}/{len(jobs)}] {_clean(job.video)}"
+            _process(job, settings, _open(job, settings), detector, name)
         except RealtimeError as error:
             typer.echo(f"error: {_clean(error)}", err=True)
             failed.append(_clean(job.video))
@@ -129,15 +133,20 @@ def _clean(text: object) -> str:
     return redacted(one_line(text, limit=2000))
 
 
-def _process(job: "Job", settings: _Settings, name: str = "") -> None:
+def _open(job: "Job", settings: _Settings) -> "VideoFileSource":
+    from realtime.sources.video_file import VideoFileSource
+
+    return VideoFileSource(job.video, start_s=settings.start_s, duration_s=settings.duration_s)
+
+
+def _process(
+    job: "Job", settings: _Settings, source: "VideoFileSource", detector: "OnnxDetector", name: str = ""
+) -> None:
     """Run one video through.
 
     Raises:
         RealtimeError: it, or one of the outputs, is not what it should be; damage is told when all else is done.
     """
-    from realtime.sources.video_file import VideoFileSource
-
-    source = VideoFileSource(job.video, start_s=settings.start_s, duration_s=settings.duration_s)
     window = not any(job.targets)
     progress = None if window else name or _clean(job.video.name)
     outputs = Outputs(
@@ -145,7 +154,7 @@ def _process(job: "Job", settings: _Settings, name: str = "") -> None:
         encoding=settings.encoding, progress=progress, captures=settings.captures,
     )  # fmt: skip
     run(
-        source, settings.detector, outputs, settings.threshold, settings.max_frames,
+        source, detector, outputs, settings.threshold, settings.max_frames,
         raw=settings.raw, blur=settings.blur, name=name,
     )  # fmt: skip
     if source.losses:
