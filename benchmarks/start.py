@@ -2,8 +2,8 @@
 
 Every run is a process of its own, begun as a user begins it and watched from outside: with ``--max-frames 1`` the file
 of results appears under its name once its one frame has been detected, drawn and shown, and all is closed. The camera
-is scripted, and opens at once unless ``--camera-opens`` says that it takes its time, as real ones do. ``--against`` takes another checkout of the app in turns with this one, so that a change
-shows on a busy machine too.
+is scripted, and opens at once unless ``--camera-opens`` says that it takes its time, as real ones do. ``--against``
+takes another checkout of the app in turns with this one, so that a change shows on a busy machine too.
 """
 
 import json
