@@ -105,7 +105,7 @@ def measure(
                 run_in_turns(steps, rounds, per_round)
                 report["series"][name] = {step.label: figures_of(step) for step in steps}
                 typer.echo(series_table(name, report["series"][name]) + "\n")
-    typer.echo(f"{report['machine']['cpu']}, {report['machine']['cores']} cores; {rounds} rounds of {per_round} frames")
+    typer.echo(f"{machine.named(report['machine'])}; {rounds} rounds of {per_round} frames")
     if json_out:
         json_out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 

@@ -247,7 +247,7 @@ def table(report: dict[str, Any]) -> str:
         lines.append(f"mark at {rate} FPS: p95 at most {parts} = {row['limit_ms']['median']:.1f} ms: {met}")
     width, height = report["frame_wh"]
     setting = f"{width}x{height}, {report['rounds']} runs of {report['seconds']:g} s each, {report['model']}"
-    lines.append(f"{report['machine']['cpu']}, {report['machine']['cores']} cores; {setting}")
+    lines.append(f"{machine.named(report['machine'])}; {setting}")
     return "\n".join(lines)
 
 

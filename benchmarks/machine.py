@@ -14,6 +14,11 @@ def describe() -> dict[str, Any]:
     return {"cpu": cpu_name(), "cores": core_count(), "platform": platform.platform()}
 
 
+def named(machine: dict[str, Any]) -> str:
+    """What ``describe`` gave, in the words of a table's last line."""
+    return f"{machine['cpu']}, {machine['cores']} cores"
+
+
 def core_count() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

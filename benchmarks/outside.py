@@ -159,7 +159,7 @@ def table(report: dict[str, Any]) -> str:
     lines.append(f"mark: at most {MARK:.0%} outside of session.run: {met}")
     width, height = report["frame_wh"]
     setting = f"{report['frames']} frames of {width}x{height}, {report['rounds']} rounds, {report['model']}"
-    lines.append(f"{report['machine']['cpu']}, {report['machine']['cores']} cores; {setting}")
+    lines.append(f"{machine.named(report['machine'])}; {setting}")
     return "\n".join(lines)
 
 

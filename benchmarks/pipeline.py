@@ -236,7 +236,7 @@ def table(report: dict[str, Any]) -> str:
     lines.append(f"{'efficiency':<18}{row['median']:>9.2f}{row['q1']:>8.2f}{row['q3']:>8.2f}   mark {MARK}: {met}")
     width, height = report["frame_wh"]
     setting = f"{report['frames']} frames of {width}x{height}, {report['rounds']} rounds, {report['model']}"
-    lines.append(f"{report['machine']['cpu']}, {report['machine']['cores']} cores; {setting}")
+    lines.append(f"{machine.named(report['machine'])}; {setting}")
     return "\n".join(lines)
 
 

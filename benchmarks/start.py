@@ -259,7 +259,7 @@ def table(report: dict[str, Any]) -> str:
             )
         lines.append(f"{'all':<{width}}{row['modules']:>8}{total:>8.1f}")
     met = {True: "met", False: "not met", None: "not measured"}[report["mark"]["met"]]
-    where = f"{report['machine']['cpu']}, {report['machine']['cores']} cores, {report['rounds']} rounds"
+    where = f"{machine.named(report['machine'])}, {report['rounds']} rounds"
     return "\n".join([*lines, "", f"mark, first frame within {MARK_S:.1f} s: {met}", where])
 
 

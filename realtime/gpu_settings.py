@@ -15,8 +15,6 @@ class ConvSearch(StrEnum):
     """Time all of them when a shape is first met."""
     HEURISTIC = "HEURISTIC"
     """Ask its model of the card."""
-    DEFAULT = "DEFAULT"
-    """One way for all."""
 
 
 @dataclass(frozen=True, slots=True)
