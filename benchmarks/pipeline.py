@@ -51,7 +51,7 @@ def measure(
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
 ) -> None:
     """Measure frames/s and efficiency of ``realtime video``."""
-    detector = open_detector(model, Provider.CPU, shares_cores=True)
+    detector = open_detector(model, Provider.CPU)
     with tempfile.TemporaryDirectory() as folder:
         clip = video or make_clip(Path(folder) / "clip.mp4", size_of(size), frames)
         stages = Stages(clip, detector, frames, Path(folder) / "out.mp4")

@@ -23,7 +23,6 @@ class OnnxDetector:
         model: Path,
         *,
         provider: Provider = Provider.AUTO,
-        shares_cores: bool = False,
         settings: GpuSettings | None = None,
     ) -> None:
         """Load a model. On a GPU, do so in the thread that will run it: see ``BoundSession``.
@@ -31,7 +30,6 @@ class OnnxDetector:
         Args:
             model: ONNX file written by ``python -m export onnx``.
             provider: where to run; ``AUTO`` prefers CUDA and may fall back to the CPU, the others never fall back.
-            shares_cores: an encoder works beside the network; where cores are few, they are left to it in between.
             settings: of the GPU, in place of the usual ones.
 
         Raises:
@@ -46,13 +44,13 @@ class OnnxDetector:
         self.provider = Provider.CUDA if provider is Provider.AUTO else provider
         settings = settings or GpuSettings()
         try:
-            network = open_network(model, self.provider, settings, shares_cores=shares_cores)
+            network = open_network(model, self.provider, settings)
         except ProviderError as error:
             if provider is not Provider.AUTO:
                 raise
             self.fallback_reason = str(error).removeprefix("--provider cuda: ")
             self.provider = Provider.CPU
-            network = open_network(model, self.provider, settings, shares_cores=shares_cores)
+            network = open_network(model, self.provider, settings)
         self._session, self._run, self.metadata = network.session, network.run, network.metadata
         self.capture_refusal = network.capture_refusal
         """Why a GPU runs without a CUDA graph though there was to be one, for one line to the user."""

@@ -21,9 +21,10 @@ from realtime.waiting import wait_aloud
 BUILDING = "building the TensorRT engine, this takes minutes the first time"
 FATAL_SEVERITY = 4
 """What goes wrong is raised; onnxruntime's own lines about it would show names out of the file unfiltered."""
-FEW_CORES = 4
-"""With no more than these, an encoder needs about all that the network leaves; with more, the network is the slower of
-the two, and quickest when its threads wait for their next task on their cores."""
+SPINNING = {"session.intra_op.spin_duration_us": "200", "session.intra_op.spin_backoff_max": "8"}
+"""How long threads of the network that have nothing to do stay on their cores. Between two of its nodes that is quicker
+than to sleep and be woken; between two frames the cores are for drawing, reading and an encoder. With onnxruntime's own
+limit one thread less would be left to them, all the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def find_obstacle(provider: Provider) -> Obstacle | None:
     return cuda.find_obstacle() or (tensorrt.find_obstacle() if provider is Provider.TENSORRT else None)
 
 
-def open_network(model: Path, provider: Provider, settings: GpuSettings, *, shares_cores: bool = False) -> Network:
+def open_network(model: Path, provider: Provider, settings: GpuSettings) -> Network:
     """Load a model on one provider, which is not ``AUTO``; the arguments are those of ``OnnxDetector``.
 
     Raises:
@@ -59,7 +60,7 @@ def open_network(model: Path, provider: Provider, settings: GpuSettings, *, shar
     ort.set_default_logger_severity(FATAL_SEVERITY)
     ort.disable_telemetry_events()  # pictures of people, and what is done with them, are nobody's business
     if provider is Provider.CPU:
-        return _open_on_cpu(model, spins=not shares_cores or _core_count() > FEW_CORES)
+        return _open_on_cpu(model)
     obstacle = find_obstacle(provider)
     if obstacle is not None:
         raise ProviderError(f"--provider {provider.value}: {obstacle}")
@@ -70,9 +71,9 @@ def open_network(model: Path, provider: Provider, settings: GpuSettings, *, shar
         return _open_on_gpu(model, provider, settings, engine)
 
 
-def _open_on_cpu(model: Path, *, spins: bool = True) -> Network:
+def _open_on_cpu(model: Path) -> Network:
     try:
-        session = _session(model, Provider.CPU, GpuSettings(), strict=False, spins=spins)
+        session = _session(model, Provider.CPU, GpuSettings(), strict=False)
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise ModelError(f"{model}: not a readable ONNX model: {one_line(error)}") from error
 
@@ -127,26 +128,18 @@ def _session(
     engine: Engine | None = None,
     *,
     strict: bool,
-    spins: bool = True,
 ) -> ort.InferenceSession:
-    """Open a session; a strict one is refused by onnxruntime if one node, shape arithmetic included, needs the CPU.
-
-    With ``spins``, threads that have nothing to do stay on their cores and wait for more.
-    """
+    """Open a session; a strict one is refused by onnxruntime if one node, shape arithmetic included, needs the CPU."""
     options = ort.SessionOptions()
     options.log_severity_level = FATAL_SEVERITY
-    options.intra_op_num_threads = _core_count()
-    if not spins:
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.intra_op_num_threads = os.cpu_count() or 1
+    for key, value in SPINNING.items():
+        options.add_session_config_entry(key, value)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if strict:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     # Its Python layer would otherwise answer a failure, even in the middle of a run, with a new session on the CPU.
     return ort.InferenceSession(model, options, providers=providers_of(provider, settings, engine), enable_fallback=0)
-
-
-def _core_count() -> int:
-    return os.cpu_count() or 1
 
 
 def _why_not_placed(model: Path, provider: Provider, engine: Engine | None, error: Exception) -> str:

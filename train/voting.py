@@ -1,9 +1,12 @@
 """The second stage with box voting: each detection is the mean of the boxes that agree on it."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
+
+from train.second_stage_loss import second_stage_losses
 
 MIN_SIDE_PX = 1e-2
 """Boxes with a shorter side are dropped, as torchvision does."""
@@ -16,6 +19,8 @@ class VotingRoIHeads(RoIHeads):
     score, which says little of its fit; their mean is nearer to the truth, and steadier from frame to frame. In the
     manner of Gidaris and Komodakis, "Object detection via a multi-region & semantic segmentation-aware CNN model"
     (2015), section 5.2, with weights that fall to 0 at the bar instead of ending there.
+
+    For the votes to follow the best boxes, scores are trained to tell them: see ``second_stage_losses``.
     """
 
     @classmethod
@@ -34,6 +39,22 @@ class VotingRoIHeads(RoIHeads):
             heads.score_thresh,
             heads.nms_thresh,
             heads.detections_per_img,
+        )
+
+    def forward(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        targets: list[dict[str, Tensor]] | None = None,
+    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        """As torchvision's, with other losses in training."""
+        if not self.training:
+            return super().forward(features, proposals, image_shapes, targets)  # type: ignore[no-any-return]
+        sampled, _, labels, wanted_deltas = self.select_training_samples(proposals, targets)
+        logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, sampled, image_shapes)))
+        return [], second_stage_losses(
+            logits, deltas, torch.cat(labels), torch.cat(wanted_deltas), torch.cat(sampled), self.box_coder
         )
 
     def postprocess_detections(

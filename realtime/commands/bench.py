@@ -26,7 +26,7 @@ def bench(
 
     from realtime.bench import run_benchmark, table
 
-    detector = open_detector(model, provider, shares_cores=True)
+    detector = open_detector(model, provider)
     with StopRequests() as requests:
         stats, report = run_benchmark(
             detector, video=path, max_frames=frames, threshold=chosen_threshold(threshold, detector), requests=requests

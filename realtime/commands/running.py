@@ -166,10 +166,8 @@ def exit_if_stopped(requests: StopRequests, message: str | None = None) -> None:
         raise typer.Exit(requests.exit_code)
 
 
-def open_detector(model: str, provider: Provider, *, shares_cores: bool = False) -> "OnnxDetector":
+def open_detector(model: str, provider: Provider) -> "OnnxDetector":
     """Load the model of that name or path; tell the user if it runs on the CPU for want of something better.
-
-    ``shares_cores``: a video is encoded meanwhile.
 
     Raises:
         ModelError: there is none, or it cannot be read.
@@ -177,7 +175,7 @@ def open_detector(model: str, provider: Provider, *, shares_cores: bool = False)
     """
     from realtime.detector import OnnxDetector, find_model
 
-    detector = OnnxDetector(find_model(model), provider=provider, shares_cores=shares_cores)
+    detector = OnnxDetector(find_model(model), provider=provider)
     if detector.fallback_reason:
         typer.echo(f"running on the CPU: {detector.fallback_reason}", err=True)
     if detector.capture_refusal:

@@ -100,11 +100,11 @@ def video(
         captures=captures,
     )
     if many:
-        detector = open_detector(model, provider, shares_cores=out is not None)
+        detector = open_detector(model, provider)
         make_folders((out, jsonl, csv, crops))
         _process_all(jobs, settings, detector)
     else:
-        load = partial(open_detector, model, provider, shares_cores=out is not None)
+        load = partial(open_detector, model, provider)
         source, detector = open_both(lambda: _open(jobs[0], settings), load, provider)
         _process(jobs[0], settings, source, detector)
 

@@ -1,0 +1,115 @@
+import math
+
+import pytest
+import torch
+from tiny_data import CLASS_NAMES
+from torchvision.models.detection._utils import BoxCoder
+
+from train.model import ModelConfig, build_model
+from train.second_stage_loss import second_stage_losses
+
+CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))
+PROPOSAL = [10.0, 10, 30, 30]
+CLASSES = 3
+"""Background and two more."""
+
+
+def losses_of(proposals, labels, labelled, deltas=None, logits=None):
+    """Losses of proposals (R,4) with labels (R,) and labelled boxes (R,4); by default nothing is regressed."""
+    proposals, labelled = torch.tensor(proposals), torch.tensor(labelled)
+    deltas = torch.zeros(len(proposals), 4 * CLASSES) if deltas is None else deltas
+    logits = torch.zeros(len(proposals), CLASSES) if logits is None else logits
+    wanted = CODER.encode_single(labelled, proposals)
+    return second_stage_losses(logits, deltas, torch.tensor(labels), wanted, proposals, CODER)
+
+
+def test_the_box_loss_is_what_the_overlap_lacks():
+    # Half as wide as its label, in a hull that is no larger than the label: GIoU and IoU are 1/2.
+    losses = losses_of([PROPOSAL], [1], [[10.0, 10, 50, 30]])
+
+    assert losses["loss_box_reg"].item() == pytest.approx(10 * 0.5)
+
+
+def test_a_box_that_fits_costs_nothing():
+    labelled = [12.0, 9, 40, 33]
+    deltas = torch.zeros(1, 4 * CLASSES)
+    deltas[0, 8:] = CODER.encode_single(torch.tensor([labelled]), torch.tensor([PROPOSAL]))
+
+    losses = losses_of([PROPOSAL], [2], [labelled], deltas)
+
+    assert losses["loss_box_reg"].item() == pytest.approx(0, abs=1e-4)
+
+
+def test_background_has_no_box_and_counts_in_the_mean():
+    one = losses_of([PROPOSAL], [1], [[10.0, 10, 50, 30]])
+    two = losses_of([PROPOSAL, [60.0, 60, 80, 80]], [1, 0], [[10.0, 10, 50, 30], [60.0, 60, 99, 99]])
+
+    assert two["loss_box_reg"].item() == pytest.approx(one["loss_box_reg"].item() / 2)
+
+
+@pytest.mark.parametrize(("labelled", "fit"), [(PROPOSAL, 1.0), ([10.0, 10, 50, 30], 0.5)])
+def test_the_best_score_is_the_overlap_of_the_own_box(labelled, fit):
+    def classifier_loss(score: float) -> float:
+        logits = torch.tensor([[1 - score, score, 1e-9]]).log()
+        return losses_of([PROPOSAL], [1], [labelled], logits=logits)["loss_classifier"].item()
+
+    scores = [s / 100 for s in range(1, 100)]
+
+    assert min(scores, key=classifier_loss) == pytest.approx(fit, abs=0.011)
+
+
+def test_an_overlap_below_nothing_makes_a_background():
+    logits = torch.tensor([[0.9, 0.05, 0.05]]).log()
+
+    losses = losses_of([PROPOSAL], [1], [[500.0, 500, 510, 510]], logits=logits)
+
+    assert losses["loss_classifier"].item() == pytest.approx(-math.log(0.9))
+
+
+def test_scores_do_not_train_boxes():
+    deltas = torch.zeros(1, 4 * CLASSES, requires_grad=True)
+    logits = torch.zeros(1, CLASSES, requires_grad=True)
+
+    losses_of([PROPOSAL], [1], [[10.0, 10, 50, 30]], deltas, logits)["loss_classifier"].backward()
+
+    assert deltas.grad is None
+    assert logits.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("labels", [[], [0]])
+def test_without_objects_losses_are_finite_and_can_be_followed_back(labels):
+    deltas = torch.zeros(len(labels), 4 * CLASSES, requires_grad=True)
+    boxes = torch.zeros(0, 4).tolist() if not labels else [PROPOSAL]
+
+    losses = second_stage_losses(
+        torch.zeros(len(labels), CLASSES),
+        deltas,
+        torch.tensor(labels, dtype=torch.int64),
+        torch.zeros(len(labels), 4),
+        torch.tensor(boxes).reshape(-1, 4),
+        CODER,
+    )
+    losses["loss_box_reg"].backward()
+
+    assert losses["loss_box_reg"].item() == 0
+
+
+def test_a_detector_trains_by_them():
+    torch.manual_seed(0)
+    model = build_model(ModelConfig("nano", CLASS_NAMES, 64)).train()
+    targets = [{"boxes": torch.tensor([[8.0, 8, 40, 40]]), "labels": torch.tensor([1])}]
+    heads = model.roi_heads
+    optimizer = torch.optim.SGD([*heads.box_head.parameters(), *heads.box_predictor.parameters()], lr=0.05)
+    image = torch.rand(3, 64, 64)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        losses = model([image], targets)
+        loss = losses["loss_box_reg"] + losses["loss_classifier"]
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    first, *_, last = [step() for _ in range(25)]
+
+    assert last < 0.7 * first

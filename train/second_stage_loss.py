@@ -1,0 +1,45 @@
+"""What the second stage learns: boxes that overlap their labels, and scores that tell by how much."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.models.detection._utils import BoxCoder
+from torchvision.ops import generalized_box_iou_loss
+
+BOX_FACTOR = 10.0
+"""Of the box loss: a GIoU falls about as steeply as torchvision's smooth L1 of deltas that its coder multiplies by 10."""
+
+
+def second_stage_losses(
+    logits: Tensor, deltas: Tensor, labels: Tensor, wanted_deltas: Tensor, proposals: Tensor, coder: BoxCoder
+) -> dict[str, Tensor]:
+    """The losses of sampled proposals, in place of torchvision's cross-entropy and smooth L1.
+
+    Boxes are trained by what they are judged by, their overlap with the label: the generalised IoU of Rezatofighi et
+    al. (2019), which weighs a pixel of a thin mouth more than one of a face. The score of a proposal is to be the GIoU
+    that its own box reaches, in place of 1, as in the quality focal loss of Li et al. (2020): suppression then keeps,
+    and the votes follow, the boxes that fit best.
+
+    Args:
+        logits: (R,C+1) float32, class 0 the background.
+        deltas: (R,4(C+1)) float32, for each class those of its box.
+        labels: (R,) int64, the class of each proposal, 0 for background.
+        wanted_deltas: (R,4) float32, those of the labelled box; ignored where there is none.
+        proposals: (R,4) float32, xyxy px.
+        coder: turns deltas into boxes.
+
+    Returns:
+        ``loss_classifier`` and ``loss_box_reg``, as torchvision names them.
+    """
+    objects = torch.where(labels > 0)[0]
+    rois = proposals[objects]
+    boxes = coder.decode_single(deltas.unflatten(1, (-1, 4))[objects, labels[objects]], rois)
+    misfit = generalized_box_iou_loss(boxes, coder.decode_single(wanted_deltas[objects], rois))  # (P,), 1 - GIoU
+    fit = (1 - misfit.detach()).clamp(min=0)
+    aims = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
+    aims[objects, 0] = 1 - fit
+    aims[objects, labels[objects]] = fit
+    return {
+        "loss_classifier": F.cross_entropy(logits, aims),
+        "loss_box_reg": BOX_FACTOR * misfit.sum() / max(1, len(labels)),
+    }
