@@ -7,7 +7,7 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import generalized_box_iou_loss
 
 BOX_FACTOR = 10.0
-"""Of the box loss: a GIoU falls about as steeply as torchvision's smooth L1 of deltas that its coder multiplies by 10."""
+"""Of the box loss: GIoU falls about as steeply as torchvision's smooth L1 of deltas that its coder multiplies by 10."""
 
 
 def second_stage_losses(

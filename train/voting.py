@@ -50,7 +50,7 @@ class VotingRoIHeads(RoIHeads):
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """As torchvision's, with other losses in training."""
         if not self.training:
-            return super().forward(features, proposals, image_shapes, targets)  # type: ignore[no-any-return]
+            return super().forward(features, proposals, image_shapes, targets)
         sampled, _, labels, wanted_deltas = self.select_training_samples(proposals, targets)
         logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, sampled, image_shapes)))
         return [], second_stage_losses(
