@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+
 @dataclass(frozen=True, slots=True)
 class LetterboxTransform:
     """How a picture lies in the network's input: scaled by ``scale_xy``, then shifted by whole pixels."""
