@@ -13,8 +13,9 @@ from realtime.commands.bench import bench
 from realtime.commands.cam import cam
 from realtime.commands.doctor import doctor
 from realtime.commands.image import image
+from realtime.commands.running import tell_error
 from realtime.commands.video import video
-from realtime.errors import RealtimeError, one_line
+from realtime.errors import RealtimeError
 from realtime.redaction import redacted
 from realtime.stopping import cause_in, raise_on_signals
 
@@ -69,7 +70,7 @@ def _run() -> None:
     except RealtimeError as error:
         if "--debug" in sys.argv:
             raise
-        typer.echo(f"error: {redacted(one_line(error, limit=2000))}", err=True)
+        tell_error(error)
         sys.exit(1)
     except BaseException as error:
         stopped = cause_in(error)

@@ -41,19 +41,24 @@ def detect_images(
     *,
     threshold: float,
     out: Path | None,
+    on_unreadable: Callable[[SourceError], object],
     render: Callable[[np.ndarray, Detections], np.ndarray] | None = None,
 ) -> Iterator[tuple[Path, Detections]]:
     """Detect in each picture; with ``out``, a folder, write the drawn picture there under the same name.
 
-    ``render`` makes that picture uint8 (H,W,3) BGR, in place of drawing boxes.
+    A file that is no picture goes to ``on_unreadable``, and the rest goes on. ``render`` makes the drawn picture uint8
+    (H,W,3) BGR, in place of drawing boxes.
 
     Raises:
-        SourceError: a file is no picture.
         SinkError: ``out`` is no folder, or a drawn picture would replace an original or another one.
     """
     targets = _targets(paths, out) if out else [None] * len(paths)
     for path, target in zip(paths, targets, strict=True):
-        image = read_image(path)
+        try:
+            image = read_image(path)
+        except SourceError as error:
+            on_unreadable(error)
+            continue
         detections = detector.detect(image).above(threshold)
         if target is not None:
             drawn = render(image, detections) if render else image

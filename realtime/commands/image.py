@@ -13,7 +13,9 @@ from realtime.commands.running import (
     exit_if_stopped,
     open_detector,
     print_result,
+    tell_error,
 )
+from realtime.errors import SourceError
 from realtime.providers import Provider
 from realtime.stopping import StopRequests
 
@@ -27,7 +29,10 @@ def image(
     provider: ProviderOption = Provider.AUTO,
     threshold: Threshold = None,
 ) -> None:
-    """Detect in still pictures. Without --out and --jsonl the JSON lines are printed."""
+    """Detect in still pictures. Without --out and --jsonl the JSON lines are printed.
+
+    A file that is no picture is named and left out; the exit code is then 1.
+    """
     from realtime.blur import Blur
     from realtime.faces import faces_in
     from realtime.images import detect_images, find_images
@@ -40,13 +45,20 @@ def image(
     detector = open_detector(model, provider)
     names = detector.metadata.class_names
     render = Blur(names, blur).still if blur is not None else None
+    least = chosen_threshold(threshold, detector)
     done = 0
+    unreadable: list[SourceError] = []
+
+    def skip(error: SourceError) -> None:
+        tell_error(error)
+        unreadable.append(error)
+
     ending = Ending.FAILED
     with StopRequests() as requests:
         file = JsonLinesFile(jsonl) if jsonl else None
         try:
             for path, detections in detect_images(
-                images, detector, threshold=chosen_threshold(threshold, detector), out=out, render=render
+                images, detector, threshold=least, out=out, on_unreadable=skip, render=render
             ):
                 result: dict[str, object] = {
                     "image": str(path),
@@ -60,8 +72,13 @@ def image(
                 done += 1
                 if requests.exit_code:
                     break
-            ending = Ending.STOPPED if requests.exit_code else Ending.COMPLETE
+            if done:
+                ending = Ending.STOPPED if requests.exit_code else Ending.COMPLETE
         finally:
             if file:
                 file.close(ending)
     exit_if_stopped(requests, f"stopped after {done} of {len(images)} pictures")
+    if unreadable:
+        if len(images) > 1:
+            typer.echo(f"{len(unreadable)} of {len(images)} pictures could not be read", err=True)
+        raise typer.Exit(1)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from realtime.errors import SinkError
+from realtime.errors import RealtimeError, SinkError, one_line
 from realtime.providers import Provider
+from realtime.redaction import redacted
 from realtime.stopping import StopRequests
 
 if TYPE_CHECKING:
@@ -156,6 +157,16 @@ def print_result(text: str) -> None:
         raise
     except OSError as error:
         raise SinkError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def tell_error(error: RealtimeError) -> None:
+    """One line for the user, as the whole command would end with."""
+    typer.echo(f"error: {printable(error)}", err=True)
+
+
+def printable(text: object) -> str:
+    """One line that can be shown: file names and errors may hold anything, addresses given for files passwords."""
+    return redacted(one_line(text, limit=2000))
 
 
 def exit_if_stopped(requests: StopRequests, message: str | None = None) -> None:

@@ -20,10 +20,18 @@ from realtime.commands.arguments import (
     Threshold,
     seconds,
 )
-from realtime.commands.running import Outputs, check_blur, check_outputs, open_both, open_detector, run
-from realtime.errors import RealtimeError, SinkError, SourceError, one_line
+from realtime.commands.running import (
+    Outputs,
+    check_blur,
+    check_outputs,
+    open_both,
+    open_detector,
+    printable,
+    run,
+    tell_error,
+)
+from realtime.errors import RealtimeError, SinkError, SourceError
 from realtime.providers import Provider
-from realtime.redaction import redacted
 
 if TYPE_CHECKING:
     from realtime.detector import OnnxDetector
@@ -114,11 +122,11 @@ def _process_all(jobs: list["Job"], settings: _Settings, detector: "OnnxDetector
     failed: list[str] = []
     for number, job in enumerate(jobs, start=1):
         try:
-            name = f"[{number}/{len(jobs)}] {_clean(job.video)}"
+            name = f"[{number}/{len(jobs)}] {printable(job.video)}"
             _process(job, settings, _open(job, settings), detector, name)
         except RealtimeError as error:
-            typer.echo(f"error: {_clean(error)}", err=True)
-            failed.append(_clean(job.video))
+            tell_error(error)
+            failed.append(printable(job.video))
         except typer.Exit:
             typer.echo(f"stopped in video {number} of {len(jobs)}", err=True)
             raise
@@ -126,11 +134,6 @@ def _process_all(jobs: list["Job"], settings: _Settings, detector: "OnnxDetector
     typer.echo(f"{len(jobs)} video{'s' * (len(jobs) > 1)}{failures}", err=True)
     if failed:
         raise typer.Exit(1)
-
-
-def _clean(text: object) -> str:
-    """One line that can be shown: file names and errors may hold anything, addresses given for files passwords."""
-    return redacted(one_line(text, limit=2000))
 
 
 def _open(job: "Job", settings: _Settings) -> "VideoFileSource":
@@ -148,7 +151,7 @@ def _process(
         RealtimeError: it, or one of the outputs, is not what it should be; damage is told when all else is done.
     """
     window = not any(job.targets)
-    progress = None if window else name or _clean(job.video.name)
+    progress = None if window else name or printable(job.video.name)
     outputs = Outputs(
         window=window, video=job.out, jsonl=job.jsonl, csv=job.csv, crops=job.crops, original=source,
         encoding=settings.encoding, progress=progress, captures=settings.captures,
@@ -160,4 +163,4 @@ def _process(
     if source.losses:
         raise SourceError(f"{job.video} is damaged: {source.losses}. What could be read is kept")
     if source.losses.sound_tracks:
-        typer.echo(f"{_clean(job.video)}: {source.losses}", err=True)
+        typer.echo(f"{printable(job.video)}: {source.losses}", err=True)

@@ -88,11 +88,21 @@ def test_images_are_drawn_and_described_in_files(folder):
     assert [json.loads(line)["image"] for line in (folder / "out.jsonl").read_text().splitlines()] == ["a.png"]
 
 
-def test_a_bad_picture_among_good_ones_leaves_no_file_of_detections(folder):
+def test_a_bad_picture_does_not_stop_the_good_ones(folder):
     (folder / "bad.png").write_text("no picture")
-    done = realtime("image", "a.png", "bad.png", "--model", "m.onnx", "--jsonl", "out.jsonl", cwd=folder)
+    done = realtime("image", "bad.png", "a.png", "--model", "m.onnx", "--jsonl", "out.jsonl", cwd=folder)
     assert done.returncode == 1
-    assert not (folder / "out.jsonl").exists()
+    assert "error: cannot read image bad.png: not a readable picture" in done.stderr
+    assert "1 of 2 pictures could not be read" in done.stderr
+    assert [json.loads(line)["image"] for line in (folder / "out.jsonl").read_text().splitlines()] == ["a.png"]
+
+
+def test_without_one_good_picture_an_older_file_stays(folder):
+    (folder / "bad.png").write_text("no picture")
+    (folder / "out.jsonl").write_text("older")
+    done = realtime("image", "bad.png", "--model", "m.onnx", "--jsonl", "out.jsonl", cwd=folder)
+    assert done.returncode == 1
+    assert (folder / "out.jsonl").read_text() == "older"
 
 
 def test_the_benchmark_prints_json(folder):

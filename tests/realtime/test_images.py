@@ -1,3 +1,5 @@
+from functools import partial
+
 import cv2
 import numpy as np
 import pytest
@@ -13,6 +15,9 @@ from realtime.providers import Provider
 def detector(tmp_path):
     (tmp_path / "model").mkdir()
     return OnnxDetector(stub_model(tmp_path / "model" / "m.onnx"), provider=Provider.CPU)
+
+
+detected = partial(detect_images, on_unreadable=pytest.fail)
 
 
 def picture(path, size_wh=(128, 128)):
@@ -47,20 +52,20 @@ def test_drawn_pictures_are_written_under_the_same_name(tmp_path, detector):
     out = tmp_path / "out"
     out.mkdir()
     paths = [picture(tmp_path / "a.png"), picture(tmp_path / "b.jpg")]
-    results = dict(detect_images(paths, detector, threshold=0.5, out=out))
+    results = dict(detected(paths, detector, threshold=0.5, out=out))
     assert [len(results[path]) for path in paths] == [2, 2]
     assert sorted(p.name for p in out.iterdir()) == ["a.png", "b.jpg"]
     assert (read_image(out / "a.png") != 90).any()
 
 
 def test_the_threshold_is_heeded(tmp_path, detector):
-    ((_, found),) = detect_images([picture(tmp_path / "a.png")], detector, threshold=0.7, out=None)
+    ((_, found),) = detected([picture(tmp_path / "a.png")], detector, threshold=0.7, out=None)
     assert len(found) == 1
 
 
 def test_an_original_is_never_overwritten(tmp_path, detector):
     with pytest.raises(SinkError, match="it would replace an original"):
-        list(detect_images([picture(tmp_path / "a.png")], detector, threshold=0.5, out=tmp_path))
+        list(detected([picture(tmp_path / "a.png")], detector, threshold=0.5, out=tmp_path))
 
 
 def test_two_pictures_of_one_name_do_not_replace_each_other(tmp_path, detector):
@@ -68,7 +73,7 @@ def test_two_pictures_of_one_name_do_not_replace_each_other(tmp_path, detector):
         (tmp_path / name).mkdir()
     paths = [picture(tmp_path / "x" / "a.png"), picture(tmp_path / "y" / "a.png")]
     with pytest.raises(SinkError, match="it would replace another result"):
-        list(detect_images(paths, detector, threshold=0.5, out=tmp_path / "out"))
+        list(detected(paths, detector, threshold=0.5, out=tmp_path / "out"))
 
 
 def test_no_original_is_overwritten_by_the_result_of_another(tmp_path, detector):
@@ -77,7 +82,7 @@ def test_no_original_is_overwritten_by_the_result_of_another(tmp_path, detector)
     paths = [picture(tmp_path / "x" / "a.png"), picture(tmp_path / "y" / "a.png", (64, 64))]
     before = paths[1].read_bytes()
     with pytest.raises(SinkError, match="it would replace"):
-        list(detect_images(paths, detector, threshold=0.5, out=tmp_path / "y"))
+        list(detected(paths, detector, threshold=0.5, out=tmp_path / "y"))
     assert paths[1].read_bytes() == before
 
 
@@ -85,12 +90,12 @@ def test_a_picture_without_suffix_has_no_drawn_copy(tmp_path, detector):
     picture(tmp_path / "a.png").rename(tmp_path / "a")
     (tmp_path / "out").mkdir()
     with pytest.raises(SinkError, match="its name does not end as a picture's"):
-        list(detect_images([tmp_path / "a"], detector, threshold=0.5, out=tmp_path / "out"))
+        list(detected([tmp_path / "a"], detector, threshold=0.5, out=tmp_path / "out"))
 
 
 def test_a_missing_output_folder_is_named(tmp_path, detector):
     with pytest.raises(SinkError, match="folder does not exist"):
-        list(detect_images([picture(tmp_path / "a.png")], detector, threshold=0.5, out=tmp_path / "no"))
+        list(detected([picture(tmp_path / "a.png")], detector, threshold=0.5, out=tmp_path / "no"))
 
 
 def test_a_phone_photo_is_turned_upright(tmp_path):
@@ -104,3 +109,13 @@ def test_a_phone_photo_is_turned_upright(tmp_path):
     segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
     path.write_bytes(jpeg.tobytes()[:2] + segment + jpeg.tobytes()[2:])
     assert read_image(path).shape == (80, 40, 3)
+
+
+def test_what_is_no_picture_is_told_and_left_out(tmp_path, detector):
+    bad = tmp_path / "bad.png"
+    bad.write_text("no")
+    good = picture(tmp_path / "good.png")
+    told = []
+    found = detect_images([bad, good], detector, threshold=0.5, out=None, on_unreadable=told.append)
+    assert [path for path, _ in found] == [good]
+    assert [str(error) for error in told] == [f"cannot read image {bad}: not a readable picture"]
