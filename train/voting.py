@@ -19,8 +19,6 @@ class VotingRoIHeads(RoIHeads):
     score, which says little of its fit; their mean is nearer to the truth, and steadier from frame to frame. In the
     manner of Gidaris and Komodakis, "Object detection via a multi-region & semantic segmentation-aware CNN model"
     (2015), section 5.2, with weights that fall to 0 at the bar instead of ending there.
-
-    For the votes to follow the best boxes, scores are trained to tell them: see ``second_stage_losses``.
     """
 
     @classmethod
@@ -48,7 +46,7 @@ class VotingRoIHeads(RoIHeads):
         image_shapes: list[tuple[int, int]],
         targets: list[dict[str, Tensor]] | None = None,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """As torchvision's, with other losses in training."""
+        """As torchvision's, with the losses of ``second_stage_losses`` in training."""
         if not self.training:
             return super().forward(features, proposals, image_shapes, targets)
         sampled, _, labels, wanted_deltas = self.select_training_samples(proposals, targets)
