@@ -156,12 +156,17 @@ def _torchvision(name: str, size: int) -> Any:
     return build(weights=None, weights_backbone=None, **options).eval()
 
 
-def facemesh(faces: str) -> Detect:
-    """MediaPipe FaceMesh per still image; boxes are the extents of its landmarks."""
+def facemesh(faces: str, refined: str = "") -> Detect:
+    """MediaPipe FaceMesh per still image; boxes are the extents of its landmarks.
+
+    ``refined``: not empty for the larger of its two networks, which looks at eyes and lips once more.
+    """
     import cv2
 
     mediapipe = importlib.import_module("mediapipe")
-    mesh = mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, max_num_faces=int(faces))
+    mesh = mediapipe.solutions.face_mesh.FaceMesh(
+        static_image_mode=True, max_num_faces=int(faces), refine_landmarks=bool(refined)
+    )
 
     def detect(image: np.ndarray) -> Found:
         result = mesh.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))

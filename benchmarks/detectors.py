@@ -35,7 +35,7 @@ CLIP = ROOT / "samples" / "astronaut.mp4"
 OWN = [f"ours:{name}" for name in shipped_models()]
 TORCHVISION = ["torchvision:fasterrcnn_mobilenet_v3_large_320_fpn:320", "torchvision:fasterrcnn_resnet50_fpn:480"]
 EXPORTED = [spec.replace("torchvision:", "torchvision-onnx:") for spec in TORCHVISION]
-PEERS = ["facemesh:1", "haar"]
+PEERS = ["facemesh:1", "facemesh:1:refined", "haar"]
 CALIBRATED = ("facemesh", "haar")
 CALIBRATION_PHOTOS = 300
 FITTING_IOU = 0.2
@@ -173,11 +173,12 @@ def saved(pictures: list[np.ndarray], folder: Path) -> Path:
 
 def score(spec: str, python: str, val: list[LabelledImage], train: list[LabelledImage], threads: int) -> dict[str, Any]:
     """Accuracy on val; nothing for detectors that nobody trained."""
-    kind = spec.split(":", 1)[0]
+    kind, *arguments = spec.split(":")
     if kind.startswith("torchvision"):
         return {}
     names = names_of(val)
-    spec = "facemesh:10" if kind == "facemesh" else spec  # photos have several faces; its time was taken with one
+    if kind == "facemesh":  # photos have several faces; its time was taken with one
+        spec = ":".join([kind, "10", *arguments[1:]])
     found = detect_all(spec, python, val, names, threads)
     if kind in CALIBRATED:
         edges = calibration(detect_all(spec, python, train, names, threads), [labels_of(photo) for photo in train])

@@ -135,6 +135,7 @@ class User:
         xdotool(environment, "windowfocus", "--sync", self.window)
         self._connection = Xlib.display.Display(environment["DISPLAY"])
         self._drawable = self._connection.create_resource_object("window", int(self.window))
+        wait_until(lambda: np.ptp(self.picture()) > 0)  # while it is still being set up, Qt may drop a key
 
     def press(self, key):
         xdotool(self._environment, "key", key)
