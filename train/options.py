@@ -43,7 +43,7 @@ class FitOptions:
     patience: int = 0
     """Epochs without a better mAP50-95 after which the run ends early; 0 never."""
     mosaic: float = AugmentOptions().mosaic
-    """How often an example is made of four pictures."""
+    """How often an example is made of four to nine pictures."""
     flip: float = AugmentOptions().flip
     """How often a picture is mirrored; 0 where left and right are different classes."""
     rotation_deg: float = AugmentOptions().rotation_deg

@@ -4,6 +4,7 @@ Geometry is one affine map a picture (flip, rotation, scale, placement), applied
 Photometric changes are torchvision's. All images here are uint8 (H,W,3) RGB; boxes are (N,4) float32 xyxy pixels.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,13 +35,15 @@ class AugmentOptions:
     """Ranges of the geometric augmentation; fractions are of the frame's side."""
 
     box_side: tuple[float, float] = (0.05, 0.95)
-    """Longer side of the largest box, as a fraction of the frame or mosaic cell; drawn log-uniformly …"""
+    """Longer side of the largest box, as a fraction of the frame; drawn log-uniformly …"""
     small_share: float = 0.12
     """… from the lower part of that range this often, else from the part above ``small_below``."""
     small_below: float = 0.15
     max_upscale: float = 3.0
     mosaic: float = 0.15
-    """How often an example is made of four pictures; at 0.4, two thirds of what is seen would be small, in cells."""
+    """How often an example is made of four to nine pictures; at 0.4, two thirds of what is seen would be in cells."""
+    mosaic_box_side: tuple[float, float] = (0.3, 0.95)
+    """The same as ``box_side``, of a mosaic's cell: faces of a group stand side by side."""
     flip: float = 0.5
     background: float = 0.5
     """How often a placed picture is surrounded by a photo without objects, if there are any, not by one colour."""
@@ -104,29 +107,44 @@ class Augment:
         self._photometric = photometric_transform()
 
     def __call__(self, index: int, rng: np.random.Generator) -> Example:
-        """Make an example around image ``index``: alone on a background, or in a mosaic with three others."""
+        """Make an example around image ``index``: alone on a background, or in a mosaic with others."""
         canvas = np.empty((self.size, self.size, 3), np.uint8)
         if rng.random() < self.options.mosaic:
-            others = rng.integers(len(self.images), size=3)
+            cells = self._mosaic_cells(rng)
+            others = rng.integers(len(self.images), size=len(cells) - 1)
             parts = [
-                self._place(canvas, cell, self.images[i], rng)
-                for i, cell in zip([index, *others], self._mosaic_cells(rng), strict=True)
+                self._place(canvas, cell, self.images[i], self.options.mosaic_box_side, rng)
+                for i, cell in zip([index, *others], cells, strict=True)
             ]
         else:
-            parts = [self._place(canvas, (0, 0, self.size, self.size), self.images[index], rng)]
+            box_side = self._box_side(rng)
+            parts = [self._place(canvas, (0, 0, self.size, self.size), self.images[index], box_side, rng)]
         boxes = np.concatenate([part[0] for part in parts])
         classes = np.concatenate([part[1] for part in parts])
         return Example(self._recolour(canvas, rng), boxes, classes)
 
     def _mosaic_cells(self, rng: np.random.Generator) -> list[tuple[int, int, int, int]]:
-        """Four cells (x1,y1,x2,y2) around a random centre, in random order."""
-        cx, cy = (int(v) for v in rng.uniform(0.35, 0.65, size=2) * self.size)
-        s = self.size
-        cells = [(0, 0, cx, cy), (cx, 0, s, cy), (0, cy, cx, s), (cx, cy, s, s)]
-        return [cells[i] for i in rng.permutation(4)]
+        """Cells (x1,y1,x2,y2) of a grid with two or three columns and rows of uneven size, in random order."""
+        columns, rows = (self._uneven_lines(int(count), rng) for count in rng.integers(2, 4, size=2))
+        cells = [(x1, y1, x2, y2) for y1, y2 in itertools.pairwise(rows) for x1, x2 in itertools.pairwise(columns)]
+        return [cells[i] for i in rng.permutation(len(cells))]
+
+    def _uneven_lines(self, count: int, rng: np.random.Generator) -> list[int]:
+        """Where ``count`` columns or rows begin, and the end of the last; each line moves by up to 0.3 of a cell."""
+        moves = rng.uniform(-0.3, 0.3, size=count - 1)
+        return [0, *(round((i + move) * self.size / count) for i, move in enumerate(moves, 1)), self.size]
+
+    def _box_side(self, rng: np.random.Generator) -> tuple[float, float]:
+        o = self.options
+        return (o.box_side[0], o.small_below) if rng.random() < o.small_share else (o.small_below, o.box_side[1])
 
     def _place(
-        self, canvas: np.ndarray, cell: tuple[int, int, int, int], labelled: LabelledImage, rng: np.random.Generator
+        self,
+        canvas: np.ndarray,
+        cell: tuple[int, int, int, int],
+        labelled: LabelledImage,
+        box_side: tuple[float, float],
+        rng: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draw one picture into a cell of the canvas; return its visible boxes, in canvas pixels, and classes."""
         x1, y1, x2, y2 = cell
@@ -134,7 +152,7 @@ class Augment:
         self._fill(view, rng)
         image = read_image(labelled.path)
         boxes = boxes_in_pixels(labelled, image.shape[1], image.shape[0])
-        matrix = self._random_affine(image.shape[1], image.shape[0], boxes, (x2 - x1, y2 - y1), rng)
+        matrix = self._random_affine(image.shape[1], image.shape[0], boxes, (x2 - x1, y2 - y1), box_side, rng)
         warp_onto(view, image, matrix)
         moved = transform_boxes(boxes, matrix)
         clipped, kept = self._visible(moved, (x2 - x1, y2 - y1))
@@ -159,7 +177,13 @@ class Augment:
             view[:] = PADDING_VALUE if rng.random() < 0.5 else rng.integers(256, size=3)
 
     def _random_affine(
-        self, width: int, height: int, boxes: np.ndarray, cell_wh: tuple[int, int], rng: np.random.Generator
+        self,
+        width: int,
+        height: int,
+        boxes: np.ndarray,
+        cell_wh: tuple[int, int],
+        box_side: tuple[float, float],
+        rng: np.random.Generator,
     ) -> np.ndarray:
         """A 2x3 map from picture to cell that gives the largest box a random size and place."""
         o = self.options
@@ -169,10 +193,7 @@ class Augment:
             side = float(sides.max())
         else:
             anchor, side = np.array([0, 0, width, height], np.float32), float(max(width, height))
-        small = rng.random() < o.small_share
-        low, high = (o.box_side[0], o.small_below) if small else (o.small_below, o.box_side[1])
-        if not len(boxes):
-            low, high = 0.5, 2.0
+        low, high = box_side if len(boxes) else (0.5, 2.0)
         scale = min(cell_wh) * math.exp(rng.uniform(math.log(low), math.log(high))) / side
         scale = min(scale, o.max_upscale)
         aspect = math.exp(rng.normal(0, o.aspect) / 2)

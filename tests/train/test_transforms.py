@@ -188,6 +188,20 @@ def test_cut_off_object_has_a_box_of_its_visible_part(tmp_path):
     assert cut > 10
 
 
+def test_mosaic_cells_are_four_to_nine_and_cover_the_canvas_once(tmp_path):
+    augment = geometric(tmp_path, rectangle(tmp_path / "a.png"))
+    counts = set()
+    for seed in range(40):
+        covered = np.zeros((SIZE, SIZE), int)
+        cells = augment._mosaic_cells(np.random.default_rng(seed))
+        for x1, y1, x2, y2 in cells:
+            assert min(x2 - x1, y2 - y1) > SIZE / 3 / 3
+            covered[y1:y2, x1:x2] += 1
+        assert (covered == 1).all()
+        counts.add(len(cells))
+    assert counts == {4, 6, 9}
+
+
 def test_mosaic_boxes_lie_within_the_canvas_on_their_objects(tmp_path):
     images = [rectangle(tmp_path / f"{i}.png", colour, i) for i, colour in enumerate(COLOURS)]
     augment = geometric(tmp_path, *images, mosaic=1.0, rotation_deg=0.0)
