@@ -4,6 +4,9 @@ torchvision's inference path has shapes that depend on the data (boxes that surv
 level), which a runtime must synchronise on, cannot capture as a CUDA graph, and which the exporter refuses. The same
 function is written here over the *same trained modules* with fixed shapes: constant budgets, masks instead of
 selections, suppression as matrix products, one RoIAlign over an atlas of all levels.
+
+Boxes are planes, (4,…) of x1, y1, x2, y2: a step takes all four or two of them at once, without strided access. Of a
+small detector's time half goes into starting operations, so their number counts.
 """
 
 import copy
@@ -17,11 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d, roi_align
 
 from export.errors import ExportError
-from export.suppression import Corners, Suppression, overlap_terms
+from export.suppression import Suppression, overlap_terms
 from train.voting import VotingRoIHeads
 
 REPLICAS = 2
@@ -59,6 +63,7 @@ class StaticFasterRCNN(nn.Module):
         self.dtype = torch.float32
         """Of the layers that have weights."""
         fold_batch_norms(model)
+        pool_by_window(model.backbone)
         self._fold_normalisation(model)
         self.backbone = model.backbone
         self.rpn = StaticRPN(model, input_hw)
@@ -78,13 +83,13 @@ class StaticFasterRCNN(nn.Module):
         # Planes first: a subtraction along the last axis of three has nothing to vectorise.
         x = image.permute(0, 3, 1, 2).float() - self.pixel_mean  # (1,3,H,W)
         features = list(self.backbone(x.to(self.dtype)).values())
-        rois, roi_exists = self.rpn(features)  # (R,4), (R,)
+        rois, roi_exists = self.rpn(features)  # (4,R), (R,)
         return self.roi_heads(self.roi_features(features, rois).to(self.dtype), rois, roi_exists)
 
     def halve(self) -> None:
         """Turn the layers that have weights to float16, in place."""
         self.dtype = torch.float16
-        for module in (self.backbone, self.rpn.head, self.roi_heads.box_head, self.roi_heads.box_predictor):
+        for module in (self.backbone, self.rpn.head, self.roi_heads.box_head, self.roi_heads.predictor):
             module.to(self.dtype)
 
     def freeze(self, pictures: Iterable[Tensor]) -> None:
@@ -123,33 +128,33 @@ class StaticRPN(nn.Module):
         anchors, per_location = level_anchors(model, input_hw)
         self.budgets = [min(rpn.pre_nms_top_n(), len(level)) for level in anchors]
         self.num_rois = min(rpn.post_nms_top_n(), sum(self.budgets))
+        # torchvision orders anchors (H,W,A) and deltas (A,4,H,W); as (A,H,W) and (4,A,H,W) nothing is transposed later.
+        planes_first(cast("nn.Conv2d", rpn.head.bbox_pred), per_location[0])
         for i, (level, count) in enumerate(zip(anchors, per_location, strict=True)):
-            # torchvision orders anchors (H,W,A); the head's output is (A,H,W), and reordering constants costs nothing.
-            reordered = level.view(-1, count, 4).transpose(0, 1).reshape(-1, 4)
-            self.register_buffer(f"anchors_{i}", reordered)
+            x1, y1, x2, y2 = level.view(-1, count, 4).permute(2, 1, 0).flatten(1)
+            width, height = x2 - x1, y2 - y1
+            centred = torch.stack([x1 + 0.5 * width, y1 + 0.5 * height, width, height])
+            self.register_buffer(f"anchors_{i}", centred)  # (4,A*H*W)
 
     def forward(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return RoIs (R,4) xyxy px and which of them exist (R,) bool, best first."""
-        logits, deltas = ([level.float() for level in levels] for levels in self.head(features))
+        """Return RoIs (4,R) px and which of them exist (R,) bool, best first."""
+        all_logits, all_deltas = ([level.float() for level in levels] for levels in self.head(features))
         width = max(self.budgets)
-        scores, anchors, offsets = [], [], []
-        for i, (logit, delta, budget) in enumerate(zip(logits, deltas, self.budgets, strict=True)):
-            best, index = logit.flatten().topk(budget)  # (k,), sorted
-            per_anchor = delta.reshape(logit.shape[1], 4, -1).transpose(1, 2).reshape(-1, 4)  # (A*H*W,4)
-            scores.append(F.pad(best, (0, width - budget), value=NEVER))
-            anchors.append(F.pad(getattr(self, f"anchors_{i}").index_select(0, index), (0, 0, 0, width - budget)))
-            offsets.append(F.pad(per_anchor.index_select(0, index), (0, 0, 0, width - budget)))
-        score = torch.stack(scores)  # (L,K)
-        corners = decode(
-            torch.stack(anchors).unbind(-1), torch.stack(offsets).unbind(-1), (1.0, 1.0, 1.0, 1.0), self.clip_log_scale
-        )
-        corners = clip(corners, self.input_hw)
-        exists = (score > NEVER) & is_large(corners, self.min_size_px)
-        intersections, areas = overlap_terms(corners, self.iou)
+        scores, anchors, deltas = [], [], []
+        for i, (logits, level_deltas, budget) in enumerate(zip(all_logits, all_deltas, self.budgets, strict=True)):
+            best, index = logits.flatten().topk(budget)  # (k,), sorted
+            scores.append(extend(best, width, NEVER))
+            anchors.append(extend(getattr(self, f"anchors_{i}").index_select(1, index), width))
+            deltas.append(extend(level_deltas.reshape(4, -1).index_select(1, index), width))
+        score = torch.cat(scores).view(-1, width)  # (L,K)
+        centres, sides = torch.cat(anchors, dim=1).view(4, -1, width).split(2)
+        boxes = decode(centres, sides, torch.cat(deltas, dim=1).view(4, -1, width), self.clip_log_scale)
+        boxes = clip(boxes, self.input_hw)  # (4,L,K)
+        exists = (score > NEVER) & is_large(boxes, self.min_size_px)
+        intersections, areas = overlap_terms(boxes, self.iou)
         kept = self.suppress(intersections > areas, exists)
         best, index = torch.where(kept, score, NEVER).flatten().topk(self.num_rois)  # (R,)
-        rois = torch.stack([c.flatten().index_select(0, index) for c in corners], dim=1)
-        return rois, best > NEVER
+        return boxes.flatten(1).index_select(1, index), best > NEVER
 
 
 class AtlasRoIAlign(nn.Module):
@@ -162,12 +167,10 @@ class AtlasRoIAlign(nn.Module):
     of them that lies inside is the factor that the bin needs.
     """
 
-    scales: Tensor
-    """(L,), pixels of a level in a pixel of the input."""
-    starts: Tensor
-    """(L,), first row of each level in the atlas."""
-    limits: Tensor
-    """(L,2), width and height of each level."""
+    level_edges: Tensor
+    """(L-1,1), area in px² from which on a RoI belongs to a level above the finest."""
+    strips: Tensor
+    """(7,L): pixels of a level in a pixel of the input; what its strip adds to x1, y1, x2, y2; its width and height."""
     sample_points: Tensor
     """(P,), where RoIAlign samples along a side, as fractions of it."""
 
@@ -178,51 +181,49 @@ class AtlasRoIAlign(nn.Module):
         self.sampling_ratio = pool.sampling_ratio
         if self.sampling_ratio <= 0:
             raise ExportError("RoIAlign with an adaptive sampling ratio has no fixed shape: build the pool with 2")
-        self.canonical_scale = pool.canonical_scale
-        self.canonical_level = pool.canonical_level
         all_shapes = feature_shapes(model, input_hw)
         self.level_indices = [list(all_shapes).index(name) for name in pool.featmap_names]
         shapes = [all_shapes[name] for name in pool.featmap_names]
         # The same rounding as torchvision's _infer_scale: strides are powers of two.
-        strides = [2 ** round(math.log2(input_hw[0] / h)) for h, _ in shapes]
+        exponents = [round(math.log2(input_hw[0] / h)) for h, _ in shapes]
+        # Eq. 1 of Lin et al. (2017), with torchvision's guard against rounding, solved for the area.
+        edges = [pool.canonical_scale * 2 ** (k - pool.canonical_level - 1e-6) for k in exponents[1:]]
+        self.register_buffer("level_edges", torch.tensor([[edge**2] for edge in edges]))
         self.width = max(w for _, w in shapes) + REPLICAS
         starts = [sum(h + REPLICAS for h, _ in shapes[:i]) for i in range(len(shapes))]
-        self.finest_level = round(math.log2(strides[0]))
-        self.coarsest_level = round(math.log2(strides[-1]))
-        self.register_buffer("scales", torch.tensor([1.0 / s for s in strides]))
-        self.register_buffer("starts", torch.tensor([float(s) for s in starts]))
-        self.register_buffer("limits", torch.tensor([[float(w), float(h)] for h, w in shapes]))
+        strips = [
+            [2.0**-k, 0, start, 0, start, w, h] for k, start, (h, w) in zip(exponents, starts, shapes, strict=True)
+        ]
+        self.register_buffer("strips", torch.tensor(strips).t().contiguous())
         points = self.output_size[0] * self.sampling_ratio
         self.register_buffer("sample_points", (torch.arange(points) + 0.5) / points)
 
     def forward(self, features: list[Tensor], rois: Tensor) -> Tensor:
-        """Map pyramid levels (1,C,H_l,W_l) and RoIs (R,4) to RoI features (R,C,7,7)."""
-        strips = []
+        """Map pyramid levels (1,C,H_l,W_l) and RoIs (4,R) to RoI features (R,C,7,7)."""
+        extended = []
         for index in self.level_indices:
-            extended = F.pad(features[index], (0, REPLICAS, 0, REPLICAS), mode="replicate")
-            strips.append(F.pad(extended, (0, self.width - extended.shape[3])))
-        atlas = torch.cat(strips, dim=2).float()  # RoIAlign takes map and RoIs of one type
-        area = (rois[:, 2] - rois[:, 0]) * (rois[:, 3] - rois[:, 1])
-        # Eq. 1 of Lin et al. (2017), with torchvision's guard against rounding.
-        level = torch.floor(self.canonical_level + torch.log2(torch.sqrt(area) / self.canonical_scale) + 1e-6)
-        level = level.clamp(self.finest_level, self.coarsest_level).long() - self.finest_level
-        scaled = rois * self.scales.index_select(0, level)[:, None]
-        start = self.starts.index_select(0, level)
-        zero = torch.zeros_like(start)
-        placed = scaled + torch.stack([zero, start, zero, start], dim=1)
-        batch_index = torch.zeros_like(placed[:, :1])
-        aligned = roi_align(
-            atlas, torch.cat([batch_index, placed], dim=1), self.output_size, sampling_ratio=self.sampling_ratio
-        )
-        return aligned * self._share_inside(scaled, self.limits.index_select(0, level))[:, None]
+            level = features[index]
+            extended.append(F.pad(level, (0, self.width - level.shape[3], 0, REPLICAS), mode="replicate"))
+        atlas = torch.cat(extended, dim=2).float()  # RoIAlign takes map and RoIs of one type
+        low, high = rois.split(2)
+        level = ((high - low).prod(0) >= self.level_edges).sum(0)
+        scale, shift, limits = self.strips.index_select(1, level).split([1, 4, 2])  # (1,R), (4,R), (2,R)
+        scaled = rois * scale
+        batch_index = rois.new_zeros(1, rois.shape[1])
+        placed = torch.cat([batch_index, scaled + shift]).t()  # (R,5)
+        aligned = roi_align(atlas, placed, self.output_size, sampling_ratio=self.sampling_ratio)
+        return aligned * self._share_inside(scaled, limits)[:, None]
 
     def _share_inside(self, scaled: Tensor, limits: Tensor) -> Tensor:
-        """Share of the samples of each bin (R,7,7) that lie within the level; RoIs in pixels of their levels."""
-        sides = (scaled[:, 2:] - scaled[:, :2]).clamp(min=1)  # as RoIAlign widens them
-        points = scaled[:, :2, None] + sides[:, :, None] * self.sample_points  # (R,2,14), x and y
-        inside = (points <= limits[:, :, None]).float()
-        share = inside.reshape(len(scaled), 2, self.output_size[0], self.sampling_ratio).mean(3)  # (R,2,7)
-        return share[:, 1, :, None] * share[:, 0, None, :]
+        """Share of the samples of each bin (R,7,7) that lie within the level; RoIs (4,R) in pixels of their levels."""
+        low, high = scaled.split(2)
+        sides = (high - low).clamp(min=1)  # as RoIAlign widens them
+        points = low[..., None] + sides[..., None] * self.sample_points  # (2,R,14), x and y
+        share = (points <= limits[..., None]).float()
+        if self.sampling_ratio > 1:
+            share = share.reshape(2, -1, self.output_size[0], self.sampling_ratio).mean(3)  # (2,R,7)
+        across, down = share.split(1)
+        return down.view(-1, self.output_size[0], 1) * across.view(-1, 1, self.output_size[1])
 
 
 class StaticRoIHeads(nn.Module):
@@ -232,8 +233,7 @@ class StaticRoIHeads(nn.Module):
         super().__init__()
         heads = model.roi_heads
         self.box_head = heads.box_head
-        self.box_predictor = heads.box_predictor
-        self.box_weights = heads.box_coder.weights
+        self.predictor = joined_predictor(cast("FastRCNNPredictor", heads.box_predictor), heads.box_coder.weights)
         self.clip_log_scale = heads.box_coder.bbox_xform_clip
         self.input_hw = input_hw
         self.min_score = heads.score_thresh
@@ -244,59 +244,87 @@ class StaticRoIHeads(nn.Module):
 
     def forward(self, roi_features: Tensor, rois: Tensor, roi_exists: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return boxes (D,4), scores (D,), labels (D,) as ``StaticFasterRCNN.forward`` describes them."""
-        logits, deltas = (x.float() for x in self.box_predictor(self.box_head(roi_features)))
-        scores = F.softmax(logits, dim=1).t()[1:]  # (C,R), without background
-        num_classes = scores.shape[0]
-        per_class = deltas.reshape(-1, num_classes + 1, 4).permute(2, 1, 0)[:, 1:]  # (4,C,R)
-        corners = decode(rois.t()[:, None].unbind(0), per_class.unbind(0), self.box_weights, self.clip_log_scale)
-        corners = clip(corners, self.input_hw)
-        exists = roi_exists & (scores > self.min_score) & is_large(corners, self.min_size_px)
+        outputs = self.predictor(self.box_head(roi_features)).float().t()
+        num_classes = outputs.shape[0] // 5
+        logits, deltas = outputs.split([num_classes + 1, 4 * num_classes])
+        scores = F.softmax(logits, dim=0)[1:]  # (C,R), without background
+        low, high = rois[:, None].split(2)  # (2,1,R)
+        sides = high - low
+        boxes = decode(low + 0.5 * sides, sides, deltas.view(4, num_classes, -1), self.clip_log_scale)
+        boxes = clip(boxes, self.input_hw)  # (4,C,R)
+        exists = roi_exists & (scores > self.min_score) & is_large(boxes, self.min_size_px)
         score, order = torch.where(exists, scores, NEVER).sort(dim=1, descending=True)  # (C,R)
-        x1, y1, x2, y2 = (c.gather(1, order) for c in corners)
-        corners = x1, y1, x2, y2
-        intersections, areas = overlap_terms(corners, self.iou)
+        boxes = boxes.gather(2, order.expand(4, -1, -1))
+        intersections, areas = overlap_terms(boxes, self.iou)
         kept = self.suppress(intersections > areas, score > NEVER)
-        corners = clip(vote(corners, F.relu(score)[:, None] * F.relu(intersections - areas)), self.input_hw)
+        boxes = clip(vote(boxes, F.relu(score), F.relu(intersections - areas)), self.input_hw)
         rows = min(self.max_detections, kept.numel())
         best, index = torch.where(kept, score, NEVER).flatten().topk(rows)  # (D,)
-        boxes = torch.stack([c.flatten().index_select(0, index) for c in corners], dim=1)
         used = best > NEVER
         labels = torch.div(index, score.shape[1], rounding_mode="floor")
-        return boxes * used[:, None], best * used, labels * used
+        return boxes.flatten(1).index_select(1, index).t() * used[:, None], best * used, labels * used
 
 
-def vote(corners: Corners, weights: Tensor) -> Corners:
-    """Means of boxes (G,N) px, weighted by (G,N,N): the votes of ``train.voting.VotingRoIHeads``."""
-    sums = weights @ torch.stack([*corners, torch.ones_like(corners[0])], dim=2)  # (G,N,5)
-    x1, y1, x2, y2, total = sums.unbind(2)
-    total = total.clamp(min=MIN_VOTES)
-    return x1 / total, y1 / total, x2 / total, y2 / total
+def vote(boxes: Tensor, scores: Tensor, margins: Tensor) -> Tensor:
+    """Means of boxes (4,G,N) px: the votes of ``train.voting.VotingRoIHeads``.
+
+    Args:
+        boxes: (4,G,N) px.
+        scores: (G,N), not negative.
+        margins: (G,N,N), by how much two boxes overlap beyond the bar; the same both ways.
+    """
+    weighted = torch.cat([boxes, torch.ones_like(boxes[:1])]) * scores  # (5,G,N)
+    sums, total = (weighted.transpose(0, 1) @ margins).transpose(0, 1).split([4, 1])
+    return sums / total.clamp(min=MIN_VOTES)
 
 
-def decode(
-    anchors: tuple[Tensor, ...], deltas: tuple[Tensor, ...], weights: tuple[float, ...], clip_log_scale: float
-) -> Corners:
-    """Boxes from anchors and regressed deltas: the inverse of eq. 2 of Ren et al. (2015), as torchvision's BoxCoder."""
-    x1, y1, x2, y2 = anchors
-    dx, dy, dw, dh = (delta / weight for delta, weight in zip(deltas, weights, strict=True))
-    width, height = x2 - x1, y2 - y1
-    centre_x, centre_y = x1 + 0.5 * width + dx * width, y1 + 0.5 * height + dy * height
-    half_width = 0.5 * width * torch.exp(dw.clamp(max=clip_log_scale))
-    half_height = 0.5 * height * torch.exp(dh.clamp(max=clip_log_scale))
-    return centre_x - half_width, centre_y - half_height, centre_x + half_width, centre_y + half_height
+def decode(centres: Tensor, sides: Tensor, deltas: Tensor, clip_log_scale: float) -> Tensor:
+    """Boxes (4,…) from anchors, centres and sides (2,…), and regressed deltas (4,…).
+
+    The inverse of eq. 2 of Ren et al. (2015), as torchvision's BoxCoder.
+    """
+    shifts, log_scales = deltas.split(2)
+    centres = centres + shifts * sides
+    half_sides = 0.5 * sides * torch.exp(log_scales.clamp(max=clip_log_scale))
+    return torch.cat([centres - half_sides, centres + half_sides])
 
 
-def clip(corners: Corners, input_hw: tuple[int, int]) -> Corners:
-    """Clip boxes to the image."""
+def clip(boxes: Tensor, input_hw: tuple[int, int]) -> Tensor:
+    """Clip boxes (4,G,N) to the image."""
     height, width = input_hw
-    x1, y1, x2, y2 = corners
-    return x1.clamp(0, width), y1.clamp(0, height), x2.clamp(0, width), y2.clamp(0, height)
+    return F.relu(boxes).minimum(boxes.new_tensor([width, height, width, height]).view(4, 1, 1))
 
 
-def is_large(corners: Corners, min_size_px: float) -> Tensor:
-    """Which boxes have both sides of at least ``min_size_px``."""
-    x1, y1, x2, y2 = corners
-    return (x2 - x1 >= min_size_px) & (y2 - y1 >= min_size_px)
+def is_large(boxes: Tensor, min_size_px: float) -> Tensor:
+    """Which boxes (4,G,N) have both sides of at least ``min_size_px``: (G,N)."""
+    low, high = boxes.split(2)
+    return (high - low).amin(0) >= min_size_px
+
+
+def extend(rows: Tensor, width: int, value: float = 0.0) -> Tensor:
+    """Fill up the last dimension."""
+    missing = width - rows.shape[-1]
+    return F.pad(rows, (0, missing), value=value) if missing else rows
+
+
+def planes_first(bbox_pred: nn.Conv2d, count: int) -> None:
+    """Reorder the outputs of a convolution in place, from 4 deltas for each of ``count`` anchors to (4,count)."""
+    for parameter in (bbox_pred.weight, cast("Tensor", bbox_pred.bias)):
+        parameter.data = parameter.data.unflatten(0, (count, 4)).transpose(0, 1).flatten(0, 1).contiguous()
+
+
+def joined_predictor(predictor: FastRCNNPredictor, weights: tuple[float, ...]) -> nn.Linear:
+    """One layer with C+1 logits and (4,C) deltas, without those of the background, divided by the coder's weights."""
+    class_score, bbox_pred = predictor.cls_score, predictor.bbox_pred
+    joined = nn.Linear(class_score.in_features, 5 * class_score.out_features - 4)
+    for ours, logits, deltas in (
+        (joined.weight, class_score.weight, bbox_pred.weight),
+        (joined.bias, class_score.bias, bbox_pred.bias),
+    ):
+        scaled = deltas.data.unflatten(0, (-1, 4))[1:].transpose(0, 1)  # (4,C,…)
+        scaled = scaled / torch.tensor(weights).view(4, *[1] * (scaled.dim() - 1))
+        ours.data = torch.cat([logits.data, scaled.flatten(0, 1)])
+    return joined
 
 
 def level_anchors(model: FasterRCNN, input_hw: tuple[int, int]) -> tuple[list[Tensor], list[int]]:
@@ -315,6 +343,22 @@ def feature_shapes(model: FasterRCNN, input_hw: tuple[int, int]) -> dict[str, tu
     with torch.inference_mode():
         features = model.backbone(torch.zeros(1, 3, *input_hw))
     return {name: (x.shape[2], x.shape[3]) for name, x in features.items()}
+
+
+def pool_by_window(module: nn.Module) -> None:
+    """Give every average over a whole map a window, in place: of the other form exporters make several operations."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.AdaptiveAvgPool2d):
+            setattr(module, name, WholeMapAverage())
+        pool_by_window(child)
+
+
+class WholeMapAverage(nn.Module):
+    """The mean of each channel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B,C,H,W) to (B,C,1,1)."""
+        return F.avg_pool2d(x, x.shape[2:])
 
 
 def fold_batch_norms(module: nn.Module) -> None:

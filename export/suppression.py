@@ -1,4 +1,7 @@
-"""Greedy non-maximum suppression with fixed shapes and without control flow."""
+"""Greedy non-maximum suppression with fixed shapes and without control flow.
+
+Boxes are planes, (4,…) of x1, y1, x2, y2.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -7,9 +10,6 @@ from torch.nn import functional as F
 MIN_SUPPRESSION_ROUNDS = 8
 SUPPRESSION_MARGIN = 2
 """An exported graph does this many times the rounds of suppression that the photos of its verification needed."""
-
-Corners = tuple[Tensor, Tensor, Tensor, Tensor]
-"""x1, y1, x2, y2 apart: every step on them is a plain elementwise operation without strided access."""
 
 
 class Suppression(nn.Module):
@@ -43,13 +43,13 @@ class Suppression(nn.Module):
         if self.rounds is not None:
             for _ in range(self.rounds):
                 keep = _keep_once_more(suppresses, keep, present)
-            return keep[:, :, 0] > 0
+            return keep.squeeze(2) > 0
         rounds = 0
         while True:
             settled = _keep_once_more(suppresses, keep, present)
             if torch.equal(settled, keep):
                 self.most_rounds = max(self.most_rounds, rounds)
-                return keep[:, :, 0] > 0
+                return keep.squeeze(2) > 0
             keep, rounds = settled, rounds + 1
 
     def freeze_rounds(self) -> None:
@@ -57,20 +57,22 @@ class Suppression(nn.Module):
         self.rounds = max(MIN_SUPPRESSION_ROUNDS, SUPPRESSION_MARGIN * self.most_rounds)
 
 
-def overlap_terms(corners: Corners, iou: float) -> tuple[Tensor, Tensor]:
-    """Two terms (G,N,N) for boxes, four tensors (G,N) px: the first is the larger where the IoU is above ``iou``.
+def overlap_terms(boxes: Tensor, iou: float) -> tuple[Tensor, Tensor]:
+    """Two terms (G,N,N) for boxes (4,G,N) px: the first is the larger where the IoU is above ``iou``.
 
     IoU > t  <=>  intersection * (1+t)/t > area_i + area_j.
     """
-    x1, y1, x2, y2 = corners
+    low, high = boxes.split(2)
+    area = (high - low).prod(0)
     # The factor is put into the y coordinates, and one clamp is enough: with a width of at least 0, a negative height
     # makes the product negative, the test false.
-    area = (x2 - x1) * (y2 - y1)
     factor = (1 + iou) / iou
-    y1, y2 = y1 * factor, y2 * factor
-    overlap_w = torch.minimum(x2[:, :, None], x2[:, None]) - torch.maximum(x1[:, :, None], x1[:, None])
-    overlap_h = torch.minimum(y2[:, :, None], y2[:, None]) - torch.maximum(y1[:, :, None], y1[:, None])
-    return F.relu(overlap_w) * overlap_h, area[:, :, None] + area[:, None]
+    scaled = boxes * boxes.new_tensor([1, factor, 1, factor]).view(4, 1, 1)
+    x1, y1, x2, y2 = scaled[..., None].split(1)  # (1,G,N,1)
+    other_x1, other_y1, other_x2, other_y2 = scaled[..., None, :].split(1)
+    overlap_w = torch.minimum(x2, other_x2) - torch.maximum(x1, other_x1)
+    overlap_h = torch.minimum(y2, other_y2) - torch.maximum(y1, other_y1)
+    return (F.relu(overlap_w) * overlap_h).squeeze(0), area[..., None] + area[..., None, :]
 
 
 def _keep_once_more(suppresses: Tensor, keep: Tensor, present: Tensor) -> Tensor:

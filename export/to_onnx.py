@@ -5,6 +5,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -56,7 +57,7 @@ def export_onnx(
         threshold=checkpoint.threshold,
         min_score=static.roi_heads.min_score,
         architecture=checkpoint.config.arch,
-        training=checkpoint.info,
+        training=without_folders(checkpoint.info),
         padding_value=PADDING_VALUE,
         precision="float16" if half else "float32",
     )
@@ -88,7 +89,22 @@ def trace(static: StaticFasterRCNN) -> onnx.ModelProto:
         raise ExportError("torch's exporter returned nothing")
     proto: onnx.ModelProto = program.model_proto
     proto.producer_name = "facial-feature-rcnn"
+    forget_origin(proto.graph)
     return proto
+
+
+def without_folders(info: dict[str, Any]) -> dict[str, Any]:
+    """How a model was trained, with the name alone of the file that it began with."""
+    options = info.get("options") or {}
+    return info | {"options": options | {"weights": Path(options["weights"]).name}} if "weights" in options else info
+
+
+def forget_origin(graph: onnx.GraphProto) -> None:
+    """Drop where in which file each node was made: paths of the machine, and a fifth of a small file's size."""
+    graph.ClearField("metadata_props")
+    for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
 
 
 def _write_verified(proto: onnx.ModelProto, out: Path, verify: Callable[[Path], Differences]) -> Differences:

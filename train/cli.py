@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from train.commands.data import check, preview
-from train.commands.evaluation import evaluate, predict
+from train.commands.evaluation import average, evaluate, predict
 from train.commands.fit import fit
 from train.errors import TrainError
 from train.interrupt import InterruptedRunError
@@ -19,7 +19,7 @@ app = typer.Typer(
     help="Train and evaluate a Faster R-CNN on a data set in YOLO format.",
 )
 app.add_typer(prepare_app, name="prepare")
-for command in (check, preview, fit, evaluate, predict):
+for command in (check, preview, fit, evaluate, average, predict):
     app.command()(command)
 
 

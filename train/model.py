@@ -190,6 +190,11 @@ def _nano(pretrained: str | None, **options: Any) -> FasterRCNN:
     return _light(backbone, 256, _anchors((7, 13), (25, 47), (90, 170)), **options)
 
 
+def _pico(pretrained: str | None, **options: Any) -> FasterRCNN:
+    # ``nano`` with a third of the work: fewer pixels, and proposals for three or four faces.
+    return _nano(pretrained, **({"rpn_pre_nms_top_n_test": 96, "rpn_post_nms_top_n_test": 48} | options))
+
+
 def _mobile(pretrained: str | None, **options: Any) -> FasterRCNN:
     # All that ``nano`` has, half as wide again, so that it may begin with what a trained ``nano`` knows.
     backbone = _widened_mobilenet(pretrained, 3.0, pyramid_channels=96)
@@ -231,6 +236,7 @@ def _resnet50(pretrained: str | None, *, frozen_norm: bool = False, **options: A
 
 
 ARCHITECTURES = {
+    "pico": Architecture(_pico, default_size=192, imagenet_backbone=True),
     "nano": Architecture(_nano, default_size=256, imagenet_backbone=True),
     "mobile": Architecture(_mobile, default_size=320, imagenet_backbone=True),
     "resnet50": Architecture(_resnet50, default_size=480, imagenet_backbone=False),

@@ -19,7 +19,7 @@ SIZES_HW = [(64, 64), (64, 96), (96, 64)]
 
 def overlaps(boxes: torch.Tensor, iou: float) -> torch.Tensor:
     """Which boxes (G,N,4) of a group overlap beyond the bar: (G,N,N)."""
-    intersections, areas = overlap_terms(boxes.unbind(-1), iou)
+    intersections, areas = overlap_terms(boxes.permute(2, 0, 1), iou)
     return intersections > areas
 
 
@@ -134,7 +134,7 @@ def test_atlas_roi_align_is_multi_scale_roi_align(lively_model, arch, hw, which)
     rois = rois[is_sliver if which == "slivers" else ~is_sliver]
     assert len(rois) > 20
 
-    found = AtlasRoIAlign(model, hw)(list(features.values()), rois)
+    found = AtlasRoIAlign(model, hw)(list(features.values()), rois.t())
 
     torch.testing.assert_close(found, pool(features, [rois], [hw]), rtol=1e-4, atol=1e-4)
 
@@ -197,7 +197,7 @@ def both(model, picture: np.ndarray):
 @pytest.mark.parametrize("arch", list(ARCHITECTURES))
 def test_static_form_is_torchvisions_function(lively_model, arch, hw):
     model = lively_model(arch)
-    for seed in range({"nano": 6, "mobile": 3, "resnet50": 2}[arch]):
+    for seed in range({"pico": 2, "nano": 6, "mobile": 3, "resnet50": 2}[arch]):
         expected, boxes, scores, labels = both(model, noise_picture(*hw, seed=100 + seed))
         reference = [value.numpy() for value in (expected["boxes"], expected["scores"], expected["labels"] - 1)]
 

@@ -61,6 +61,19 @@ def exported(checkpoint_path, tmp_path_factory) -> Path:
     return path
 
 
+def test_the_file_names_no_folder_of_the_machine(checkpoint, tmp_path, grey):
+    options = checkpoint.info["options"] | {"weights": "/home/someone/runs/first/best.pt"}
+    begun_with_a_file = replace(checkpoint, info=checkpoint.info | {"options": options})
+    path = tmp_path / "model.onnx"
+
+    export_onnx(begun_with_a_file, path, size_wh=(64, 64), images=[grey / "grey.png"])
+
+    content = path.read_bytes()
+    assert b'"weights": "best.pt"' in content
+    assert b"/home/someone" not in content
+    assert str(Path(export.to_onnx.__file__).parent).encode() not in content
+
+
 @pytest.fixture(scope="session")
 def shy(checkpoint) -> Checkpoint:
     """The same weights, but nothing is ever certain enough."""

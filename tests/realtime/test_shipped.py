@@ -27,7 +27,7 @@ def iou(a, b):
     return w * h / (areas - w * h)
 
 
-LIMITS = {"nano": ((256, 256), 8e6), "mobile": ((320, 320), 20e6)}
+LIMITS = {"pico": ((192, 192), 8e6), "nano": ((256, 256), 8e6), "mobile": ((320, 320), 20e6)}
 """Input and largest size in bytes of each shipped model."""
 
 

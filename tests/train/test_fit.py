@@ -557,6 +557,40 @@ def test_evaluate_prints_a_table_and_writes_json(train_cli, tiny_yaml, whole_run
     assert json.loads(path.read_text()) == json.loads((whole_run / "metrics.json").read_text())
 
 
+def test_average_is_the_mean_of_the_weights_scored_on_val(train_cli, tiny_yaml, whole_run, tmp_path):
+    first = load_checkpoint(whole_run / "best.pt")
+    moved = {name: value + 1e-3 if value.is_floating_point() else value for name, value in first.model.items()}
+    replace(first, model=moved).save(tmp_path / "moved.pt")
+
+    code, out, err = train_cli(
+        "average", tiny_yaml, whole_run / "best.pt", tmp_path / "moved.pt", "--out", tmp_path / "mean.pt"
+    )
+
+    assert code == 0, err
+    assert "images, score threshold" in out
+    mean = load_checkpoint(tmp_path / "mean.pt")
+    assert mean.config == first.config
+    assert mean.info["averaged"] == 2
+    assert mean.info["metrics"]["images"] == 4
+    for name, value in mean.model.items():
+        wanted = first.model[name] + 5e-4 if value.is_floating_point() else first.model[name]
+        torch.testing.assert_close(value, wanted)
+
+
+def test_average_refuses_one_checkpoint_and_models_that_differ(train_cli, tiny_yaml, whole_run, tmp_path):
+    best, out = whole_run / "best.pt", tmp_path / "mean.pt"
+    first = load_checkpoint(best)
+    replace(first, config=replace(first.config, input_size=96)).save(tmp_path / "larger.pt")
+
+    code, _, err = train_cli("average", tiny_yaml, best, "--out", out)
+    assert (code, err) == (1, "error: one checkpoint is its own mean: name two or more\n")
+
+    code, _, err = train_cli("average", tiny_yaml, best, tmp_path / "larger.pt", "--out", out)
+    assert code == 1
+    assert err.startswith("error: checkpoints of different models: ")
+    assert not out.exists()
+
+
 def test_evaluate_takes_split_and_threshold(train_cli, tiny_yaml, whole_run):
     code, out, _ = train_cli(
         "evaluate", whole_run / "best.pt", tiny_yaml, "--split", "train", "--threshold", "0.25", "--device", "cpu"

@@ -96,7 +96,7 @@ def test_options_of_the_config_override_those_of_the_architecture():
 
 
 def test_unknown_architecture_names_those_there_are():
-    with pytest.raises(TrainError, match="unknown architecture 'giant': choose one of nano, mobile, resnet50"):
+    with pytest.raises(TrainError, match="unknown architecture 'giant': choose one of pico, nano, mobile, resnet50"):
         build_model(ModelConfig("giant", NAMES, 64))
 
 

@@ -14,6 +14,7 @@ from train.errors import TrainError
 class Arch(StrEnum):
     """Names in ``ARCHITECTURES``."""
 
+    PICO = "pico"
     NANO = "nano"
     MOBILE = "mobile"
     RESNET50 = "resnet50"
@@ -31,7 +32,8 @@ DataFile = Annotated[Path, typer.Argument(metavar="DATA.yaml", help="Data set in
 CheckpointFile = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="best.pt or last.pt of a run.")]
 EXAMPLES = "Examples"
 Mosaic = Annotated[
-    float, typer.Option(min=0, max=1, help="How often four pictures make one example.", rich_help_panel=EXAMPLES)
+    float,
+    typer.Option(min=0, max=1, help="How often four to nine pictures make one example.", rich_help_panel=EXAMPLES),
 ]
 Flip = Annotated[
     float,

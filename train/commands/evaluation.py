@@ -1,12 +1,14 @@
-"""``train evaluate`` and ``train predict``."""
+"""``train evaluate``, ``train average`` and ``train predict``."""
 
 import json
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
-from train.checkpoint import load_checkpoint
+from train.averaging import average_weights
+from train.checkpoint import Checkpoint, load_checkpoint
 from train.commands.arguments import (
     CheckpointFile,
     DataFile,
@@ -16,9 +18,10 @@ from train.commands.arguments import (
     choose_device,
     make_folder,
 )
-from train.dataset import load_data_config, load_split
+from train.dataset import DataConfig, load_data_config, load_split
 from train.errors import TrainError
 from train.evaluation import evaluate as evaluate_model
+from train.metrics import Metrics
 from train.plots import plot_evaluation
 from train.predict import find_images, worst_first
 from train.predict import predict as predict_images
@@ -43,28 +46,61 @@ def evaluate(
     if json_out:
         check_folder_of(json_out)
     config = load_data_config(data)
-    loaded = load_checkpoint(checkpoint)
-    if loaded.config.class_names != config.class_names:
-        raise TrainError(
-            f"{checkpoint} finds {', '.join(loaded.config.class_names)}, "
-            f"but {data} names {', '.join(config.class_names)}"
-        )
+    loaded = load_of_same_classes(checkpoint, config)
     if plots:
         make_folder(plots)
-    target = choose_device(device)
-    metrics = evaluate_model(
-        loaded.build().to(target),
-        load_split(config, split.value),
-        size=loaded.config.input_size,
-        class_names=config.class_names,
-        device=target,
-        threshold=threshold,
-    )
+    metrics = score(loaded, config, split, choose_device(device), threshold)
     typer.echo(metrics.report())
     if json_out:
         json_out.write_text(json.dumps(metrics.as_dict(), indent=2) + "\n", encoding="utf-8")
     if plots:
         plot_evaluation(metrics, plots)
+
+
+def load_of_same_classes(path: Path, data: DataConfig) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        TrainError: it cannot be read, or has other classes than the data.
+    """
+    loaded = load_checkpoint(path)
+    if loaded.config.class_names != data.class_names:
+        raise TrainError(
+            f"{path} finds {', '.join(loaded.config.class_names)}, but {data.path} names {', '.join(data.class_names)}"
+        )
+    return loaded
+
+
+def score(
+    checkpoint: Checkpoint, data: DataConfig, split: Split, device: torch.device, threshold: float | None = None
+) -> Metrics:
+    """Score on a split, at the best threshold if none is given."""
+    return evaluate_model(
+        checkpoint.build().to(device),
+        load_split(data, split.value),
+        size=checkpoint.config.input_size,
+        class_names=data.class_names,
+        device=device,
+        threshold=threshold,
+    )
+
+
+def average(
+    data: DataFile,
+    checkpoints: Annotated[
+        list[Path], typer.Argument(metavar="CHECKPOINT...", help="Two or more that were trained on from one another.")
+    ],
+    out: Annotated[Path, typer.Option(help="Checkpoint to write.")],
+    device: Device = None,
+) -> None:
+    """Average the weights of checkpoints of one origin, and find the threshold of the result on val."""
+    check_folder_of(out)
+    config = load_data_config(data)
+    loaded = [load_of_same_classes(path, config) for path in checkpoints]
+    mean = Checkpoint(loaded[0].config, average_weights(loaded), loaded[0].info | {"averaged": len(loaded)})
+    metrics = score(mean, config, Split.VAL, choose_device(device))
+    typer.echo(metrics.report())
+    Checkpoint(mean.config, mean.model, mean.info | {"metrics": metrics.as_dict()}).save(out)
 
 
 def predict(
