@@ -10,7 +10,7 @@ from realtime.providers import Provider
 
 Model = Annotated[
     str,
-    typer.Option(help="A model of the app (pico: fastest; nano; mobile: finds most), or a file of python -m export onnx."),
+    typer.Option(help="A model of the app (pico: fastest; mobile: finds most), or a file of python -m export onnx."),
 ]
 ProviderOption = Annotated[Provider, typer.Option("--provider", help="Where the network runs; auto prefers CUDA.")]
 Threshold = Annotated[
