@@ -15,6 +15,7 @@ from steadiness import SAMPLE
 
 from realtime.commands.running import Outputs
 from realtime.controls import Controls
+from realtime.cores import file_concurrency
 from realtime.detector import OnnxDetector, find_model
 from realtime.ffmpeg import av
 from realtime.pipeline import Pipeline
@@ -74,7 +75,7 @@ def endure(model: str, frames: int, more_sinks: Sequence[Sink] = ()) -> dict[str
         Plain JSON values: memory in MiB, milliseconds between frames, growth and drift as shares.
     """
     watch = Watch(frames)
-    detector = OnnxDetector(find_model(model), provider=Provider.CPU)
+    detector = OnnxDetector(find_model(model), provider=Provider.CPU, concurrency=file_concurrency())
     with tempfile.TemporaryDirectory() as folder:
         source = VideoFileSource(repeated(SAMPLE, Path(folder) / "long.mp4", frames))
         outputs = Outputs(

@@ -160,7 +160,7 @@ def threads(setup: Setup) -> list[Step]:
     """Threads of onnxruntime: the app takes one for each core."""
     steps = []
     for count in THREADS:
-        with patch("os.cpu_count", return_value=count):
+        with patch("realtime.detector.core_count", return_value=count):
             detector = OnnxDetector(find_model(setup.model), provider=Provider.CPU)
         steps.append(Step(str(count), detector, moving(1, FRAME_WH)))
     return steps

@@ -26,9 +26,9 @@ from detectors import (
     labels_of,
     names_of,
 )
-from machine import core_count
 from torchvision.ops import box_iou
 
+from realtime.cores import core_count
 from train.matching import Boxes
 from train.metrics import evaluate_boxes
 

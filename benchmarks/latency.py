@@ -24,9 +24,10 @@ import typer
 from scenes import pictures, size_of
 
 from realtime.controls import Controls
+from realtime.detecting import Detector
 from realtime.detector import OnnxDetector, find_model
 from realtime.overlay import News
-from realtime.pipeline import Detector, Pipeline
+from realtime.pipeline import Pipeline
 from realtime.providers import Provider
 from realtime.sinks.base import Ending, Sink
 from realtime.sinks.window import WindowSink

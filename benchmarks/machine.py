@@ -1,12 +1,13 @@
 """The machine that is measured on, and figures of several rounds."""
 
-import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from realtime.cores import core_count
 
 
 def describe() -> dict[str, Any]:
@@ -17,11 +18,6 @@ def describe() -> dict[str, Any]:
 def named(machine: dict[str, Any]) -> str:
     """What ``describe`` gave, in the words of a table's last line."""
     return f"{machine['cpu']}, {machine['cores']} cores"
-
-
-def core_count() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu_name() -> str:

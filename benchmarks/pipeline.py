@@ -26,8 +26,10 @@ from steadiness import read
 
 from realtime.commands.running import Outputs, open_detector, run
 from realtime.controls import Controls
+from realtime.cores import core_count, file_concurrency
+from realtime.detecting import Detector
 from realtime.detector import OnnxDetector
-from realtime.pipeline import Detector, Pipeline
+from realtime.pipeline import Pipeline
 from realtime.preprocess import LetterboxTransform
 from realtime.providers import Provider
 from realtime.sinks.base import Ending
@@ -51,7 +53,7 @@ def measure(
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
 ) -> None:
     """Measure frames/s and efficiency of ``realtime video``."""
-    detector = open_detector(model, Provider.CPU)
+    detector = open_detector(model, Provider.CPU, concurrency=file_concurrency())
     with tempfile.TemporaryDirectory() as folder:
         clip = video or make_clip(Path(folder) / "clip.mp4", size_of(size), frames)
         stages = Stages(clip, detector, frames, Path(folder) / "out.mp4")
@@ -62,7 +64,7 @@ def measure(
             "frame_wh": stages.size_wh,
             "frames": stages.frames,
             "rounds": rounds,
-            **compare(stages.alone, stages.whole, stages.frames, rounds, machine.core_count()),
+            **compare(stages.alone, stages.whole, stages.frames, rounds, core_count()),
         }
     typer.echo(table(report))
     if json_out:
@@ -185,6 +187,7 @@ class Recalled:
 
     def __init__(self, detector: OnnxDetector, found: Iterator[Detections]) -> None:
         self.metadata = detector.metadata
+        self.concurrency = 1
         self._found = found
         self._nothing = LetterboxTransform((0, 0), (1.0, 1.0), (0, 0))
 

@@ -12,20 +12,39 @@ import onnxruntime as ort
 from realtime.controls import Controls
 from realtime.detector import OnnxDetector
 from realtime.pipeline import Pipeline
+from realtime.sinks.base import Sink
 from realtime.sinks.video_file import VideoFileSink
+from realtime.sources.base import FrameSource
 from realtime.sources.synthetic import SyntheticSource
 from realtime.sources.video_file import VideoFileSource
 from realtime.stats import RunStats
 from realtime.stopping import StopRequests
 
 WARM_UP_RUNS = 5
+LIVE_FRAMES = 200
 DEFAULT_SIZE_WH = (1280, 720)
 
 
 def run_benchmark(
-    detector: OnnxDetector, *, video: Path | None, max_frames: int, threshold: float, requests: StopRequests
+    batch: OnnxDetector,
+    live: OnnxDetector,
+    *,
+    video: Path | None,
+    max_frames: int,
+    threshold: float,
+    requests: StopRequests,
 ) -> tuple[RunStats, dict[str, Any]]:
     """Run the pipeline of ``realtime video``, encoder included, on a file or on made 1280x720 pictures.
+
+    Then the same pictures as they would come from a camera: one at a time, and nothing is written.
+
+    Args:
+        batch: the detector as it is opened for files.
+        live: the same model as it is opened for cameras.
+        video: file to read; None for made pictures.
+        max_frames: how many frames to run, at most, and ``LIVE_FRAMES`` of them as from a camera.
+        threshold: least score.
+        requests: stop the runs.
 
     Returns:
         The statistics, and the same with the circumstances as plain JSON values; of the frames until then, if a
@@ -35,7 +54,7 @@ def run_benchmark(
         RealtimeError: the video cannot be read.
     """
     source = VideoFileSource(video) if video else SyntheticSource(DEFAULT_SIZE_WH, max_frames)
-    _warm_up(detector, source.size_wh)
+    _warm_up(batch, source.size_wh)
     with tempfile.TemporaryDirectory() as folder:
         sink = VideoFileSink(
             Path(folder) / "out.mp4",
@@ -44,29 +63,55 @@ def run_benchmark(
             time_base=source.time_base,
             sound=None,
         )
-        pipeline = Pipeline(source, detector, [sink], Controls(threshold))
-        requests.call(pipeline.stop)
-        stats = pipeline.run(max_frames=max_frames)
+        stats = _run(source, batch, [sink], threshold, max_frames, requests)
     report = {
         "frames_per_s": round(stats.frames_per_s, 2),
         **asdict(stats),
+        "live": None,
         "frame_wh": source.size_wh,
-        "input_wh": detector.metadata.input_wh,
-        "architecture": detector.metadata.architecture,
-        "provider": detector.provider.value,
+        "input_wh": batch.metadata.input_wh,
+        "architecture": batch.metadata.architecture,
+        "provider": batch.provider.value,
+        "concurrency": batch.concurrency,
         "onnxruntime": ort.__version__,
         "machine": f"{platform.system()} {platform.machine()}",
     }
+    if requests.exit_code is None:
+        again = VideoFileSource(video) if video else SyntheticSource(DEFAULT_SIZE_WH, max_frames)
+        _warm_up(live, source.size_wh)
+        alone = _run(again, live, [], threshold, min(max_frames, LIVE_FRAMES), requests)
+        report["live"] = {"frames_per_s": round(alone.frames_per_s, 2), "stages_ms": alone.stages_ms}
     return stats, report
 
 
-def table(stats: RunStats) -> str:
+def _run(
+    source: FrameSource,
+    detector: OnnxDetector,
+    sinks: list[Sink],
+    threshold: float,
+    max_frames: int,
+    requests: StopRequests,
+) -> RunStats:
+    pipeline = Pipeline(source, detector, sinks, Controls(threshold))
+    requests.call(pipeline.stop)
+    return pipeline.run(max_frames=max_frames)
+
+
+def table(stats: RunStats, report: dict[str, Any]) -> str:
     """The statistics as an aligned text table."""
     rows = [f"{'stage':<12}{'p50':>9}{'p95':>9}{'p99':>9}  milliseconds"]
     rows += [
         f"{name:<12}" + "".join(f"{ms[p]:>9.2f}" for p in ("p50", "p95", "p99")) for name, ms in stats.stages_ms.items()
     ]
-    return "\n".join([*rows, f"{stats.frames} frames in {stats.wall_s:.2f} s: {stats.frames_per_s:.1f} frames/s"])
+    at_a_time = f", {report['concurrency']} at a time" if report["concurrency"] > 1 else ""
+    rows.append(f"{stats.frames} frames{at_a_time}, in {stats.wall_s:.2f} s: {stats.frames_per_s:.1f} frames/s")
+    if report["live"]:
+        infer_ms = report["live"]["stages_ms"]["infer"]
+        rows.append(
+            f"one at a time, as from a camera: {report['live']['frames_per_s']:.1f} frames/s, inference "
+            f"{infer_ms['p50']:.1f} ms (p95 {infer_ms['p95']:.1f})"
+        )
+    return "\n".join(rows)
 
 
 def _warm_up(detector: OnnxDetector, size_wh: tuple[int, int]) -> None:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
+from realtime.cores import core_count
 from realtime.errors import ModelError, ProviderError, one_line
 from realtime.gpu_settings import GpuSettings
 from realtime.metadata import OUTPUT_NAMES
 from realtime.network import open_network
-from realtime.preprocess import Letterbox, LetterboxTransform
+from realtime.preprocess import LetterboxTransform, ThreadsLetterbox
 from realtime.providers import Provider
 from realtime.structures import Detections
 
@@ -24,6 +25,7 @@ class OnnxDetector:
         *,
         provider: Provider = Provider.AUTO,
         settings: GpuSettings | None = None,
+        concurrency: int = 1,
     ) -> None:
         """Load a model. On a GPU, do so in the thread that will run it: see ``BoundSession``.
 
@@ -31,6 +33,8 @@ class OnnxDetector:
             model: ONNX file written by ``python -m export onnx``.
             provider: where to run; ``AUTO`` prefers CUDA and may fall back to the CPU, the others never fall back.
             settings: of the GPU, in place of the usual ones.
+            concurrency: how many threads will each run a frame of their own at a time. They share the cores, so that
+                one frame alone is quickest with 1, a stream with one for each core; on a GPU it is always 1.
 
         Raises:
             ModelError: the file is missing, damaged, or does not keep the contract.
@@ -43,20 +47,24 @@ class OnnxDetector:
         """Why ``AUTO`` took the CPU, for one line to the user."""
         self.provider = Provider.CUDA if provider is Provider.AUTO else provider
         settings = settings or GpuSettings()
+        # The threads that run a frame each work as well; onnxruntime's own help whichever of them comes first.
+        threads = max(1, core_count() - concurrency + 1)
         try:
-            network = open_network(model, self.provider, settings)
+            network = open_network(model, self.provider, settings, threads)
         except ProviderError as error:
             if provider is not Provider.AUTO:
                 raise
             self.fallback_reason = str(error).removeprefix("--provider cuda: ")
             self.provider = Provider.CPU
-            network = open_network(model, self.provider, settings)
+            network = open_network(model, self.provider, settings, threads)
         self._session, self._run, self.metadata = network.session, network.run, network.metadata
         self.capture_refusal = network.capture_refusal
         """Why a GPU runs without a CUDA graph though there was to be one, for one line to the user."""
         self.node_counts = network.node_counts
         """How many nodes of the graph each execution provider of onnxruntime runs."""
-        self._letterbox = Letterbox(self.metadata.input_wh, self.metadata.padding_value)
+        self.concurrency = concurrency if self.provider is Provider.CPU else 1
+        """How many frames may be detected at a time, each by a thread of its own."""
+        self._letterbox = ThreadsLetterbox(self.metadata.input_wh, self.metadata.padding_value)
 
     def detect(self, image: np.ndarray) -> Detections:
         """Find objects.

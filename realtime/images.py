@@ -1,6 +1,7 @@
 """Still pictures: detect, and write what was found."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,7 @@ import numpy as np
 
 from realtime.detector import OnnxDetector
 from realtime.errors import SinkError, SourceError
+from realtime.ordered_pool import OrderedPool
 from realtime.render import draw, labelled_boxes
 from realtime.sinks.base import partial_path
 from realtime.structures import Detections
@@ -42,30 +44,44 @@ def detect_images(
     threshold: float,
     out: Path | None,
     on_unreadable: Callable[[SourceError], object],
+    is_stopped: Callable[[], bool] = lambda: False,
     render: Callable[[np.ndarray, Detections], np.ndarray] | None = None,
 ) -> Iterator[tuple[Path, Detections]]:
     """Detect in each picture; with ``out``, a folder, write the drawn picture there under the same name.
 
-    A file that is no picture goes to ``on_unreadable``, and the rest goes on. ``render`` makes the drawn picture uint8
-    (H,W,3) BGR, in place of drawing boxes.
+    As many pictures at a time as the detector wants; none is begun once ``is_stopped`` says so. A file that is no
+    picture goes to ``on_unreadable``, and the rest goes on. ``render`` makes the drawn picture uint8 (H,W,3) BGR, in
+    place of drawing boxes; it is called in several threads.
 
     Raises:
         SinkError: ``out`` is no folder, or a drawn picture would replace an original or another one.
     """
     targets = _targets(paths, out) if out else [None] * len(paths)
-    for path, target in zip(paths, targets, strict=True):
+
+    def detect_one(job: tuple[Path, Path | None]) -> tuple[Path, Detections | SourceError]:
+        path, target = job
         try:
             image = read_image(path)
         except SourceError as error:
-            on_unreadable(error)
-            continue
+            return path, error
         detections = detector.detect(image).above(threshold)
         if target is not None:
             drawn = render(image, detections) if render else image
             if not render:
                 draw(drawn, labelled_boxes(detections, detector.metadata.class_names))
             write_image(target, drawn)
-        yield path, detections
+        return path, detections
+
+    jobs = takewhile(lambda _: not is_stopped(), zip(paths, targets, strict=True))
+    pool = OrderedPool(detect_one, detector.concurrency, name="detect")
+    try:
+        for path, found in pool.map(jobs):
+            if isinstance(found, SourceError):
+                on_unreadable(found)
+            else:
+                yield path, found
+    finally:
+        pool.close()
 
 
 def _targets(paths: Sequence[Path], out: Path) -> list[Path]:

@@ -1,6 +1,5 @@
 """A model opened on an execution provider of onnxruntime, all of its nodes on that provider, or the reason why not."""
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -50,8 +49,10 @@ def find_obstacle(provider: Provider) -> Obstacle | None:
     return cuda.find_obstacle() or (tensorrt.find_obstacle() if provider is Provider.TENSORRT else None)
 
 
-def open_network(model: Path, provider: Provider, settings: GpuSettings) -> Network:
-    """Load a model on one provider, which is not ``AUTO``; the arguments are those of ``OnnxDetector``.
+def open_network(model: Path, provider: Provider, settings: GpuSettings, threads: int) -> Network:
+    """Load a model on one provider, which is not ``AUTO``.
+
+    ``threads``: how many cores of the CPU run a node, that of the caller counted in.
 
     Raises:
         ModelError: the file is damaged or does not keep the contract.
@@ -60,20 +61,20 @@ def open_network(model: Path, provider: Provider, settings: GpuSettings) -> Netw
     ort.set_default_logger_severity(FATAL_SEVERITY)
     ort.disable_telemetry_events()  # pictures of people, and what is done with them, are nobody's business
     if provider is Provider.CPU:
-        return _open_on_cpu(model)
+        return _open_on_cpu(model, threads)
     obstacle = find_obstacle(provider)
     if obstacle is not None:
         raise ProviderError(f"--provider {provider.value}: {obstacle}")
     if provider is Provider.CUDA:
         return _open_on_gpu(model, provider, settings)
-    half = _open_on_cpu(model).metadata.precision == "float16"
+    half = _open_on_cpu(model, threads).metadata.precision == "float16"
     with tensorrt.engine_for(model, half=half) as engine:
         return _open_on_gpu(model, provider, settings, engine)
 
 
-def _open_on_cpu(model: Path) -> Network:
+def _open_on_cpu(model: Path, threads: int) -> Network:
     try:
-        session = _session(model, Provider.CPU, GpuSettings(), strict=False)
+        session = _session(model, Provider.CPU, GpuSettings(), threads=threads, strict=False)
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise ModelError(f"{model}: not a readable ONNX model: {one_line(error)}") from error
 
@@ -127,12 +128,13 @@ def _session(
     settings: GpuSettings,
     engine: Engine | None = None,
     *,
+    threads: int = 1,
     strict: bool,
 ) -> ort.InferenceSession:
     """Open a session; a strict one is refused by onnxruntime if one node, shape arithmetic included, needs the CPU."""
     options = ort.SessionOptions()
     options.log_severity_level = FATAL_SEVERITY
-    options.intra_op_num_threads = os.cpu_count() or 1
+    options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if strict:

@@ -1,15 +1,15 @@
 """The run: frames from a source through the detector to the sinks."""
 
 import threading
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
 from realtime.capture import CaptureThread
 from realtime.controls import Controls
-from realtime.metadata import ModelMetadata
-from realtime.preprocess import LetterboxTransform
+from realtime.detecting import Detected, Detector, detect_in
+from realtime.ordered_pool import OrderedPool
 from realtime.render import draw, labelled_boxes
 from realtime.sinks.base import Ending, Sink, StopRun
 from realtime.sinks.threaded import ThreadedSink
@@ -22,24 +22,16 @@ IDLE_S = 0.05
 """How often a window is heeded while no frame comes."""
 
 
-class Detector(Protocol):
-    """What the pipeline needs of a detector: its two stages, so that each can be timed."""
-
-    metadata: ModelMetadata
-
-    def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
-        """The network's input for a picture uint8 (H,W,3) BGR, and the transform for its boxes."""
-
-    def infer(self, network_input: np.ndarray, transform: LetterboxTransform) -> Detections:
-        """All detections above the model's ``min_score``, boxes in pixels of the picture, best first."""
-
-
 Renderer = Callable[[Frame, Detections], np.ndarray]
 """Makes of a frame and what was found in it the picture uint8 (H,W,3) BGR to be looked at; called once a frame."""
 
 
 class Pipeline:
-    """Reads in one thread, detects and draws in the caller's, encodes in a third; closes all that it was given.
+    """Reads in one thread, draws in the caller's, encodes in a third; closes all that it was given.
+
+    Frames are detected in the caller's thread too, one after the other, or several at a time in threads of their own,
+    as the detector wants it: a network on one core never waits for other threads at each of its layers, so that frames
+    on a core each are more frames a second than one frame on all cores. But each takes longer, and live is late.
 
     Whatever ends a run (end of the stream, a limit, ``stop``, an error anywhere), the same ``finally`` stops the
     capture thread, closes the source, then the sinks in reverse, and raises the first error. An error costs no more
@@ -60,26 +52,28 @@ class Pipeline:
         """
         Args:
             source: of the frames.
-            detector: finds boxes in them.
+            detector: finds boxes in them; one frame at a time if frames come live, or if a user sees and holds them.
             sinks: get the results, in this order.
             controls: what may change during the run; the least score of the detections that sinks get, among others.
             on_idle: called again and again while the run is paused or no frame comes; only with it is a pause heeded.
             raw: leave boxes and scores as the detector gives them, neither smoothed nor going on below the threshold.
             renderer: in place of drawing boxes.
         """  # noqa: D205
-        self._detector = detector
+        self._class_names = detector.metadata.class_names
+        self._detecting = OrderedPool(partial(detect_in, detector), detector.concurrency, name="detect")
         self._controls = controls
         self._on_idle = on_idle
-        self._tracker = FaceTracker(detector.metadata.class_names, raw=raw)
-        self._render = renderer or self._draw
+        self._tracker = FaceTracker(self._class_names, raw=raw)
+        self._renderer = renderer
         self._stopwatch = Stopwatch()
-        self._sinks: list[Sink] = [
-            ThreadedSink(sink, lambda ms: self._stopwatch.add("write", ms)) if sink.is_slow else sink for sink in sinks
-        ]
+        on_write = partial(self._stopwatch.add, "write")
+        self._sinks: list[Sink] = [ThreadedSink(sink, on_write) if sink.is_slow else sink for sink in sinks]
         self._frames = 0
+        self._is_read_out = False
+        """Whether the source has given its last frame."""
         self._writing: Sink | None = None
         """The sink that has a result in hand: if an error ends the run there, that sink is the one that failed."""
-        self._capture = CaptureThread(source, on_read=lambda ms: self._stopwatch.add("read", ms))
+        self._capture = CaptureThread(source, on_read=partial(self._stopwatch.add, "read"))
 
     def run(self, max_frames: int | None = None, duration_s: float | None = None) -> RunStats:
         """Run until the stream ends, a limit is reached or ``stop`` is called.
@@ -111,37 +105,47 @@ class Pipeline:
         threading.Thread(target=self._capture.buffer.close, kwargs={"discard": True}, name="stop").start()
 
     def _loop(self, max_frames: int | None, duration_s: float | None) -> Ending:
+        for detected in self._detecting.map(self._incoming(max_frames, duration_s)):
+            self._process(detected)
+            self._frames += 1
+        return Ending.COMPLETE if self._is_read_out else Ending.STOPPED
+
+    def _incoming(self, max_frames: int | None, duration_s: float | None) -> Iterator[Frame]:
+        """Frames as they come and are wanted, until the stream ends, a limit is reached or the run shall end."""
         buffer = self._capture.buffer
-        while max_frames is None or self._frames < max_frames:
+        taken = 0
+        while max_frames is None or taken < max_frames:
             left_s = None if duration_s is None else duration_s - self._stopwatch.wall_s
             if self._controls.ended or (left_s is not None and left_s <= 0):
-                break
+                return
             if self._on_idle and self._controls.is_held:
                 self._on_idle()
                 continue
             was_closed = buffer.is_closed  # asked first: the last frame or an error may come right after the wait
             frame = buffer.get(IDLE_S if self._on_idle and (left_s is None or left_s > IDLE_S) else left_s)
             if self._controls.ended:
-                break
+                return
             if frame is not None:
                 self._controls.step_wanted = False
-                self._process(frame)
-                self._frames += 1
+                taken += 1
+                yield frame
             elif was_closed:
-                return Ending.COMPLETE
+                self._is_read_out = True
+                return
             elif self._on_idle:
                 self._on_idle()
-        return Ending.STOPPED
 
-    def _process(self, frame: Frame) -> None:
+    def _process(self, detected: Detected) -> None:
+        frame = detected.frame
+        self._stopwatch.add("preprocess", detected.preprocess_ms)
+        self._stopwatch.add("infer", detected.infer_ms)
         time_stage = self._stopwatch.time
-        with time_stage("preprocess"):
-            network_input, transform = self._detector.preprocess(frame.image)
-        with time_stage("infer"):
-            found = self._detector.infer(network_input, transform)
         with time_stage("track"):
             detections, faces = self._tracker.update(
-                found, threshold=self._controls.threshold, pts_s=frame.pts_s, side_px=max(frame.image.shape[:2])
+                detected.found,
+                threshold=self._controls.threshold,
+                pts_s=frame.pts_s,
+                side_px=max(frame.image.shape[:2]),
             )
         canvas = frame.image
         if any(sink.needs_canvas for sink in self._sinks):
@@ -154,10 +158,11 @@ class Pipeline:
                 sink.write(result)
             self._writing = None
 
-    def _draw(self, frame: Frame, detections: Detections) -> np.ndarray:
+    def _render(self, frame: Frame, detections: Detections) -> np.ndarray:
+        if self._renderer:
+            return self._renderer(frame, detections)
         canvas = frame.image.copy()  # it is encoded while the next one is drawn
-        names = self._detector.metadata.class_names
-        draw(canvas, labelled_boxes(detections, names, self._controls.hidden), labels=self._controls.labels)
+        draw(canvas, labelled_boxes(detections, self._class_names, self._controls.hidden), labels=self._controls.labels)
         return canvas
 
     def _close(self, error: BaseException | None, ending: Ending) -> BaseException | None:
@@ -169,6 +174,10 @@ class Pipeline:
         except BaseException as raised:
             error = error or raised
             ending = ending if isinstance(raised, Exception) else Ending.FAILED
+        try:
+            self._detecting.close()
+        except BaseException as raised:  # a second Ctrl+C
+            error, ending = error or raised, Ending.FAILED
         for sink in reversed(self._sinks):
             failed = error is not None and sink is self._writing
             try:

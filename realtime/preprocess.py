@@ -1,5 +1,6 @@
 """From a camera's picture to the network's input, and boxes back."""
 
+import threading
 from dataclasses import dataclass
 
 import cv2
@@ -70,3 +71,14 @@ class Letterbox:
         while width % 2 == height % 2 == 0 and width >= 2 * new_w and height >= 2 * new_h:
             width, height = width // 2, height // 2
             self._halves.append(np.empty((height, width, 3), np.uint8))
+
+
+class ThreadsLetterbox(threading.local):
+    """A ``Letterbox`` for each thread that calls it, made of the same arguments."""
+
+    def __init__(self, input_wh: tuple[int, int], padding_value: int) -> None:
+        self._letterbox = Letterbox(input_wh, padding_value)
+
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
+        """Letterbox a picture; what is returned is valid until the same thread calls again."""
+        return self._letterbox(image)

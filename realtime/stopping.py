@@ -64,6 +64,10 @@ class StopRequests:
         if self.exit_code is not None:
             stop()
 
+    def is_stopped(self) -> bool:
+        """Whether a signal came."""
+        return self.exit_code is not None
+
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if self.exit_code is not None:
             raise Stopped(number)  # asked twice

@@ -1,5 +1,6 @@
 """Text in pictures, antialiased, in the TrueType fonts that OpenCV 5 brings along."""
 
+import threading
 import unicodedata
 from functools import cache
 
@@ -10,6 +11,8 @@ Colour = tuple[int, int, int]
 """BGR, 0..255."""
 FONT = cv2.FontFace("sans")
 """Latin, Greek, Cyrillic, Chinese, Japanese and Korean; letters of Hebrew and Arabic, unjoined."""
+_ONE_AT_A_TIME = threading.Lock()
+"""A font has settings of its own (weight, size), and OpenCV does not say that threads may share it."""
 WEIGHT = 500
 """Between regular (400) and bold (700): still clear on a coloured ground at the smallest size."""
 LINE_HEIGHT = 1.3
@@ -23,7 +26,8 @@ def size_for(image: np.ndarray) -> int:
 
 def width_px(text: str, size_px: int) -> int:
     """Width of a text in pixels."""
-    _, _, width, _ = cv2.getTextSize((0, 0), text, (0, 0), FONT, size_px, WEIGHT)
+    with _ONE_AT_A_TIME:
+        _, _, width, _ = cv2.getTextSize((0, 0), text, (0, 0), FONT, size_px, WEIGHT)
     return int(width)
 
 
@@ -34,7 +38,8 @@ def height_px(size_px: int) -> int:
 
 def write(image: np.ndarray, text: str, corner: tuple[int, int], colour: Colour, size_px: int) -> None:
     """Write a line into ``image``, in place; ``corner`` is the upper left one of its line of ``height_px``."""
-    cv2.putText(image, text, (corner[0], corner[1] + size_px), colour, FONT, size_px, WEIGHT)
+    with _ONE_AT_A_TIME:
+        cv2.putText(image, text, (corner[0], corner[1] + size_px), colour, FONT, size_px, WEIGHT)
 
 
 @cache

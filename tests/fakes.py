@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from realtime.metadata import ModelMetadata
-from realtime.preprocess import Letterbox, LetterboxTransform
+from realtime.preprocess import LetterboxTransform, ThreadsLetterbox
 from realtime.sinks.base import Ending
 from realtime.sources.base import FrameSource
 from realtime.structures import Detections, Face, Frame, Result
@@ -130,9 +130,10 @@ class ScriptedSource(FrameSource):
 class FakeDetector:
     """Finds one face in every picture; ``on_infer`` may block or raise."""
 
-    def __init__(self, on_infer: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, on_infer: Callable[[], None] = lambda: None, *, concurrency: int = 1) -> None:
         self.metadata = metadata()
-        self._letterbox = Letterbox((64, 64), 114)
+        self.concurrency = concurrency
+        self._letterbox = ThreadsLetterbox((64, 64), 114)
         self._on_infer = on_infer
 
     def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:

@@ -15,6 +15,7 @@ from realtime.commands.running import (
     print_result,
     tell_error,
 )
+from realtime.cores import file_concurrency
 from realtime.errors import SourceError
 from realtime.providers import Provider
 from realtime.stopping import StopRequests
@@ -42,7 +43,7 @@ def image(
     images = find_images(paths)
     check_blur(blur, crops=None, shown=out is not None)
     check_outputs(jsonl, originals=images)
-    detector = open_detector(model, provider)
+    detector = open_detector(model, provider, concurrency=min(len(images), file_concurrency()))
     names = detector.metadata.class_names
     render = Blur(names, blur).still if blur is not None else None
     least = chosen_threshold(threshold, detector)
@@ -58,8 +59,9 @@ def image(
         file = JsonLinesFile(jsonl) if jsonl else None
         try:
             for path, detections in detect_images(
-                images, detector, threshold=least, out=out, on_unreadable=skip, render=render
-            ):
+                images, detector, threshold=least, out=out, on_unreadable=skip, is_stopped=requests.is_stopped,
+                render=render,
+            ):  # fmt: skip
                 result: dict[str, object] = {
                     "image": str(path),
                     "detections": detections.as_dicts(names),
@@ -70,8 +72,6 @@ def image(
                 elif not out:
                     print_result(json_line(result))
                 done += 1
-                if requests.exit_code:
-                    break
             if done:
                 ending = Ending.STOPPED if requests.exit_code else Ending.COMPLETE
         finally:

@@ -177,8 +177,10 @@ def exit_if_stopped(requests: StopRequests, message: str | None = None) -> None:
         raise typer.Exit(requests.exit_code)
 
 
-def open_detector(model: str, provider: Provider) -> "OnnxDetector":
+def open_detector(model: str, provider: Provider, *, concurrency: int = 1) -> "OnnxDetector":
     """Load the model of that name or path; tell the user if it runs on the CPU for want of something better.
+
+    ``concurrency``: frames at a time, as ``OnnxDetector`` takes it.
 
     Raises:
         ModelError: there is none, or it cannot be read.
@@ -186,7 +188,7 @@ def open_detector(model: str, provider: Provider) -> "OnnxDetector":
     """
     from realtime.detector import OnnxDetector, find_model
 
-    detector = OnnxDetector(find_model(model), provider=provider)
+    detector = OnnxDetector(find_model(model), provider=provider, concurrency=concurrency)
     if detector.fallback_reason:
         typer.echo(f"running on the CPU: {detector.fallback_reason}", err=True)
     if detector.capture_refusal:

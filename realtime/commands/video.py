@@ -30,6 +30,7 @@ from realtime.commands.running import (
     run,
     tell_error,
 )
+from realtime.cores import file_concurrency
 from realtime.errors import RealtimeError, SinkError, SourceError
 from realtime.providers import Provider
 
@@ -97,6 +98,9 @@ def video(
     for job in jobs:
         if job.out:
             choose(job.out, encoding)
+    # A window shows frames as they come, and lets the user hold them.
+    is_shown = not any(jobs[0].targets)
+    load = partial(open_detector, model, provider, concurrency=1 if is_shown else file_concurrency())
     settings = _Settings(
         encoding=encoding,
         start_s=start_s,
@@ -108,11 +112,10 @@ def video(
         captures=captures,
     )
     if many:
-        detector = open_detector(model, provider)
+        detector = load()
         make_folders((out, jsonl, csv, crops))
         _process_all(jobs, settings, detector)
     else:
-        load = partial(open_detector, model, provider)
         source, detector = open_both(lambda: _open(jobs[0], settings), load, provider)
         _process(jobs[0], settings, source, detector)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import cv2
 import numpy as np
 import pytest
 from fakes import WAIT_S, make_video, read_video, stub_model
+
+from realtime.cores import file_concurrency
 
 RUN = [sys.executable, "-c", "from realtime.cli import run_cli; run_cli()"]
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
@@ -113,12 +116,17 @@ def test_the_benchmark_prints_json(folder):
     assert report["frames_per_s"] > 0
     for stage in ("read", "preprocess", "infer", "render", "write"):
         assert 0 <= report["stages_ms"][stage]["p50"] <= report["stages_ms"][stage]["p99"]
+    assert report["concurrency"] == file_concurrency()
+    assert report["live"]["frames_per_s"] > 0
+    assert 0 < report["live"]["stages_ms"]["infer"]["p50"] <= report["live"]["stages_ms"]["infer"]["p99"]
+    assert "write" not in report["live"]["stages_ms"]
 
 
 def test_the_benchmark_takes_a_video(folder):
     done = realtime("bench", "in.mp4", "--model", "m.onnx", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "12 frames" in done.stdout
+    assert re.search(r"one at a time, as from a camera: \d+\.\d frames/s, inference \d+\.\d ms", done.stdout)
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_no_session_falls_back_to_the_cpu_in_the_middle_of_a_run(tmp_path):
 
 
 def test_threads_of_the_network_leave_their_cores_between_frames(monkeypatch):
-    monkeypatch.setattr("realtime.network.os.cpu_count", lambda: 4)  # three threads beside the caller's
+    monkeypatch.setattr("realtime.detector.core_count", lambda: 4)  # three threads beside the caller's
     detector = OnnxDetector(find_model("nano"), provider=Provider.CPU)
 
     def idle_cpu_s() -> float:

@@ -211,6 +211,7 @@ PHASES = {
     "opening an output": ("realtime.sinks.video_file", "VideoFileSink.__init__", "after"),
     "reading the first frame": ("realtime.pipeline", "Pipeline._loop", "before"),
     "the first frame": ("realtime.detector", "OnnxDetector.infer", "after"),
+    "following the first frame": ("realtime.tracking", "FaceTracker.update", "before"),
     "writing": ("realtime.sinks.jsonl", "JsonLinesSink.write", "before"),
     "stopping the reader": ("realtime.capture", "CaptureThread.stop", "before"),
     "closing the source": ("realtime.sources.video_file", "VideoFileSource.close", "before"),
@@ -241,7 +242,7 @@ try:
     run_cli()
 finally:
     assert sent, "the phase was not reached"
-    left = [t.name for t in threading.enumerate() if t.name in ("capture", "encode", "stop")]
+    left = [t.name for t in threading.enumerate() if t.name.startswith(("capture", "detect", "encode", "stop"))]
     for thread in threading.enumerate():
         if thread.name == "stop":
             thread.join(60)
@@ -274,7 +275,7 @@ def test_a_signal_in_any_phase_ends_the_run_in_order(folder, phase, number, code
 
 
 @pytest.mark.parametrize(
-    "phase", ["the first frame", "writing", "stopping the reader", "closing the source", "closing an output"]
+    "phase", ["following the first frame", "writing", "stopping the reader", "closing the source", "closing an output"]
 )
 def test_a_second_signal_ends_at_once_and_keeps_nothing(folder, phase):
     (folder / "out.mp4").write_text("older")

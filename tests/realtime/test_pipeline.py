@@ -238,7 +238,7 @@ def test_one_hundred_and_fifty_runs_of_every_ending_leave_no_thread():
         with suppress(SourceError, SinkError, RuntimeError):
             pipeline.run(max_frames=2 if i % 5 == 4 else None)
         assert source.closed == 1
-    assert not [t.name for t in threading.enumerate() if t.name in ("capture", "encode")]
+    assert not [t.name for t in threading.enumerate() if t.name.startswith(("capture", "detect", "encode"))]
 
 
 def test_controls_are_heeded_from_the_next_frame_on():

@@ -1,0 +1,183 @@
+"""Several frames at a time: the same results as one after the other, in the same order."""
+
+import gc
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import WAIT_S, FakeDetector, RecordingSink, ScriptedSource, make_video, stub_model
+from typer.testing import CliRunner
+
+from realtime import cores
+from realtime.cli import app
+from realtime.controls import Controls
+from realtime.detector import OnnxDetector, find_model
+from realtime.errors import ModelError, SourceError
+from realtime.images import detect_images, read_image, write_image
+from realtime.pipeline import Pipeline
+from realtime.providers import Provider
+from realtime.sinks.base import Ending
+from realtime.sinks.jsonl import JsonLinesSink
+from realtime.sources.video_file import VideoFileSource
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "astronaut.mp4"
+
+
+def run(source, *sinks, detector, **limits):
+    return Pipeline(source, detector, sinks, Controls(0.5)).run(**limits)
+
+
+def indices(sink):
+    return [frame.index for frame in sink.frames]
+
+
+def test_frames_are_detected_at_the_same_time_and_passed_on_in_order():
+    together = threading.Barrier(3)  # nobody goes on before three are there
+    sink = RecordingSink(needs_canvas=True)
+    stats = run(ScriptedSource(30), sink, detector=FakeDetector(lambda: together.wait(WAIT_S), concurrency=3))
+    assert indices(sink) == list(range(30))
+    assert stats.frames == 30
+    assert {"preprocess", "infer", "track", "render"} <= set(stats.stages_ms)
+    assert sink.closings == [Ending.COMPLETE]
+
+
+def test_a_frame_limit_is_exact():
+    source, sink = ScriptedSource(50), RecordingSink()
+    assert run(source, sink, detector=FakeDetector(concurrency=3), max_frames=7).frames == 7
+    assert indices(sink) == list(range(7))
+    assert sink.closings == [Ending.STOPPED]
+
+
+def test_what_was_read_before_the_source_failed_is_kept():
+    source, sink = ScriptedSource(8, error=SourceError("unplugged")), RecordingSink()
+    with pytest.raises(SourceError, match="unplugged"):
+        run(source, sink, detector=FakeDetector(concurrency=3))
+    assert indices(sink) == list(range(8))
+    assert sink.closings == [Ending.STOPPED]
+
+
+def test_what_was_found_before_the_detector_failed_is_kept():
+    lock, calls = threading.Lock(), []
+
+    def fail_at_last():
+        with lock:
+            calls.append(1)
+            if len(calls) > 20:
+                raise ModelError("out of memory")
+
+    sink = RecordingSink()
+    with pytest.raises(ModelError, match="out of memory"):
+        run(ScriptedSource(100), sink, detector=FakeDetector(fail_at_last, concurrency=3))
+    assert indices(sink) == list(range(len(sink.frames)))
+    assert 18 <= len(sink.frames) <= 20  # workers may overtake each other by as many as there are
+    assert sink.closings == [Ending.STOPPED]
+
+
+def test_to_stop_passes_on_what_was_begun():
+    sink = RecordingSink(on_write=lambda frame: pipeline.stop() if frame.index == 5 else None)
+    pipeline = Pipeline(ScriptedSource(10**9), FakeDetector(concurrency=3), [sink], Controls(0.5))
+    pipeline.run()
+    assert 6 <= len(sink.frames) <= 6 + 4
+    assert indices(sink) == list(range(len(sink.frames)))
+    assert sink.closings == [Ending.STOPPED]
+
+
+def test_runs_leave_neither_threads_nor_themselves():
+    """Frames are large: what holds them must not wait for the garbage collector."""
+    gc.disable()
+    try:
+        for concurrency in (1, 3):
+            pipeline = Pipeline(
+                ScriptedSource(9), FakeDetector(concurrency=concurrency), [RecordingSink(is_slow=True)], Controls(0.5)
+            )
+            pipeline.run()
+            held = weakref.ref(pipeline)
+            del pipeline
+            assert held() is None
+    finally:
+        gc.enable()
+    assert not [t.name for t in threading.enumerate() if t.name.startswith(("capture", "detect", "encode"))]
+
+
+def test_a_real_video_gives_the_same_lines(tmp_path):
+    for concurrency in (1, 3):
+        detector = OnnxDetector(find_model("pico"), provider=Provider.CPU, concurrency=concurrency)
+        source = VideoFileSource(SAMPLE)
+        lines = JsonLinesSink(tmp_path / f"{concurrency}.jsonl", detector.metadata.class_names)
+        assert run(source, lines, detector=detector).frames > 100
+    assert (tmp_path / "1.jsonl").read_text() == (tmp_path / "3.jsonl").read_text()
+
+
+def test_threads_that_share_a_detector_do_not_share_its_buffers():
+    """Pictures of several sizes, so that each thread's letterbox changes all the time."""
+    detector = OnnxDetector(find_model("pico"), provider=Provider.CPU, concurrency=4)
+    face = read_image(next((Path(__file__).parents[2] / "export" / "images").glob("*.jpg")))
+    pictures = [np.ascontiguousarray(face[top:, : 400 - top]) for top in range(0, 80, 10)]
+    alone = [detector.detect(picture) for picture in pictures]
+    assert all(map(len, alone))
+    with ThreadPoolExecutor(4) as threads:
+        for found, expected in zip(threads.map(detector.detect, 5 * pictures), 5 * alone, strict=True):
+            assert np.array_equal(found.boxes, expected.boxes)
+            assert np.array_equal(found.scores, expected.scores)
+
+
+@pytest.mark.parametrize(("concurrency", "threads"), [(1, 4), (2, 3), (4, 1), (8, 1)])
+def test_frames_at_a_time_share_the_cores(tmp_path, monkeypatch, concurrency, threads):
+    monkeypatch.setattr("realtime.detector.core_count", lambda: 4)
+    detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU, concurrency=concurrency)
+    assert detector.concurrency == concurrency
+    assert detector._session.get_session_options().intra_op_num_threads == threads
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 1), (2, 2), (64, cores.MAX_CONCURRENCY)])
+def test_a_file_gets_a_frame_for_each_core(monkeypatch, count, expected):
+    monkeypatch.setattr("realtime.cores.core_count", lambda: count)
+    assert cores.file_concurrency() == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "concurrency"),
+    [
+        ("video in.mp4", 1),  # in a window
+        ("video in.mp4 --jsonl out.jsonl", 5),
+        ("video in.mp4 --out out.mp4", 5),
+        ("video in.mp4 in2.mp4 --csv folder", 5),
+        ("cam --device 0", 1),
+        ("image a.png", 1),
+        ("image a.png a.png a.png", 3),
+    ],
+)
+def test_commands_detect_at_a_time_where_nobody_waits(tmp_path, monkeypatch, arguments, concurrency):
+    asked = []
+
+    def detector(*_, concurrency=1, **__):
+        asked.append(concurrency)
+        raise ModelError("enough")
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("in.mp4", "in2.mp4"):
+        make_video(tmp_path / name, frames=2)
+    write_image(tmp_path / "a.png", np.zeros((48, 64, 3), np.uint8))
+    monkeypatch.setattr("realtime.detector.OnnxDetector", detector)
+    for command in ("video", "image"):
+        monkeypatch.setattr(f"realtime.commands.{command}.file_concurrency", lambda: 5)
+    monkeypatch.setattr("realtime.commands.cam.open_both", lambda _open, load, _provider: load())
+    result = CliRunner().invoke(app, [*arguments.split(), "--provider", "cpu"])
+    assert isinstance(result.exception, ModelError), result.output
+    assert asked == [concurrency]
+
+
+def test_pictures_are_detected_at_a_time_and_told_in_order(tmp_path):
+    detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU, concurrency=3)
+    paths, bad = [tmp_path / f"{number}.png" for number in range(12)], []
+    for path in paths:
+        write_image(path, np.full((96, 128, 3), 90, np.uint8))
+    paths[7].write_text("no picture")
+    (out := tmp_path / "out").mkdir()
+    found = detect_images(paths, detector, threshold=0.5, out=out, on_unreadable=bad.append)
+    assert [path for path, _ in found] == paths[:7] + paths[8:]
+    assert [str(error) for error in bad] == [f"cannot read image {paths[7]}: not a readable picture"]
+    assert len(list(out.iterdir())) == 11
