@@ -1,4 +1,4 @@
-"""benchmarks/pipeline.py and outside.py: figures right by construction, stages that do all frames, scripts that run."""
+"""The benchmarks of `realtime video`: figures right by construction, stages that do all frames, scripts that run."""
 
 import json
 import subprocess
@@ -11,6 +11,7 @@ import outside
 import pipeline
 import pytest
 import scenes
+import throughput
 import typer
 from fakes import read_video, stub_model
 
@@ -135,6 +136,40 @@ def test_pipeline_runs_through(tmp_path, model):
     assert (figures["frames"], figures["frame_wh"], figures["rounds"]) == (6, [96, 54], 2)
     assert figures["mark"]["met"] == (figures["efficiency"]["median"] >= 0.9)
     assert result.stdout.splitlines()[1].split()[0] == "decode"
+
+
+def test_throughput_is_frames_by_the_time_of_each_way(monkeypatch):
+    clocks = Clocks()
+    monkeypatch.setattr(throughput, "time", clocks)
+    works = clocks.work(cpu_s=1, wall_s=4.0), clocks.work(cpu_s=1, wall_s=2.5)
+
+    figures = throughput.compare(works, frames=100, rounds=3)
+
+    assert figures["one_frames_per_s"]["median"] == 25.0
+    assert figures["several_frames_per_s"]["median"] == 40.0
+    assert figures["ratio"] == {"median": 1.6, "q1": 1.6, "q3": 1.6}
+
+
+def test_throughput_runs_through(tmp_path, model):
+    """Both ways do all frames: the lines of the last one are there to be counted."""
+    out = tmp_path / "figures.json"
+    works = throughput.ways(
+        scenes.make_clip(tmp_path / "clip.mp4", (96, 54), FRAMES, held=4), str(model), 2, FRAMES, tmp_path
+    )
+    for one_way in works.values():
+        for work in one_way:
+            work()
+            assert len((tmp_path / "out.jsonl").read_text().splitlines()) == FRAMES
+    check_written(tmp_path / "out.mp4")
+
+    options = "--size", "96x54", "--frames", 6, "--rounds", 2, "--models", model, "--concurrency", 3, "--json", out
+    result = run("throughput.py", *options)
+
+    assert result.returncode == 0, result.stderr
+    figures = json.loads(out.read_text())
+    assert [row["written"] for row in figures["rows"]] == ["JSON lines", "JSON lines, video"]
+    assert all(row["ratio"]["median"] > 0 for row in figures["rows"])
+    assert (figures["frames"], figures["concurrency"]) == (6, 3)
 
 
 def test_a_size_that_is_none_is_refused():
