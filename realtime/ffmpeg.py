@@ -6,5 +6,6 @@ PyAV 18.1 and opencv-python 5.0 on Linux). All modules of the app take ``av`` fr
 
 import cv2  # noqa: F401, I001 - the order is the point
 import av  # noqa: TID251
+from av.sidedata.sidedata import SideDataContainer  # noqa: TID251
 
-__all__ = ["av"]
+__all__ = ["SideDataContainer", "av"]

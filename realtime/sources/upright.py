@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from realtime.ffmpeg import av
+from realtime.ffmpeg import SideDataContainer, av
 
 
 def upright(image: np.ndarray, picture: av.VideoFrame) -> np.ndarray:
@@ -15,7 +15,9 @@ def upright(image: np.ndarray, picture: av.VideoFrame) -> np.ndarray:
         image: uint8 (H,W,3), converted from ``picture``.
         picture: as decoded.
     """
-    found: Any = list(picture.side_data)
+    # Not picture.side_data, which the picture keeps and which keeps the picture: both would lie there, megabytes each,
+    # until the garbage collector runs.
+    found: Any = list(SideDataContainer(picture))  # type: ignore[call-arg]  # unknown to the stub
     matrix = next((bytes(data) for data in found if data.type.name == "DISPLAYMATRIX"), None)
     if matrix is None:
         return image

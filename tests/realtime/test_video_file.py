@@ -1,3 +1,4 @@
+import gc
 from fractions import Fraction
 
 import av
@@ -18,6 +19,20 @@ def frames_of(path):
     try:
         return list(iter(source.read, None))
     finally:
+        source.close()
+
+
+def test_pictures_are_freed_when_they_are_read(tmp_path):
+    """They are megabytes: none may wait for the garbage collector, as those that refer to themselves do."""
+    source = VideoFileSource(make_video(tmp_path / "in.mp4", frames=30))
+    source.read()
+    gc.collect()
+    gc.disable()
+    try:
+        assert len(list(iter(source.read, None))) == 29
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
         source.close()
 
 
