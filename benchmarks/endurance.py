@@ -5,9 +5,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -90,9 +88,12 @@ def figures(watch: Watch) -> dict[str, Any]:
     """Growth of memory after it has settled, and of the time of a frame from the first tenth to the last."""
     frames = len(watch.times_s)
     settled = settled_frames(frames)
-    frame_ms = [1000 * (after - before) for before, after in pairwise(watch.times_s.tolist())]
-    part = max(1, round(DRIFT_SHARE * len(frame_ms)))
-    first, last = median(frame_ms[:part]), median(frame_ms[-part:])
+    part = max(1, round(DRIFT_SHARE * (frames - 1)))
+    # Means, since frames that are detected at a time come in bunches.
+    times_s = watch.times_s
+    first, last = (
+        1000 * float(end - begin) / part for begin, end in ((times_s[0], times_s[part]), times_s[[-1 - part, -1]])
+    )
     rss = {"settled": watch.rss_mib[settled], "end": watch.rss_mib[frames], "most": max(watch.rss_mib.values())}
     growth = rss["end"] / rss["settled"] - 1
     return {

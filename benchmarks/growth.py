@@ -157,7 +157,7 @@ def faces(setup: Setup) -> list[Step]:
 
 
 def threads(setup: Setup) -> list[Step]:
-    """Threads of onnxruntime: the app takes one for each core."""
+    """Threads of onnxruntime: the app takes one for each core for a camera's frame."""
     steps = []
     for count in THREADS:
         with patch("realtime.detector.core_count", return_value=count):

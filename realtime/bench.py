@@ -80,7 +80,8 @@ def run_benchmark(
         again = VideoFileSource(video) if video else SyntheticSource(DEFAULT_SIZE_WH, max_frames)
         _warm_up(live, source.size_wh)
         alone = _run(again, live, [], threshold, min(max_frames, LIVE_FRAMES), requests)
-        report["live"] = {"frames_per_s": round(alone.frames_per_s, 2), "stages_ms": alone.stages_ms}
+        if alone.frames:  # none if it was stopped just then
+            report["live"] = {"frames_per_s": round(alone.frames_per_s, 2), "stages_ms": alone.stages_ms}
     return stats, report
 
 

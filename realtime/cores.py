@@ -12,5 +12,5 @@ def core_count() -> int:
 
 
 def file_concurrency() -> int:
-    """Frames at a time where no frame is in a hurry: one for each core."""
+    """Frames at a time where no frame is in a hurry: one for each core, up to ``MAX_CONCURRENCY``."""
     return min(core_count(), MAX_CONCURRENCY)

@@ -126,7 +126,7 @@ def test_the_endurance_run_has_a_process_of_its_own(model):
 
 def test_drift_compares_the_first_tenth_with_the_last():
     watch = endurance.Watch(101)
-    watch.times_s[1:] = np.cumsum([0.010] * 90 + [0.012] * 10)
+    watch.times_s[1:] = np.cumsum([0.001, 0.019] * 45 + [0.003, 0.021] * 5)
     watch.rss_mib = {50: 100.0, 75: 103.0, 101: 101.0}
     row = endurance.figures(watch)
     assert row["frame_ms"] == {"first": 10.0, "last": 12.0}

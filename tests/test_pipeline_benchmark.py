@@ -158,6 +158,8 @@ def test_throughput_runs_through(tmp_path, model):
     )
     for one_way in works.values():
         for work in one_way:
+            for file in (*tmp_path.glob("out.jsonl"), *tmp_path.glob("out.mp4")):
+                file.unlink()
             work()
             assert len((tmp_path / "out.jsonl").read_text().splitlines()) == FRAMES
     check_written(tmp_path / "out.mp4")

@@ -29,10 +29,12 @@ def bench(
     import json
 
     from realtime.bench import run_benchmark, table
+    from realtime.detector import OnnxDetector, find_model
 
     live = open_detector(model, provider)
-    on_cpu = live.provider is Provider.CPU
-    batch = open_detector(model, Provider.CPU, concurrency=file_concurrency()) if on_cpu else live
+    batch = live
+    if live.provider is Provider.CPU and file_concurrency() > 1:
+        batch = OnnxDetector(find_model(model), provider=Provider.CPU, concurrency=file_concurrency())
     least = chosen_threshold(threshold, live)
     with StopRequests() as requests:
         stats, report = run_benchmark(batch, live, video=path, max_frames=frames, threshold=least, requests=requests)

@@ -140,7 +140,8 @@ def run(
     infer = stats.stages_ms.get("infer", {"p50": 0.0})
     dropped = f", {stats.dropped} dropped" if source.is_live else ""
     title = f"{name}: " if name else ""
-    did = f"{title}{stats.frames} frames, {stats.frames_per_s:.1f} frames/s, inference {infer['p50']:.1f} ms{dropped}"
+    each = f"{infer['p50']:.1f} ms" + (f" ({detector.concurrency} at a time)" if detector.concurrency > 1 else "")
+    did = f"{title}{stats.frames} frames, {stats.frames_per_s:.1f} frames/s, inference {each}{dropped}"
     typer.echo(did, err=True)
     exit_if_stopped(requests)
 

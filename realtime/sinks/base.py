@@ -2,12 +2,15 @@
 
 import os
 import tempfile
+import threading
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
 from realtime.errors import SinkError
 from realtime.structures import Result
+
+_ASKING = threading.Lock()
 
 
 class StopRun(Exception):  # noqa: N818 - not an error
@@ -85,6 +88,7 @@ def partial_folder(folder: Path) -> Path:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    with _ASKING:  # it can be asked for only by setting it, for all threads
+        mask = os.umask(0)
+        os.umask(mask)
     return mask

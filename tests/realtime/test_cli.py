@@ -109,7 +109,7 @@ def test_without_one_good_picture_an_older_file_stays(folder):
 
 
 def test_the_benchmark_prints_json(folder):
-    done = realtime("bench", "--model", "m.onnx", "--frames", "20", "--json", cwd=folder)
+    done = realtime("bench", "--model", "m.onnx", "--frames", "20", "--json", "--provider", "cpu", cwd=folder)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["frames"] == 20
@@ -251,6 +251,23 @@ def test_an_interrupted_benchmark_reports_what_was_done(folder, number, code):
     assert process.returncode == code, errors
     assert errors.splitlines()[-1] == f"stopped after {json.loads(output)['frames']} frames"
     assert not [path for path in temporary.iterdir() if path.is_dir()]  # onnxruntime leaves a file of its own there
+
+
+@both_signals
+def test_a_benchmark_that_is_stopped_between_its_runs_reports_the_first(folder, number, code):
+    script = (
+        "import signal, realtime.bench\n"
+        "real, calls = realtime.bench._warm_up, []\n"
+        f"def warm_up(*a): calls.append(1); len(calls) == 2 and signal.raise_signal({int(number)}); real(*a)\n"
+        "realtime.bench._warm_up = warm_up\n"
+        "from realtime.cli import run_cli; run_cli()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "bench", "--frames", "9", "--model", "m.onnx", "--provider", "cpu"],
+        cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=WAIT_S, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (code, "stopped after 9 frames\n")
+    assert "9 frames" in done.stdout.splitlines()[-1]
 
 
 @both_signals

@@ -376,7 +376,8 @@ needs_proc = pytest.mark.skipif(
 
 
 @needs_proc
-def test_memory_is_flat_over_ten_thousand_frames(tmp_path):
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_memory_is_flat_over_ten_thousand_frames(tmp_path, concurrency):
     source = ScriptedSource(10_000)
     sizes = {}
 
@@ -386,7 +387,7 @@ def test_memory_is_flat_over_ten_thousand_frames(tmp_path):
 
     sinks = [*outputs(tmp_path, source), RecordingSink(on_write=measure)]
     sinks[-1].write = lambda result: measure(result.frame)  # it shall keep no frame
-    detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU)
+    detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU, concurrency=concurrency)
     assert Pipeline(source, detector, sinks, Controls(0.5)).run().frames == 10_000
     assert len(lines_of(tmp_path / "out.jsonl")) == 10_000
     assert sizes[9_999] <= 1.02 * sizes[500], sizes
@@ -397,7 +398,8 @@ def open_files():
 
 
 @needs_proc
-def test_two_hundred_runs_leave_no_thread_no_file_and_no_memory(tmp_path):
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_two_hundred_runs_leave_no_thread_no_file_and_no_memory(tmp_path, concurrency):
     clip = make_video(tmp_path / "in.mp4", frames=6, sound="aac")
 
     def cycle(i):
@@ -407,7 +409,7 @@ def test_two_hundred_runs_leave_no_thread_no_file_and_no_memory(tmp_path):
             pipeline.stop()
         pipeline.run(max_frames=3 if i % 4 == 2 else None)
 
-    detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU)
+    detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU, concurrency=concurrency)
     counts, memory = set(), []
     for i in range(200):
         cycle(i)

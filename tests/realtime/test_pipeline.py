@@ -232,7 +232,8 @@ def test_one_hundred_and_fifty_runs_of_every_ending_leave_no_thread():
     for i in range(150):
         error = SourceError("broken") if i % 5 == 1 else None
         refuse = (lambda _: raise_(SinkError("full"))) if i % 5 == 2 else (lambda _: None)
-        detector = FakeDetector((lambda: raise_(RuntimeError("bad"))) if i % 5 == 3 else (lambda: None))
+        fail = (lambda: raise_(RuntimeError("bad"))) if i % 5 == 3 else (lambda: None)
+        detector = FakeDetector(fail, concurrency=1 + 2 * (i % 3 == 0))
         source = ScriptedSource(5, error=error, is_live=bool(i % 2))
         pipeline = pipeline_of(source, RecordingSink(is_slow=True, on_write=refuse), detector=detector)
         with suppress(SourceError, SinkError, RuntimeError):
