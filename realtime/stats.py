@@ -9,7 +9,8 @@ import numpy as np
 
 STAGES = ("read", "preprocess", "infer", "track", "render", "hand_over", "write")
 """``read`` and ``write`` (encoding) are times of their own threads, ``preprocess`` and ``infer`` too where several
-frames are detected at a time; ``hand_over`` is what all sinks cost the main loop, waiting for a full encoder included."""
+frames are detected at a time; ``hand_over`` is what all sinks cost the main loop, waiting for a full encoder
+included."""
 WINDOW = 10_000
 """Times kept for each stage: percentiles of long runs are those of their last frames, and memory stays flat."""
 
