@@ -41,9 +41,9 @@ MESH_PARTS = {
 
 def ours(model: str, provider: str = "cpu", chosen: str = "") -> Detect:
     """A detector of the app as ``realtime`` runs it, on a GPU with those ``chosen`` of graph+nhwc+tf32+exhaustive."""
-    from realtime.detector import OnnxDetector, find_model
-    from realtime.gpu_settings import ConvSearch, GpuSettings
-    from realtime.providers import Provider
+    from realtime.inference.detector import OnnxDetector, find_model
+    from realtime.inference.gpu_settings import ConvSearch, GpuSettings
+    from realtime.inference.providers import Provider
 
     words = set(filter(None, chosen.split("+")))
     if words - {"graph", "nhwc", "tf32", "exhaustive"}:
@@ -85,9 +85,9 @@ def eager(checkpoint: str, size: str, device: str, mode: str) -> Detect:
     """A checkpoint's torchvision model, letterboxed as in the app; float32, amp, channels-last or compile."""
     import torch
 
-    from realtime.preprocess import Letterbox
-    from train.checkpoint import load_checkpoint
-    from train.transforms import PADDING_VALUE
+    from realtime.letterbox import Letterbox
+    from train.data.transforms import PADDING_VALUE
+    from train.models.checkpoint import load_checkpoint
 
     if mode not in ("float32", "amp", "channels-last", "compile"):
         raise ValueError(mode)

@@ -24,11 +24,11 @@ import typer
 from machine import cpu_name
 from torchvision.ops import box_iou
 
-from realtime.detector import shipped_models
+from realtime.inference.detector import shipped_models
 from realtime.sources.video_file import VideoFileSource
-from train.dataset import LabelledImage, boxes_in_pixels, load_data_config, load_split, read_image
-from train.matching import Boxes
-from train.metrics import Metrics, evaluate_boxes
+from train.data.dataset import LabelledImage, boxes_in_pixels, load_data_config, load_split, read_image
+from train.evaluation.matching import Boxes
+from train.evaluation.metrics import Metrics, evaluate_boxes
 
 ROOT = Path(__file__).parents[1]
 CLIP = ROOT / "samples" / "astronaut.mp4"
@@ -198,8 +198,8 @@ def names_of(val: list[LabelledImage]) -> tuple[str, ...]:
 
 def default_threshold(spec: str) -> float | None:
     """The score threshold that a shipped model comes with; landmarks and cascades have no scores."""
-    from realtime.detector import OnnxDetector, find_model
-    from realtime.providers import Provider
+    from realtime.inference.detector import OnnxDetector, find_model
+    from realtime.inference.providers import Provider
 
     kind, *arguments = spec.split(":")
     if kind != "ours":

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from steadiness import SAMPLE
 
-from realtime.commands.running import Outputs
+from realtime.commands.outputs import Outputs
 from realtime.controls import Controls
-from realtime.cores import file_concurrency
-from realtime.detector import OnnxDetector, find_model
 from realtime.ffmpeg import av
+from realtime.inference.cores import file_concurrency
+from realtime.inference.detector import OnnxDetector, find_model
+from realtime.inference.providers import Provider
 from realtime.pipeline import Pipeline
-from realtime.providers import Provider
 from realtime.sinks.base import Ending, Sink
 from realtime.sources.video_file import VideoFileSource
 from realtime.structures import Result

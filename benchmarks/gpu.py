@@ -32,10 +32,10 @@ from roofline import Rates, rates_of, work_of
 from export.errors import ExportError
 from export.to_onnx import export_onnx
 from export.verify import HALVED, IMAGES, compare_image
-from train.checkpoint import Checkpoint, load_checkpoint
-from train.dataset import load_data_config, load_split
-from train.metrics import evaluate_boxes
-from train.model import ARCHITECTURES, ModelConfig, build_model
+from train.data.dataset import load_data_config, load_split
+from train.evaluation.metrics import evaluate_boxes
+from train.models.architectures import ARCHITECTURES, ModelConfig, build_model
+from train.models.checkpoint import Checkpoint, load_checkpoint
 
 EAGER = ("float32", "amp", "channels-last", "compile")
 PRECISIONS = ("float32", "half")

@@ -31,9 +31,9 @@ from endurance import DRIFT_SHARE, GROWTH_MARK, endure
 from scenes import MemorySource
 
 from realtime.controls import Controls
-from realtime.detector import OnnxDetector, find_model
+from realtime.inference.detector import OnnxDetector, find_model
+from realtime.inference.providers import Provider
 from realtime.pipeline import Pipeline
-from realtime.providers import Provider
 from realtime.sinks.base import Ending
 from realtime.structures import Result
 
@@ -160,7 +160,7 @@ def threads(setup: Setup) -> list[Step]:
     """Threads of onnxruntime: the app takes one for each core for a camera's frame."""
     steps = []
     for count in THREADS:
-        with patch("realtime.detector.core_count", return_value=count):
+        with patch("realtime.inference.detector.core_count", return_value=count):
             detector = OnnxDetector(find_model(setup.model), provider=Provider.CPU)
         steps.append(Step(str(count), detector, moving(1, FRAME_WH)))
     return steps

@@ -28,9 +28,9 @@ from detectors import (
 )
 from torchvision.ops import box_iou
 
-from realtime.cores import core_count
-from train.matching import Boxes
-from train.metrics import evaluate_boxes
+from realtime.inference.cores import core_count
+from train.evaluation.matching import Boxes
+from train.evaluation.metrics import evaluate_boxes
 
 PEER = "facemesh:10"
 

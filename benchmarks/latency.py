@@ -24,17 +24,17 @@ import typer
 from scenes import pictures, size_of
 
 from realtime.controls import Controls
-from realtime.detecting import Detector
-from realtime.detector import OnnxDetector, find_model
-from realtime.overlay import News
+from realtime.inference.detector import OnnxDetector, find_model
+from realtime.inference.providers import Provider
+from realtime.inference.timed import Detector
 from realtime.pipeline import Pipeline
-from realtime.providers import Provider
 from realtime.sinks.base import Ending, Sink
-from realtime.sinks.window import WindowSink
-from realtime.snapshot import Snapshots
 from realtime.sources.base import LIVE_TIME_BASE, FrameSource
 from realtime.structures import Frame, Result
-from realtime.view import View
+from realtime.ui.overlay import News
+from realtime.ui.snapshot import Snapshots
+from realtime.ui.view import View
+from realtime.ui.window import WindowSink
 
 ALLOWANCE_MS = 5.0
 RATES = (30, 60)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from realtime.cores import core_count
+from realtime.inference.cores import core_count
 
 
 def describe() -> dict[str, Any]:

@@ -22,11 +22,11 @@ from pipeline import Taker
 from scenes import MemorySource, pictures, size_of
 
 from realtime.commands.live import open_window
-from realtime.commands.running import Outputs
+from realtime.commands.outputs import Outputs
 from realtime.controls import Controls
-from realtime.detector import OnnxDetector, find_model
+from realtime.inference.detector import OnnxDetector, find_model
+from realtime.inference.providers import Provider
 from realtime.pipeline import Pipeline
-from realtime.providers import Provider
 from realtime.sinks.base import Sink
 
 MARK = 0.25

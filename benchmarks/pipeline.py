@@ -24,14 +24,15 @@ import typer
 from scenes import MemorySource, make_clip, size_of, to_and_fro
 from steadiness import read
 
-from realtime.commands.running import Outputs, open_detector, run
+from realtime.commands.outputs import Outputs
+from realtime.commands.running import open_detector, run
 from realtime.controls import Controls
-from realtime.cores import core_count, file_concurrency
-from realtime.detecting import Detector
-from realtime.detector import OnnxDetector
+from realtime.inference.cores import core_count, file_concurrency
+from realtime.inference.detector import OnnxDetector
+from realtime.inference.providers import Provider
+from realtime.inference.timed import Detector
+from realtime.letterbox import LetterboxTransform
 from realtime.pipeline import Pipeline
-from realtime.preprocess import LetterboxTransform
-from realtime.providers import Provider
 from realtime.sinks.base import Ending
 from realtime.sinks.encoding import Encoding
 from realtime.sources.video_file import VideoFileSource

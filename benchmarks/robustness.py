@@ -17,10 +17,10 @@ import typer
 from matplotlib.figure import Figure
 
 from export.score import LoadedModel, load_onnx
-from train.dataset import LabelledImage, boxes_in_pixels, load_data_config, load_split, read_image
-from train.matching import match_image
-from train.metrics import Metrics, evaluate_boxes
-from train.transforms import PADDING_VALUE, about_pixel_centres, transform_boxes
+from train.data.dataset import LabelledImage, boxes_in_pixels, load_data_config, load_split, read_image
+from train.data.transforms import PADDING_VALUE, about_pixel_centres, transform_boxes
+from train.evaluation.matching import match_image
+from train.evaluation.metrics import Metrics, evaluate_boxes
 
 SHIPPED = Path(__file__).parents[1] / "realtime" / "models"
 Photo = tuple[np.ndarray, np.ndarray, np.ndarray]

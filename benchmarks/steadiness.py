@@ -20,14 +20,14 @@ import cv2
 import numpy as np
 import typer
 
-from realtime.boxes import iou
-from realtime.detector import OnnxDetector, find_model
-from realtime.providers import Provider
+from realtime.faces.boxes import iou
+from realtime.faces.tracker import FaceTracker
+from realtime.inference.detector import OnnxDetector, find_model
+from realtime.inference.providers import Provider
 from realtime.sinks.base import Ending
 from realtime.sinks.video_file import VideoFileSink
 from realtime.sources.video_file import VideoFileSource
 from realtime.structures import Detections, Frame, Result
-from realtime.tracking import FaceTracker
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "astronaut.mp4"
 SPEEDS = (0.05, 0.1, 0.2, 0.4, 0.8)

@@ -18,10 +18,11 @@ import typer
 from scenes import make_clip, size_of
 from steadiness import read
 
-from realtime.commands.running import Outputs, open_detector, run
-from realtime.cores import file_concurrency
-from realtime.detector import OnnxDetector
-from realtime.providers import Provider
+from realtime.commands.outputs import Outputs
+from realtime.commands.running import open_detector, run
+from realtime.inference.cores import file_concurrency
+from realtime.inference.detector import OnnxDetector
+from realtime.inference.providers import Provider
 from realtime.sources.video_file import VideoFileSource
 
 

@@ -21,14 +21,14 @@ import numpy as np
 import torch
 import typer
 
-from train.dataset import load_data_config
+from train.data.dataset import load_data_config
 from train.distributed import World
-from train.engine import train_steps
-from train.fit import Run
-from train.interrupt import Interrupt
-from train.loading import Batch, EpochExamples, load_batches
-from train.model import ARCHITECTURES
-from train.options import FitOptions
+from train.loop.engine import train_steps
+from train.loop.interrupt import Interrupt
+from train.loop.loading import Batch, EpochExamples, load_batches
+from train.loop.options import FitOptions
+from train.loop.run import Run
+from train.models.architectures import ARCHITECTURES
 
 FIRST_STEPS = 2
 """Steps before the clock starts: processes come up, memory is laid out."""

@@ -11,9 +11,9 @@ from export.errors import ExportError
 from export.score import compare_with_checkpoint, score_onnx
 from export.to_onnx import export_onnx
 from export.verify import IMAGES
-from train.checkpoint import load_checkpoint
-from train.dataset import load_data_config
+from train.data.dataset import load_data_config
 from train.errors import TrainError
+from train.models.checkpoint import load_checkpoint
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -10,10 +10,10 @@ import onnxruntime as ort
 from export.errors import ExportError
 from realtime.errors import ModelError
 from realtime.metadata import INPUT_NAME, OUTPUT_NAMES, ModelMetadata
-from train.dataset import DataConfig, boxes_in_pixels, load_split, read_image
-from train.matching import Boxes
-from train.metrics import Metrics, evaluate_boxes
-from train.transforms import letterbox, transform_boxes
+from train.data.dataset import DataConfig, boxes_in_pixels, load_split, read_image
+from train.data.transforms import letterbox, transform_boxes
+from train.evaluation.matching import Boxes
+from train.evaluation.metrics import Metrics, evaluate_boxes
 
 MAX_MAP_DIFFERENCE = {"float32": 0.002, "float16": 0.003}
 

@@ -26,7 +26,7 @@ from torchvision.ops import FrozenBatchNorm2d, roi_align
 
 from export.errors import ExportError
 from export.suppression import Suppression, overlap_terms
-from train.voting import VotingRoIHeads
+from train.models.voting import VotingRoIHeads
 
 REPLICAS = 2
 """Rows and columns by which a level is extended: as far as RoIAlign samples beyond the border."""
@@ -58,7 +58,9 @@ class StaticFasterRCNN(nn.Module):
         super().__init__()
         model = copy.deepcopy(model).eval()
         if not isinstance(model.roi_heads, VotingRoIHeads):
-            raise ExportError("only detectors that train.model built can be exported: this one has other RoI heads")
+            raise ExportError(
+                "only detectors that train.models.architectures built can be exported: this one has other RoI heads"
+            )
         self.input_hw = input_hw
         self.dtype = torch.float32
         """Of the layers that have weights."""
@@ -266,7 +268,7 @@ class StaticRoIHeads(nn.Module):
 
 
 def vote(boxes: Tensor, scores: Tensor, margins: Tensor) -> Tensor:
-    """Means of boxes (4,G,N) px: the votes of ``train.voting.VotingRoIHeads``.
+    """Means of boxes (4,G,N) px: the votes of ``train.models.voting.VotingRoIHeads``.
 
     Args:
         boxes: (4,G,N) px.

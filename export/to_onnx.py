@@ -14,9 +14,9 @@ from export.errors import ExportError
 from export.static import StaticFasterRCNN
 from export.verify import EXACT, HALVED, Differences, check_static, compare, network_input
 from realtime.metadata import INPUT_NAME, MAX_SIDE_PX, OUTPUT_NAMES, ModelMetadata
-from train.checkpoint import Checkpoint
-from train.model import SIZE_MULTIPLE_PX
-from train.transforms import PADDING_VALUE
+from train.data.transforms import PADDING_VALUE
+from train.models.architectures import SIZE_MULTIPLE_PX
+from train.models.checkpoint import Checkpoint
 
 OPSET = 18
 

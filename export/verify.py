@@ -12,8 +12,8 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.ops import box_iou
 
 from export.errors import ExportError
-from train.dataset import read_image
-from train.transforms import letterbox
+from train.data.dataset import read_image
+from train.data.transforms import letterbox
 
 MIN_SCORE = 0.05
 """Detections below are not compared."""

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 
 from realtime.controls import Controls
-from realtime.detector import OnnxDetector
+from realtime.inference.detector import OnnxDetector
 from realtime.pipeline import Pipeline
 from realtime.sinks.base import Sink
 from realtime.sinks.video_file import VideoFileSink

@@ -6,17 +6,17 @@ from functools import partial
 
 import numpy as np
 
-from realtime.capture import CaptureThread
 from realtime.controls import Controls
-from realtime.detecting import Detected, Detector, detect_in
-from realtime.ordered_pool import OrderedPool
-from realtime.render import draw, labelled_boxes
+from realtime.drawing.render import draw, labelled_boxes
+from realtime.faces.tracker import FaceTracker
+from realtime.inference.ordered_pool import OrderedPool
+from realtime.inference.timed import Detected, Detector, detect_in
 from realtime.sinks.base import Ending, Sink, StopRun
 from realtime.sinks.threaded import ThreadedSink
 from realtime.sources.base import FrameSource
+from realtime.sources.capture import CaptureThread
 from realtime.stats import RunStats, Stopwatch
 from realtime.structures import Detections, Frame, Result
-from realtime.tracking import FaceTracker
 
 IDLE_S = 0.05
 """How often a window is heeded while no frame comes."""

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from realtime.letterbox import LetterboxTransform, ThreadsLetterbox
 from realtime.metadata import ModelMetadata
-from realtime.preprocess import LetterboxTransform, ThreadsLetterbox
 from realtime.sinks.base import Ending
 from realtime.sources.base import FrameSource
 from realtime.structures import Detections, Face, Frame, Result

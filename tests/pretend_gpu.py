@@ -6,9 +6,9 @@ from typing import Any
 
 import onnxruntime as ort
 
-from realtime import network
-from realtime.bound_session import BoundSession
-from realtime.providers import PROVIDER_NAMES, Provider
+from realtime.inference import session as network
+from realtime.inference.io_binding import BoundSession
+from realtime.inference.providers import PROVIDER_NAMES, Provider
 
 GRAPH_OPTIONS = {"enable_cuda_graph": "1", "trt_cuda_graph_enable": "True"}
 

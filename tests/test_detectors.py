@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from train.matching import Boxes
+from train.evaluation.matching import Boxes
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "detectors.py"
 

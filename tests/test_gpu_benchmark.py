@@ -11,8 +11,8 @@ import torch
 from onnx import TensorProto, helper, save
 from tiny_data import make_data_set
 
-from train.checkpoint import Checkpoint
-from train.model import ModelConfig, build_model
+from train.models.architectures import ModelConfig, build_model
+from train.models.checkpoint import Checkpoint
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 NAMES = ("face", "eye")

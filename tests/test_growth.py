@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from fakes import stub_model
 
-from realtime.detector import OnnxDetector
-from realtime.providers import Provider
+from realtime.inference.detector import OnnxDetector
+from realtime.inference.providers import Provider
 from realtime.sources.video_file import VideoFileSource
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "growth.py"

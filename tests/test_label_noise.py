@@ -4,7 +4,7 @@ import label_noise
 import numpy as np
 import pytest
 
-from train.matching import Boxes
+from train.evaluation.matching import Boxes
 
 SIDES_PX = np.array([40.0, 20, 40, 20])
 LABEL_SD, OUR_SD, PEER_SD = 0.06, 0.08, 0.1

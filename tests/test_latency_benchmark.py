@@ -13,9 +13,9 @@ import scenes
 from fakes import FakeDetector, stub_model
 
 from realtime.controls import Controls
-from realtime.overlay import News
-from realtime.render import LabelledBox, draw
+from realtime.drawing.render import LabelledBox, draw
 from realtime.structures import Detections, Frame, Result
+from realtime.ui.overlay import News
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "latency.py"
 TIMES_US = [0, 1, 1_000_000, 123_456_789_012, 2**48 - 1]

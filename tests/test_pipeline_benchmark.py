@@ -15,8 +15,8 @@ import throughput
 import typer
 from fakes import read_video, stub_model
 
-from realtime.detector import OnnxDetector
-from realtime.providers import Provider
+from realtime.inference.detector import OnnxDetector
+from realtime.inference.providers import Provider
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 FRAMES = 7

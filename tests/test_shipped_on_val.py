@@ -16,9 +16,9 @@ import onnx
 import pytest
 
 from realtime.metadata import ModelMetadata
-from train.dataset import DataConfig, boxes_in_pixels, load_split
-from train.matching import Boxes
-from train.metrics import evaluate_boxes
+from train.data.dataset import DataConfig, boxes_in_pixels, load_split
+from train.evaluation.matching import Boxes
+from train.evaluation.metrics import evaluate_boxes
 
 ROOT = Path(__file__).parent.parent
 PHOTOS = Path(os.environ.get("FACIAL_FEATURES", ROOT.parent / "shared" / "facial-features"))

@@ -9,7 +9,7 @@ from train.commands.data import check, preview
 from train.commands.evaluation import average, evaluate, predict
 from train.commands.fit import fit
 from train.errors import TrainError
-from train.interrupt import InterruptedRunError
+from train.loop.interrupt import InterruptedRunError
 from train.prepare.cli import app as prepare_app
 
 app = typer.Typer(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from realtime.providers import Provider
+from realtime.inference.providers import Provider
 
 Model = Annotated[
     str,

@@ -7,8 +7,8 @@ import typer
 
 from realtime.commands.arguments import Model, ProviderOption, Threshold
 from realtime.commands.running import chosen_threshold, exit_if_stopped, open_detector, print_result
-from realtime.cores import file_concurrency
-from realtime.providers import Provider
+from realtime.inference.cores import file_concurrency
+from realtime.inference.providers import Provider
 from realtime.stopping import StopRequests
 
 
@@ -29,7 +29,7 @@ def bench(
     import json
 
     from realtime.bench import run_benchmark, table
-    from realtime.detector import OnnxDetector, find_model
+    from realtime.inference.detector import OnnxDetector, find_model
 
     live = open_detector(model, provider)
     batch = live

@@ -21,8 +21,9 @@ from realtime.commands.arguments import (
     Raw,
     Threshold,
 )
-from realtime.commands.running import Outputs, check_blur, check_outputs, open_both, open_detector, run
-from realtime.providers import Provider
+from realtime.commands.outputs import Outputs, check_blur, check_outputs
+from realtime.commands.running import open_both, open_detector, run
+from realtime.inference.providers import Provider
 
 if TYPE_CHECKING:
     from realtime.sources.base import FrameSource

@@ -6,18 +6,11 @@ from typing import Annotated
 import typer
 
 from realtime.commands.arguments import BlurLabels, JsonLines, Model, ProviderOption, Threshold
-from realtime.commands.running import (
-    check_blur,
-    check_outputs,
-    chosen_threshold,
-    exit_if_stopped,
-    open_detector,
-    print_result,
-    tell_error,
-)
-from realtime.cores import file_concurrency
+from realtime.commands.outputs import check_blur, check_outputs
+from realtime.commands.running import chosen_threshold, exit_if_stopped, open_detector, print_result, tell_error
 from realtime.errors import SourceError
-from realtime.providers import Provider
+from realtime.inference.cores import file_concurrency
+from realtime.inference.providers import Provider
 from realtime.stopping import StopRequests
 
 
@@ -34,9 +27,9 @@ def image(
 
     A file that is no picture is named and left out; the exit code is then 1.
     """
-    from realtime.blur import Blur
-    from realtime.faces import faces_in
-    from realtime.images import detect_images, find_images
+    from realtime.batch.images import detect_images, find_images
+    from realtime.drawing.hiding import Blur
+    from realtime.faces.grouping import faces_in
     from realtime.sinks.base import Ending
     from realtime.sinks.jsonl import JsonLinesFile, json_line
 

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import typer
 
-from realtime.blur import Blur
-from realtime.commands.running import Outputs
+from realtime.commands.outputs import Outputs
 from realtime.controls import Controls
-from realtime.detector import OnnxDetector
+from realtime.drawing.hiding import Blur
 from realtime.errors import SinkError
-from realtime.overlay import News
+from realtime.inference.detector import OnnxDetector
 from realtime.sinks.base import Sink
 from realtime.sinks.recorder import Recorder
 from realtime.sinks.video_file import VideoFileSink
-from realtime.sinks.window import WindowSink
-from realtime.snapshot import Snapshots
 from realtime.sources.base import FrameSource
-from realtime.view import View
+from realtime.ui.overlay import News
+from realtime.ui.snapshot import Snapshots
+from realtime.ui.view import View
+from realtime.ui.window import WindowSink
 
 
 @dataclass(frozen=True, slots=True)

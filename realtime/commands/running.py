@@ -1,104 +1,27 @@
-"""What the commands share: opening the outputs, running the pipeline, saying how it ended."""
+"""What the commands share: loading the model, running the pipeline, saying how it ended."""
 
-import math
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 from realtime.errors import RealtimeError, SinkError, one_line
-from realtime.providers import Provider
+from realtime.inference.providers import Provider
 from realtime.redaction import redacted
 from realtime.stopping import StopRequests
 
 if TYPE_CHECKING:
-    from realtime.detector import OnnxDetector
-    from realtime.sinks.base import Sink
-    from realtime.sinks.encoding import Encoding
+    from realtime.commands.outputs import Outputs
+    from realtime.inference.detector import OnnxDetector
     from realtime.sources.base import FrameSource
-    from realtime.sources.video_file import VideoFileSource
 
 Source = TypeVar("Source", bound="FrameSource")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outputs:
-    """Where the results of a run go."""
-
-    window: bool
-    video: Path | None
-    jsonl: Path | None
-    csv: Path | None = None
-    crops: Path | None = None
-    captures: Path = Path()
-    """Folder of what the window's keys save."""
-    original: "VideoFileSource | None" = None
-    """The file that the frames come from: its sound, beginning and shape of pixels go into the video."""
-    encoding: "Encoding | None" = None
-    """Of the video; by default that of its kind of file."""
-    progress: str | None = None
-    """Name under which it is told how far ``original`` has come; None for silence."""
-
-    def open(self, source: "FrameSource", class_names: tuple[str, ...]) -> list["Sink"]:
-        """Open all files; if one fails, close those before it."""
-        from realtime.sinks.base import Ending
-        from realtime.sinks.jsonl import JsonLinesSink
-
-        sinks: list[Sink] = []
-        with ExitStack() as opened:
-            if self.jsonl:
-                sinks.append(JsonLinesSink(self.jsonl, class_names))
-                opened.callback(sinks[-1].close, Ending.FAILED)
-            if self.csv:
-                from realtime.sinks.csv_file import CsvSink
-
-                sinks.append(CsvSink(self.csv, class_names))
-                opened.callback(sinks[-1].close, Ending.FAILED)
-            if self.crops:
-                from realtime.sinks.crops import CropsSink
-
-                sinks.append(CropsSink(self.crops, class_names))
-                opened.callback(sinks[-1].close, Ending.FAILED)
-            if self.video:
-                from realtime.sinks.video_file import VideoFileSink
-
-                sinks.append(
-                    VideoFileSink(
-                        self.video,
-                        size_wh=source.size_wh,
-                        frame_rate=source.frame_rate,
-                        time_base=source.time_base,
-                        **self._kept(),
-                    )
-                )
-            if self.progress and self.original:
-                from realtime.progress import ProgressSink
-
-                sinks.append(
-                    ProgressSink(self.progress, origin_s=self.original.origin_s, length_s=self.original.length_s)
-                )
-            opened.pop_all()
-        return sinks
-
-    def _kept(self) -> dict[str, Any]:
-        """What the video has from the original, as arguments of ``VideoFileSink``."""
-        from realtime.sinks.audio import Sound
-
-        chosen = {"encoding": self.encoding} if self.encoding else {}
-        if self.original is None:
-            return chosen
-        span = self.original
-        sound = Sound(span.path, span.origin_s if span.is_part else -math.inf, span.end_s, span.losses)
-        return chosen | {"sound": sound, "origin_s": span.origin_s, "pixel_aspect": span.pixel_aspect}
 
 
 def run(
     source: "FrameSource",
     detector: "OnnxDetector",
-    outputs: Outputs,
+    outputs: "Outputs",
     threshold: float | None,
     max_frames: int | None,
     duration_s: float | None = None,
@@ -112,8 +35,8 @@ def run(
     ``raw``: boxes as the detector gives them; ``blur``: names of what is hidden, in place of drawing boxes;
     ``name``: of the file, where there are several.
     """
-    from realtime.blur import Blur
     from realtime.controls import Controls
+    from realtime.drawing.hiding import Blur
     from realtime.pipeline import Pipeline
 
     controls = Controls(chosen_threshold(threshold, detector))
@@ -187,7 +110,7 @@ def open_detector(model: str, provider: Provider, *, concurrency: int = 1) -> "O
         ModelError: there is none, or it cannot be read.
         ProviderError: it does not run on ``provider`` here.
     """
-    from realtime.detector import OnnxDetector, find_model
+    from realtime.inference.detector import OnnxDetector, find_model
 
     detector = OnnxDetector(find_model(model), provider=provider, concurrency=concurrency)
     if detector.fallback_reason:
@@ -211,8 +134,8 @@ def open_both(
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    import realtime.detector  # noqa: F401 - before there are two threads that import
-    from realtime.cuda import find_obstacle
+    import realtime.inference.detector  # noqa: F401 - before there are two threads that import
+    from realtime.inference.cuda import find_obstacle
 
     if provider is not Provider.CPU and find_obstacle() is None:
         detector = load()
@@ -230,29 +153,3 @@ def open_both(
 def chosen_threshold(given: float | None, detector: "OnnxDetector") -> float:
     """The threshold that the user gave, or the model's own."""
     return detector.metadata.threshold if given is None else given
-
-
-def check_outputs(*outputs: Path | None, originals: Sequence[Path] = ()) -> None:
-    """Refuse one file for two outputs, and an output that is one of the inputs.
-
-    Raises:
-        SinkError: a path is in two places.
-    """
-    paths = [path for path in outputs if path is not None]
-    for i, path in enumerate(paths):
-        if path.resolve() in {other.resolve() for other in paths[:i]}:
-            raise SinkError(f"cannot write {path}: it is given for two outputs")
-        if path.resolve() in {original.resolve() for original in originals}:
-            raise SinkError(f"cannot write {path}: it is the input itself; choose another name")
-
-
-def check_blur(blur: str | None, crops: Path | None, *, shown: bool) -> None:
-    """Refuse to hide what is written elsewhere to be seen, or what nobody sees.
-
-    Raises:
-        SinkError: ``--blur`` with ``--crops``, or without a picture, which ``shown`` says.
-    """
-    if blur is not None and crops:
-        raise SinkError(f"--crops {crops}: crops are readable, and --blur hides {blur}; choose one of them")
-    if blur is not None and not shown:
-        raise SinkError(f"--blur {blur}: no picture is written that it would be hidden in; add one or leave it out")

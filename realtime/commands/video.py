@@ -20,25 +20,17 @@ from realtime.commands.arguments import (
     Threshold,
     seconds,
 )
-from realtime.commands.running import (
-    Outputs,
-    check_blur,
-    check_outputs,
-    open_both,
-    open_detector,
-    printable,
-    run,
-    tell_error,
-)
-from realtime.cores import file_concurrency
+from realtime.commands.outputs import Outputs, check_blur, check_outputs
+from realtime.commands.running import open_both, open_detector, printable, run, tell_error
 from realtime.errors import RealtimeError, SinkError, SourceError
-from realtime.providers import Provider
+from realtime.inference.cores import file_concurrency
+from realtime.inference.providers import Provider
 
 if TYPE_CHECKING:
-    from realtime.detector import OnnxDetector
+    from realtime.batch.videos import Job
+    from realtime.inference.detector import OnnxDetector
     from realtime.sinks.encoding import Encoding
     from realtime.sources.video_file import VideoFileSource
-    from realtime.videos import Job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +74,8 @@ def video(
 
     With several videos, or a folder of them, --out, --jsonl, --csv and --crops name folders.
     """
+    from realtime.batch.videos import find_videos, make_folders, plan
     from realtime.sinks.encoding import Encoding, choose
-    from realtime.videos import find_videos, make_folders, plan
 
     start_s = seconds(start, "--start")
     duration_s = seconds(duration, "--duration") if duration else None

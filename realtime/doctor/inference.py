@@ -10,12 +10,12 @@ import time
 import numpy as np
 import onnxruntime as ort
 
-from realtime.cuda import INSTALL, gpus
-from realtime.detector import OnnxDetector, find_model, shipped_models
 from realtime.doctor.findings import Finding, Level
 from realtime.errors import ModelError, ProviderError, one_line
-from realtime.network import find_obstacle
-from realtime.providers import PROVIDER_NAMES, Provider
+from realtime.inference.cuda import INSTALL, gpus
+from realtime.inference.detector import OnnxDetector, find_model, shipped_models
+from realtime.inference.providers import PROVIDER_NAMES, Provider
+from realtime.inference.session import find_obstacle
 
 PICTURE_HW = (480, 640)
 WARM_UP_RUNS = 3

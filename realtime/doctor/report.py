@@ -17,10 +17,10 @@ CHECKS = {
     "gpus": ("realtime.doctor.inference", "check_gpus"),
     "provider": ("realtime.doctor.inference", "check_provider"),
     "cameras": ("realtime.doctor.cameras", "check_cameras"),
-    "camera-backends": ("realtime.doctor.pictures", "check_camera_backends"),
-    "window": ("realtime.doctor.pictures", "check_window"),
-    "encoder": ("realtime.doctor.pictures", "check_encoder"),
-    "decoders": ("realtime.doctor.pictures", "check_decoders"),
+    "camera-backends": ("realtime.doctor.media", "check_camera_backends"),
+    "window": ("realtime.doctor.media", "check_window"),
+    "encoder": ("realtime.doctor.media", "check_encoder"),
+    "decoders": ("realtime.doctor.media", "check_decoders"),
 }
 """Module and function of each check, by the name under which ``realtime.doctor.__main__`` runs it."""
 

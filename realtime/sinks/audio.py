@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from realtime.ffmpeg import av
-from realtime.sources.losses import Losses
+from realtime.sources.decode_errors import Losses
 from realtime.sources.timeline import Timeline
 
 COPYABLE_CODECS = {

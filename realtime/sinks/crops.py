@@ -7,8 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from realtime.atomic_files import partial_folder
 from realtime.errors import SinkError
-from realtime.sinks.base import Ending, partial_folder
+from realtime.sinks.base import Ending
 from realtime.sinks.parts import parts_of_faces
 from realtime.structures import Result
 

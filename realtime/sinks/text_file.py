@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from realtime.atomic_files import partial_path
 from realtime.errors import SinkError
-from realtime.sinks.base import Ending, partial_path
+from realtime.sinks.base import Ending
 
 
 class TextFile:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from realtime.capture import ClosableBuffer
+from realtime.buffer import ClosableBuffer
 from realtime.sinks.base import Ending, Sink
 from realtime.structures import Result
 

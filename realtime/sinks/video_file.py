@@ -8,11 +8,12 @@ from typing import cast
 import cv2
 import numpy as np
 
+from realtime.atomic_files import partial_path
 from realtime.errors import SinkError
 from realtime.ffmpeg import av
-from realtime.preprocess import Letterbox
+from realtime.letterbox import Letterbox
 from realtime.sinks.audio import Sound, SoundTracks
-from realtime.sinks.base import Ending, partial_path
+from realtime.sinks.base import Ending
 from realtime.sinks.encoding import Encoding, choose, container_of
 from realtime.structures import Result
 

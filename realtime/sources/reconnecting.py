@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from realtime.capture import ClosableBuffer
+from realtime.buffer import ClosableBuffer
 from realtime.errors import SourceError
 from realtime.sources.base import LIVE_TIME_BASE, FrameSource
 from realtime.structures import Frame

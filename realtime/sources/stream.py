@@ -17,7 +17,7 @@ from realtime.ffmpeg import av
 from realtime.redaction import redacted
 from realtime.sources.base import LIVE_TIME_BASE, UNKNOWN_FRAME_RATE, FrameSource
 from realtime.sources.colours import BgrConverter
-from realtime.sources.upright import upright
+from realtime.sources.display_matrix import upright
 from realtime.structures import Frame
 
 CLOSED = "the sender closed the connection"

@@ -12,10 +12,10 @@ from realtime.errors import SourceError
 from realtime.ffmpeg import av
 from realtime.sources.base import FrameSource
 from realtime.sources.colours import BgrConverter
+from realtime.sources.decode_errors import Losses, missing_bytes
 from realtime.sources.deinterlace import whole_pictures
-from realtime.sources.losses import Losses, missing_bytes
+from realtime.sources.display_matrix import upright
 from realtime.sources.timeline import BestGuess, Timeline
-from realtime.sources.upright import upright
 from realtime.structures import Frame
 
 EXACT_S = 1e-6

@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.models.detection import FasterRCNN
 
 from export.cli import run_cli
-from train.model import ModelConfig, build_model
+from train.models.architectures import ModelConfig, build_model
 
 # Threads cost more than they bring at these sizes, and one thread adds up in one order.
 torch.set_num_threads(1)

@@ -13,11 +13,11 @@ from tiny_data import CLASS_NAMES, as_input, make_data_set, noise_picture, write
 from export.errors import ExportError
 from export.static import StaticFasterRCNN
 from export.verify import EXACT, HALVED, compare_image
-from realtime.detector import OnnxDetector
+from realtime.inference.detector import OnnxDetector
+from realtime.inference.providers import Provider
 from realtime.metadata import ModelMetadata
-from realtime.providers import Provider
-from train.checkpoint import Checkpoint
-from train.model import ARCHITECTURES, ModelConfig
+from train.models.architectures import ARCHITECTURES, ModelConfig
+from train.models.checkpoint import Checkpoint
 
 SIDE = 64
 NO_METRICS = {"map50": 0.0, "map50_95": 0.0}

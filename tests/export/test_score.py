@@ -7,11 +7,11 @@ import torch
 from tiny_data import CLASS_NAMES, make_data_set
 
 from export.to_onnx import export_onnx
-from train.checkpoint import Checkpoint
-from train.dataset import load_data_config, load_split
-from train.evaluation import evaluate
-from train.model import ModelConfig
-from train.options import FitOptions
+from train.data.dataset import load_data_config, load_split
+from train.evaluation.evaluate import evaluate
+from train.loop.options import FitOptions
+from train.models.architectures import ModelConfig
+from train.models.checkpoint import Checkpoint
 
 
 @pytest.fixture(scope="module")

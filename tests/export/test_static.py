@@ -12,7 +12,7 @@ from export.errors import ExportError
 from export.static import AtlasRoIAlign, StaticFasterRCNN, feature_shapes, fold_batch_norms
 from export.suppression import MIN_SUPPRESSION_ROUNDS, SUPPRESSION_MARGIN, Suppression, overlap_terms
 from export.verify import compare_image
-from train.model import ARCHITECTURES
+from train.models.architectures import ARCHITECTURES
 
 SIZES_HW = [(64, 64), (64, 96), (96, 64)]
 

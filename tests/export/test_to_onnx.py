@@ -17,12 +17,12 @@ from export.cli import app
 from export.errors import ExportError
 from export.to_onnx import export_onnx
 from export.verify import IMAGES, check_static, compare, network_input
-from realtime.detector import OnnxDetector
+from realtime.inference.detector import OnnxDetector
+from realtime.inference.providers import Provider
 from realtime.metadata import OUTPUT_NAMES, ModelMetadata
-from realtime.providers import Provider
-from train.checkpoint import Checkpoint, load_checkpoint
 from train.cli import app as train_app
-from train.transforms import letterbox
+from train.data.transforms import letterbox
+from train.models.checkpoint import Checkpoint, load_checkpoint
 
 RECIPE = (
     "--arch nano --weights none --size 64 --epochs 12 --batch-size 4 --lr 0.05 --warmup-steps 4 --schedule cosine "

@@ -3,7 +3,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from realtime.assignment import best_assignment
+from realtime.faces.assignment import best_assignment
 
 
 def best_sum(values):

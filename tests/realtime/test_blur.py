@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from realtime.blur import GROWTH_PER_S, HOLD_S, Blur, HeldBox, hide, hold
+from realtime.drawing.hiding import GROWTH_PER_S, HOLD_S, Blur, HeldBox, hide, hold
 from realtime.errors import ModelError
 from realtime.structures import Detections, Frame
 
@@ -139,8 +139,8 @@ def test_nothing_is_brought_back_where_two_boxes_overlap():
 
 
 def test_the_shipped_detector_finds_no_features_in_what_is_hidden(clip):
-    from realtime.detector import OnnxDetector, find_model
-    from realtime.providers import Provider
+    from realtime.inference.detector import OnnxDetector, find_model
+    from realtime.inference.providers import Provider
     from realtime.sources.video_file import VideoFileSource
 
     source = VideoFileSource(clip)

@@ -12,13 +12,20 @@ from fakes import metadata, stub_model, without_driver
 from onnx import TensorProto, helper
 from pretend_gpu import PretendGpu
 
-from realtime.bound_session import WARM_UP_RUNS, BoundSession
 from realtime.commands.running import open_detector
-from realtime.detector import OnnxDetector, find_model
 from realtime.errors import ModelError, ProviderError
-from realtime.gpu_settings import ConvSearch, Engine, GpuSettings, cuda_options, providers_of, tensorrt_options
+from realtime.inference.detector import OnnxDetector, find_model
+from realtime.inference.gpu_settings import (
+    ConvSearch,
+    Engine,
+    GpuSettings,
+    cuda_options,
+    providers_of,
+    tensorrt_options,
+)
+from realtime.inference.io_binding import WARM_UP_RUNS, BoundSession
+from realtime.inference.providers import Provider
 from realtime.metadata import OUTPUT_NAMES
-from realtime.providers import Provider
 
 FACE = Path(__file__).parents[2] / "export" / "images" / "astronaut_close.jpg"
 PICTURE = np.zeros((100, 200, 3), np.uint8)

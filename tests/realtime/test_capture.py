@@ -3,7 +3,8 @@ import threading
 import pytest
 from fakes import WAIT_S, Gate, ScriptedSource, wait_until
 
-from realtime.capture import CaptureThread, ClosableBuffer
+from realtime.buffer import ClosableBuffer
+from realtime.sources.capture import CaptureThread
 
 
 def in_thread(function, *args):
@@ -114,7 +115,7 @@ def test_two_hundred_starts_and_stops_leave_nothing_behind():
 
 
 def test_a_source_is_not_closed_under_a_thread_that_hangs_in_it(monkeypatch):
-    monkeypatch.setattr("realtime.capture.JOIN_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("realtime.sources.capture.JOIN_TIMEOUT_S", 0.05)
     gate = Gate()
     source = ScriptedSource(5, before_read=gate)
     capture = CaptureThread(source, on_read=lambda _: None)

@@ -15,8 +15,8 @@ from realtime.errors import SinkError
 from realtime.sinks.base import Ending
 from realtime.sinks.recorder import Recorder
 from realtime.sinks.video_file import VideoFileSink
-from realtime.snapshot import Snapshots
 from realtime.structures import Detections, Frame, Result
+from realtime.ui.snapshot import Snapshots
 
 FOUND = Detections(np.array([[1.5, 2, 30, 40]], np.float32), np.array([1]), np.array([0.75], np.float32))
 

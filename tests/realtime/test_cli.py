@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from fakes import WAIT_S, make_video, read_video, stub_model
 
-from realtime.cores import file_concurrency
+from realtime.inference.cores import file_concurrency
 
 RUN = [sys.executable, "-c", "from realtime.cli import run_cli; run_cli()"]
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
@@ -275,8 +275,8 @@ def test_a_benchmark_that_is_stopped_between_its_runs_reports_the_first(folder, 
 def test_a_signal_before_the_work_ends_with_one_line(folder, number, code, arguments):
     before = files_in(folder)
     script = (
-        "import signal, realtime.detector\n"
-        f"realtime.detector.OnnxDetector = lambda *_, **__: signal.raise_signal({int(number)})\n"
+        "import signal, realtime.inference.detector\n"
+        f"realtime.inference.detector.OnnxDetector = lambda *_, **__: signal.raise_signal({int(number)})\n"
         "from realtime.cli import run_cli; run_cli()\n"
     )
     done = subprocess.run(

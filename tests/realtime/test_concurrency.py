@@ -13,15 +13,17 @@ from fakes import WAIT_S, FakeDetector, RecordingSink, ScriptedSource, make_vide
 from pretend_gpu import PretendGpu
 from typer.testing import CliRunner
 
-from realtime import cores
+from realtime.atomic_files import partial_path
+from realtime.batch.images import detect_images
 from realtime.cli import app
 from realtime.controls import Controls
-from realtime.detector import OnnxDetector, find_model
 from realtime.errors import ModelError, SourceError
-from realtime.images import detect_images, read_image, write_image
+from realtime.image_io import read_image, write_image
+from realtime.inference import cores
+from realtime.inference.detector import OnnxDetector, find_model
+from realtime.inference.providers import Provider
 from realtime.pipeline import Pipeline
-from realtime.providers import Provider
-from realtime.sinks.base import Ending, partial_path
+from realtime.sinks.base import Ending
 from realtime.sinks.jsonl import JsonLinesSink
 from realtime.sources.video_file import VideoFileSource
 
@@ -128,7 +130,7 @@ def test_threads_that_share_a_detector_do_not_share_its_buffers():
 
 @pytest.mark.parametrize(("concurrency", "threads"), [(1, 4), (2, 3), (4, 1), (8, 1)])
 def test_frames_at_a_time_share_the_cores(tmp_path, monkeypatch, concurrency, threads):
-    monkeypatch.setattr("realtime.detector.core_count", lambda: 4)
+    monkeypatch.setattr("realtime.inference.detector.core_count", lambda: 4)
     detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU, concurrency=concurrency)
     assert detector.concurrency == concurrency
     assert detector._session.get_session_options().intra_op_num_threads == threads
@@ -143,15 +145,15 @@ def test_a_gpu_gets_one_frame_at_a_time(tmp_path, monkeypatch, provider, concurr
 
 
 def test_the_cpu_in_place_of_a_gpu_gets_several_frames_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("realtime.network.find_obstacle", lambda _provider: "no driver")
-    monkeypatch.setattr("realtime.network._open_on_gpu", lambda *_: pytest.fail("there is no GPU"))
+    monkeypatch.setattr("realtime.inference.session.find_obstacle", lambda _provider: "no driver")
+    monkeypatch.setattr("realtime.inference.session._open_on_gpu", lambda *_: pytest.fail("there is no GPU"))
     detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.AUTO, concurrency=4)
     assert (detector.provider, detector.concurrency) == (Provider.CPU, 4)
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 1), (2, 2), (64, cores.MAX_CONCURRENCY)])
 def test_a_file_gets_a_frame_for_each_core(monkeypatch, count, expected):
-    monkeypatch.setattr("realtime.cores.core_count", lambda: count)
+    monkeypatch.setattr("realtime.inference.cores.core_count", lambda: count)
     assert cores.file_concurrency() == expected
 
 
@@ -178,7 +180,7 @@ def test_commands_detect_at_a_time_where_nobody_waits(tmp_path, monkeypatch, arg
     for name in ("in.mp4", "in2.mp4"):
         make_video(tmp_path / name, frames=2)
     write_image(tmp_path / "a.png", np.zeros((48, 64, 3), np.uint8))
-    monkeypatch.setattr("realtime.detector.OnnxDetector", detector)
+    monkeypatch.setattr("realtime.inference.detector.OnnxDetector", detector)
     for command in ("video", "image"):
         monkeypatch.setattr(f"realtime.commands.{command}.file_concurrency", lambda: 5)
     monkeypatch.setattr("realtime.commands.cam.open_both", lambda _open, load, _provider: load())

@@ -6,7 +6,7 @@ import sys
 import onnxruntime as ort
 import pytest
 
-from realtime import cuda
+from realtime.inference import cuda
 
 ALL = {"libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcudnn.so.9"}
 

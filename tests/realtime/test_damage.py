@@ -12,7 +12,7 @@ from fakes import make_video, read_video, stub_model
 from made_videos import Kind, make
 
 from realtime.errors import SourceError
-from realtime.sources.losses import Losses, missing_bytes
+from realtime.sources.decode_errors import Losses, missing_bytes
 from realtime.sources.video_file import VideoFileSource
 
 FRAME = Fraction(1, 25)

@@ -6,9 +6,9 @@ import onnxruntime as ort
 import pytest
 from fakes import metadata, stub_model, without_driver
 
-from realtime.detector import OnnxDetector, find_model, shipped_models
 from realtime.errors import ModelError, ProviderError
-from realtime.providers import Provider
+from realtime.inference.detector import OnnxDetector, find_model, shipped_models
+from realtime.inference.providers import Provider
 
 PICTURE = np.zeros((100, 200, 3), np.uint8)
 
@@ -111,7 +111,7 @@ def test_every_node_is_counted_where_it_runs():
 @pytest.mark.skipif(not without_driver(), reason="this machine has an NVIDIA driver")
 def test_a_provider_that_does_not_start_says_that_all_would_run_on_the_cpu(tmp_path, monkeypatch, capfd):
     """onnxruntime itself would open the session on the CPU; here the checks before it are switched off."""
-    monkeypatch.setattr("realtime.network.find_obstacle", lambda _provider: None)
+    monkeypatch.setattr("realtime.inference.session.find_obstacle", lambda _provider: None)
     message = (
         r"^--provider cuda: it does not start, and all \d+ nodes would run on the CPU\. See why with: realtime doc"
     )
@@ -149,8 +149,8 @@ def test_the_nodes_that_would_run_on_the_cpu_are_named(tmp_path, monkeypatch, on
             raise RuntimeError("out of memory")
         return PartlyPlaced(on_cpu)
 
-    monkeypatch.setattr("realtime.network.find_obstacle", lambda _provider: None)
-    monkeypatch.setattr("realtime.network._session", open_session)
+    monkeypatch.setattr("realtime.inference.session.find_obstacle", lambda _provider: None)
+    monkeypatch.setattr("realtime.inference.session._session", open_session)
     with pytest.raises(ProviderError, match=r"^--provider cuda: onnxruntime " + words):
         OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CUDA)
 
@@ -162,7 +162,7 @@ def test_no_session_falls_back_to_the_cpu_in_the_middle_of_a_run(tmp_path):
 
 
 def test_threads_of_the_network_leave_their_cores_between_frames(monkeypatch):
-    monkeypatch.setattr("realtime.detector.core_count", lambda: 4)  # three threads beside the caller's
+    monkeypatch.setattr("realtime.inference.detector.core_count", lambda: 4)  # three threads beside the caller's
     detector = OnnxDetector(find_model("nano"), provider=Provider.CPU)
 
     def idle_cpu_s() -> float:

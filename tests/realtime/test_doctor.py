@@ -19,7 +19,7 @@ from realtime.doctor.inference import check_provider
 from realtime.doctor.isolated import run_isolated
 from realtime.doctor.report import LIBRARIES, Report, as_lines, examine
 from realtime.doctor.software import check_app
-from realtime.providers import Provider
+from realtime.inference.providers import Provider
 
 RUN = [sys.executable, "-c", "from realtime.cli import run_cli; run_cli()", "doctor"]
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
@@ -184,7 +184,7 @@ def test_each_remedy_stands_below_its_finding():
 @pytest.mark.parametrize("provider", [Provider.CUDA, Provider.TENSORRT])
 def test_why_onnxruntime_cannot_load_a_provider_is_told(monkeypatch, provider):
     """With the checks before it switched off, the provider's own library is what fails."""
-    for module in ("realtime.doctor.inference", "realtime.network"):
+    for module in ("realtime.doctor.inference", "realtime.inference.session"):
         monkeypatch.setattr(f"{module}.find_obstacle", lambda _provider: None)
     (finding,) = check_provider(provider.value, "nano")
     assert finding.level is Level.WARNING

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from made_faces import LABELS, NAMES, PROFILE, UPRIGHT, box_about, detections_of, kind, made_face, mirrored
 
-from realtime.faces import FaceGrouper, faces_in
+from realtime.faces.grouping import FaceGrouper, faces_in
 from realtime.structures import Detections, Face
 
 OTHER_SIDE = {"left": "right", "right": "left"}

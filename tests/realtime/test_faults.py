@@ -28,10 +28,10 @@ from fakes import (
 )
 
 from realtime.controls import Controls
-from realtime.detector import OnnxDetector
 from realtime.errors import SinkError, SourceError
+from realtime.inference.detector import OnnxDetector
+from realtime.inference.providers import Provider
 from realtime.pipeline import Pipeline
-from realtime.providers import Provider
 from realtime.sinks.base import Ending
 from realtime.sinks.jsonl import JsonLinesSink
 from realtime.sinks.video_file import VideoFileSink
@@ -205,15 +205,15 @@ def test_a_reader_that_goes_away_is_no_error(folder):
 # Signals in every phase
 
 PHASES = {
-    "opening the model": ("realtime.detector", "OnnxDetector.__init__", "before"),
+    "opening the model": ("realtime.inference.detector", "OnnxDetector.__init__", "before"),
     "opening the source": ("realtime.sources.video_file", "VideoFileSource.__init__", "before"),
     "having opened the source": ("realtime.sources.video_file", "VideoFileSource.__init__", "after"),
     "opening an output": ("realtime.sinks.video_file", "VideoFileSink.__init__", "after"),
     "reading the first frame": ("realtime.pipeline", "Pipeline._loop", "before"),
-    "the first frame": ("realtime.detector", "OnnxDetector.infer", "after"),
-    "following the first frame": ("realtime.tracking", "FaceTracker.update", "before"),
+    "the first frame": ("realtime.inference.detector", "OnnxDetector.infer", "after"),
+    "following the first frame": ("realtime.faces.tracker", "FaceTracker.update", "before"),
     "writing": ("realtime.sinks.jsonl", "JsonLinesSink.write", "before"),
-    "stopping the reader": ("realtime.capture", "CaptureThread.stop", "before"),
+    "stopping the reader": ("realtime.sources.capture", "CaptureThread.stop", "before"),
     "closing the source": ("realtime.sources.video_file", "VideoFileSource.close", "before"),
     "closing an output": ("realtime.sinks.video_file", "VideoFileSink.close", "before"),
     "having closed all": ("realtime.pipeline", "Pipeline.run", "after"),

@@ -11,10 +11,10 @@ import pytest
 from fakes import metadata, stub_model
 from onnx import TensorProto, helper
 
-from realtime.detector import OnnxDetector
 from realtime.errors import ModelError
+from realtime.inference.detector import OnnxDetector
+from realtime.inference.providers import Provider
 from realtime.metadata import KEY_PREFIX, ModelMetadata
-from realtime.providers import Provider
 
 PICTURE = np.zeros((64, 64, 3), np.uint8)
 NAN, INF = float("nan"), float("inf")

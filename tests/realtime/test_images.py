@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from fakes import stub_model
 
-from realtime.detector import OnnxDetector
+from realtime.batch.images import detect_images, find_images
 from realtime.errors import SinkError, SourceError
-from realtime.images import detect_images, find_images, read_image
-from realtime.providers import Provider
+from realtime.image_io import read_image
+from realtime.inference.detector import OnnxDetector
+from realtime.inference.providers import Provider
 
 
 @pytest.fixture

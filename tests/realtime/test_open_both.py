@@ -9,9 +9,9 @@ import pytest
 from fakes import WAIT_S, ScriptedSource, stub_model
 
 from realtime.commands.running import open_both, open_detector
-from realtime.detector import OnnxDetector
 from realtime.errors import ModelError, SourceError
-from realtime.providers import Provider
+from realtime.inference.detector import OnnxDetector
+from realtime.inference.providers import Provider
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_the_error_of_the_source_comes_first(tmp_path):
 
 
 def test_the_model_of_a_gpu_is_loaded_by_the_thread_that_runs_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("realtime.cuda.find_obstacle", lambda *_: None)
+    monkeypatch.setattr("realtime.inference.cuda.find_obstacle", lambda *_: None)
     order = []
 
     def load() -> OnnxDetector:

@@ -5,7 +5,7 @@ import threading
 import pytest
 from fakes import WAIT_S, Gate, wait_until
 
-from realtime.ordered_pool import OrderedPool
+from realtime.inference.ordered_pool import OrderedPool
 
 
 @pytest.fixture

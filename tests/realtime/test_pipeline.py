@@ -7,9 +7,9 @@ import pytest
 from fakes import WAIT_S, FakeDetector, Gate, RecordingSink, ScriptedSource, wait_until
 
 from realtime.controls import Controls
+from realtime.drawing.render import PALETTE_BGR
 from realtime.errors import SinkError, SourceError
 from realtime.pipeline import Pipeline
-from realtime.render import PALETTE_BGR
 from realtime.sinks.base import Ending, StopRun
 from realtime.structures import Detections
 

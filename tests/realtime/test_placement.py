@@ -2,7 +2,7 @@ from itertools import combinations
 
 import pytest
 
-from realtime.placement import place_labels
+from realtime.drawing.placement import place_labels
 
 FRAME_WH = (1280, 720)
 FACE = (746, 143, 1062, 516)

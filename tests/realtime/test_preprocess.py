@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from realtime.preprocess import Letterbox
+from realtime.letterbox import Letterbox
 
 SIZES_WH = [(1280, 720), (720, 1280), (64, 64), (31, 17), (640, 361), (3840, 2160), (1, 500)]
 

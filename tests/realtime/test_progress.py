@@ -3,9 +3,10 @@ import io
 import numpy as np
 import pytest
 
-from realtime import progress
-from realtime.progress import ProgressSink, clock
+from realtime.formatting import clock
+from realtime.sinks import progress
 from realtime.sinks.base import Ending
+from realtime.sinks.progress import ProgressSink
 from realtime.structures import Detections, Frame, Result
 
 

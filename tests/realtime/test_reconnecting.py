@@ -6,11 +6,11 @@ from contextlib import closing, suppress
 import pytest
 from fakes import WAIT_S, FakeDetector, Gate, RecordingSink, ScriptedSource, wait_until
 
-from realtime.capture import CaptureThread
 from realtime.controls import Controls
 from realtime.errors import SourceError
 from realtime.pipeline import Pipeline
 from realtime.sinks.base import Ending
+from realtime.sources.capture import CaptureThread
 from realtime.sources.reconnecting import ReconnectingSource
 from realtime.structures import Frame
 

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from realtime.render import BLACK, PALETTE_BGR, WHITE, LabelledBox, colour_of, draw, ink_on, labelled_boxes
+from realtime.drawing.render import BLACK, PALETTE_BGR, WHITE, LabelledBox, colour_of, draw, ink_on, labelled_boxes
 from realtime.structures import Detections
 
 NAMES = ("face", "eye")

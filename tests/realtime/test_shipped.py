@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from realtime.detector import OnnxDetector, find_model, shipped_models
-from realtime.images import read_image
-from realtime.providers import Provider
+from realtime.image_io import read_image
+from realtime.inference.detector import OnnxDetector, find_model, shipped_models
+from realtime.inference.providers import Provider
 from realtime.sources.video_file import VideoFileSource
 
 ROOT = Path(__file__).parents[2]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from realtime.smoothing import GAP_S, BoxSmoother
+from realtime.faces.one_euro import GAP_S, BoxSmoother
 
 SIDE_PX = 640
 BOX = np.array([[100.0, 80.0, 220.0, 230.0]])

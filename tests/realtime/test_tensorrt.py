@@ -12,12 +12,12 @@ import pytest
 from fakes import metadata, stub_model
 from pretend_gpu import PretendGpu
 
-from realtime import tensorrt
-from realtime.detector import OnnxDetector
 from realtime.errors import ProviderError
-from realtime.gpu_settings import Engine
-from realtime.network import BUILDING
-from realtime.providers import Provider
+from realtime.inference import tensorrt
+from realtime.inference.detector import OnnxDetector
+from realtime.inference.gpu_settings import Engine
+from realtime.inference.providers import Provider
+from realtime.inference.session import BUILDING
 
 ALL = {"libnvinfer.so.10", "libnvinfer_plugin.so.10", "libnvonnxparser.so.10"}
 PICTURE = np.zeros((64, 64, 3), np.uint8)
@@ -63,7 +63,7 @@ def test_libraries_of_a_python_package_are_found_and_known_to_the_loader(tmp_pat
         command = ["cc", "-shared", "-fPIC", f"-Wl,-soname,{name}", "-o", name, "library.c"]
         subprocess.run(command, cwd=folder, check=True)
     code = (
-        "import ctypes, sysconfig; from realtime import tensorrt\n"
+        "import ctypes, sysconfig; from realtime.inference import tensorrt\n"
         f"sysconfig.get_path = lambda _: {str(tmp_path)!r}\n"
         "print(tensorrt.find_obstacle(), ctypes.CDLL('libnvinfer.so.10').getInferLibVersion())"
     )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from realtime import text
+from realtime.drawing import text
 
 
 def written(words, size_px=20):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from made_faces import NAMES, detections_of, made_face, mirrored
 
+from realtime.faces.tracker import LOST_S, LOW_SHARE, FaceTracker
 from realtime.structures import Detections
-from realtime.tracking import LOST_S, LOW_SHARE, FaceTracker
 
 FRAME_S = 1 / 30
 THRESHOLD = 0.8

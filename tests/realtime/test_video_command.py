@@ -16,9 +16,9 @@ import pytest
 from fakes import WAIT_S, make_video, read_video, stub_model
 from made_videos import Kind, make
 
+from realtime.batch.videos import find_videos, plan
 from realtime.commands.arguments import name_blurred, seconds
 from realtime.errors import SinkError, SourceError
-from realtime.videos import find_videos, plan
 
 RUN = [sys.executable, "-c", "from realtime.cli import run_cli; run_cli()"]
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from realtime.controls import BINDINGS, Controls
-from realtime.overlay import Meter, News, Status, draw_table, help_rows, status_rows
-from realtime.render import PALETTE_BGR, WHITE
+from realtime.drawing.render import PALETTE_BGR, WHITE
 from realtime.structures import Detections, Frame, Result
-from realtime.view import View, fit
+from realtime.ui.overlay import Meter, News, Status, draw_table, help_rows, status_rows
+from realtime.ui.view import View, fit
 
 NAMES = ("face", "eye")
 

@@ -4,8 +4,8 @@ import threading
 import pytest
 from fakes import WAIT_S
 
-from realtime import waiting
-from realtime.waiting import wait_aloud
+from realtime.inference import waiting
+from realtime.inference.waiting import wait_aloud
 
 
 class Terminal(io.StringIO):

@@ -22,18 +22,18 @@ import Xlib.X
 from fakes import WAIT_S, ScriptedSource, make_video, read_video, stub_model, wait_until
 from Xlib.protocol.event import ClientMessage
 
-from realtime.blur import Blur
 from realtime.commands.live import open_window
-from realtime.commands.running import Outputs
+from realtime.commands.outputs import Outputs
 from realtime.controls import Controls
-from realtime.detector import OnnxDetector
+from realtime.drawing.hiding import Blur
 from realtime.errors import SinkError
-from realtime.overlay import SKY, News
+from realtime.inference.detector import OnnxDetector
 from realtime.sinks.base import Ending, StopRun
-from realtime.sinks.window import WindowSink, key_name, why_no_window
-from realtime.snapshot import Snapshots
 from realtime.structures import Detections, Face, Feature, Frame, Result
-from realtime.view import View
+from realtime.ui.overlay import SKY, News
+from realtime.ui.snapshot import Snapshots
+from realtime.ui.view import View
+from realtime.ui.window import WindowSink, key_name, why_no_window
 
 RUN = [sys.executable, "-c", "from realtime.cli import run_cli; run_cli()"]
 in_ci = os.environ.get("CI") == "true"
@@ -390,7 +390,7 @@ def test_a_window_closed_while_it_is_built_is_not_built_anew(monkeypatch):
         raise cv2.error("NULL guiReceiver")
 
     calls = []
-    monkeypatch.setattr("realtime.sinks.window.why_no_window", lambda: None)
+    monkeypatch.setattr("realtime.ui.window.why_no_window", lambda: None)
     for name in ("namedWindow", "imshow", "waitKey", "waitKeyEx"):
         monkeypatch.setattr(f"cv2.{name}", lambda *_, name=name: calls.append(name))
     for name in ("resizeWindow", "getWindowProperty", "destroyAllWindows"):
@@ -462,8 +462,8 @@ class FakeScreen:
         self.shown_s = []
         self.keys = []
         """Codes of the keys to be pressed, one for each look."""
-        monkeypatch.setattr("realtime.sinks.window.why_no_window", lambda: None)
-        monkeypatch.setattr("realtime.sinks.window.time", SimpleNamespace(monotonic=lambda: self.now_s))
+        monkeypatch.setattr("realtime.ui.window.why_no_window", lambda: None)
+        monkeypatch.setattr("realtime.ui.window.time", SimpleNamespace(monotonic=lambda: self.now_s))
         for name in ("namedWindow", "resizeWindow"):
             monkeypatch.setattr(f"cv2.{name}", lambda *_: None)
         monkeypatch.setattr("cv2.getWindowProperty", lambda *_: 1.0)

@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from train.dataset import load_data_config, load_split
+from train.data.dataset import load_data_config, load_split
 from train.distributed import World, join_world
-from train.engine import train_steps
-from train.interrupt import Interrupt
-from train.loading import EpochExamples, load_batches
-from train.model import ModelConfig, build_model
-from train.options import FitOptions
-from train.trainee import make_trainee
+from train.loop.engine import train_steps
+from train.loop.interrupt import Interrupt
+from train.loop.loading import EpochExamples, load_batches
+from train.loop.options import FitOptions
+from train.loop.train_state import make_trainee
+from train.models.architectures import ModelConfig, build_model
 
 OPTIONS = FitOptions(
     arch="nano", weights="none", size=64, epochs=1, batch_size=4, warmup_steps=1, ema=0.9, multi_scale=0.5, seed=3

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from tiny_data import noise_picture, write_image
 
-from train.check import check_data, read_whole_image
-from train.check_report import Kind, Report
-from train.dataset import load_data_config, load_split
+from train.data.check import check_data, read_whole_image
+from train.data.check_report import Kind, Report
+from train.data.dataset import load_data_config, load_split
 from train.errors import TrainError
 
 NEEDS = ". A data set needs 'names', 'train' and 'val'"

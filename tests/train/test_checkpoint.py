@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from train.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint, load_file
 from train.errors import TrainError
-from train.model import ModelConfig, build_model
+from train.models.architectures import ModelConfig, build_model
+from train.models.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint, load_file
 
 CONFIG = ModelConfig("nano", ("face", "eye"), 64, {"box_score_thresh": 0.2})
 INFO = {"data": "data.yaml", "metrics": {"map50": 0.5, "classes": [{"name": "face", "f1": None}]}}

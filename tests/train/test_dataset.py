@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_data import make_data_set, write_image
 
-from train.dataset import (
+from train.data.dataset import (
     LabelledImage,
     boxes_in_pixels,
     label_path,

@@ -13,12 +13,12 @@ import torch
 from equal_steps import OPTIONS, equal_steps
 from tiny_data import make_data_set
 
-from train.checkpoint import load_checkpoint
-from train.dataset import load_data_config, load_split
+from train.data.dataset import load_data_config, load_split
 from train.distributed import World
 from train.errors import TrainError
-from train.evaluation import evaluate
-from train.loading import EpochExamples, sizes
+from train.evaluation.evaluate import evaluate
+from train.loop.loading import EpochExamples, sizes
+from train.models.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
 

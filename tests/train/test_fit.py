@@ -16,23 +16,23 @@ from tiny_data import CLASS_NAMES, make_data_set
 from torch import nn
 from typer.testing import CliRunner
 
-import train.fit
-import train.runlog
-from train.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint
+import train.loop.run
+import train.loop.run_log
 from train.cli import app
-from train.dataset import load_data_config
+from train.data.dataset import load_data_config
 from train.distributed import World
-from train.engine import Step, train_steps
 from train.errors import TrainError
-from train.fit import Run, resumed_run
-from train.interrupt import Interrupt
-from train.loading import Batch
-from train.matching import Boxes
-from train.metrics import evaluate_boxes
-from train.model import ModelConfig, build_model
-from train.options import FitOptions
-from train.plots import plot_curves
-from train.trainee import Trainee, averaged_model, make_scheduler, make_trainee
+from train.evaluation.matching import Boxes
+from train.evaluation.metrics import evaluate_boxes
+from train.evaluation.plots import plot_curves
+from train.loop.engine import Step, train_steps
+from train.loop.interrupt import Interrupt
+from train.loop.loading import Batch
+from train.loop.options import FitOptions
+from train.loop.run import Run, resumed_run
+from train.loop.train_state import Trainee, averaged_model, make_scheduler, make_trainee
+from train.models.architectures import ModelConfig, build_model
+from train.models.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint
 
 ROOT = Path(__file__).parents[2]
 EPOCHS, STEPS = 3, 3
@@ -165,7 +165,7 @@ def kill_after_writes(monkeypatch, number: int) -> None:
 
 
 def kill_in_validation(monkeypatch, epoch: int) -> None:
-    evaluate, calls = train.fit.evaluate, []
+    evaluate, calls = train.loop.run.evaluate, []
 
     def evaluate_or_die(*args, **kwargs):
         calls.append(args)
@@ -173,18 +173,18 @@ def kill_in_validation(monkeypatch, epoch: int) -> None:
             raise KilledError
         return evaluate(*args, **kwargs)
 
-    monkeypatch.setattr(train.fit, "evaluate", evaluate_or_die)
+    monkeypatch.setattr(train.loop.run, "evaluate", evaluate_or_die)
 
 
 def kill_after_row(monkeypatch, name: str) -> None:
-    append_csv = train.runlog.append_csv
+    append_csv = train.loop.run_log.append_csv
 
     def append_and_die(path, row):
         append_csv(path, row)
         if path.name == name:
             raise KilledError
 
-    monkeypatch.setattr(train.runlog, "append_csv", append_and_die)
+    monkeypatch.setattr(train.loop.run_log, "append_csv", append_and_die)
 
 
 # An epoch writes: last.pt after each of three steps, last.pt after validation, and best.pt if it is the best.
@@ -231,7 +231,7 @@ def test_resumed_run_has_the_whole_log_without_repetition(resumed, whole_run, na
 def test_best_checkpoint_is_not_lost_when_killed_beside_its_write(tiny_yaml, tmp_path, monkeypatch):
     nothing = [Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32))]
     # All epochs score the same, so the first is the best.
-    monkeypatch.setattr(train.fit, "evaluate", lambda *_, **__: evaluate_boxes(nothing, nothing, CLASS_NAMES))
+    monkeypatch.setattr(train.loop.run, "evaluate", lambda *_, **__: evaluate_boxes(nothing, nothing, CLASS_NAMES))
     with monkeypatch.context() as killing:
         kill_after_writes(killing, STEPS + 1)
         assert isinstance(fit(tiny_yaml, tmp_path).exception, KilledError)
@@ -250,7 +250,7 @@ def test_run_ends_early_once_nothing_is_gained_for_so_long(tiny_yaml, tmp_path, 
     def evaluate(*_args, **_options):
         return evaluate_boxes(truth, [Boxes(box + next(shifts), np.array([1]), np.ones(1, np.float32))], CLASS_NAMES)
 
-    monkeypatch.setattr(train.fit, "evaluate", evaluate)
+    monkeypatch.setattr(train.loop.run, "evaluate", evaluate)
 
     result = fit(tiny_yaml, tmp_path, "--epochs", "6", "--patience", "3")
 
@@ -422,7 +422,7 @@ def run_from_coco(coco_weights, tiny_yaml, tmp_path) -> Run:  # noqa: ARG001
 
 def test_run_that_began_with_coco_weights_can_be_resumed(run_from_coco, tmp_path, monkeypatch):
     stopped = run_from_coco.checkpoint(with_resume=True)
-    monkeypatch.setattr(train.fit, "load_checkpoint", lambda _path: stopped)  # 330 MB that need no file
+    monkeypatch.setattr(train.loop.run, "load_checkpoint", lambda _path: stopped)  # 330 MB that need no file
 
     run = resumed_run(tmp_path / "last.pt", run_from_coco.data, run_from_coco.device, World())
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from tiny_data import make_data_set
 
-from train.checkpoint import load_checkpoint
-from train.interrupt import Interrupt
+from train.loop.interrupt import Interrupt
+from train.models.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
 FIT = [

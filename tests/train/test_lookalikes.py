@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from tiny_data import noise_picture
 
-from train.lookalikes import LOOKS_ALIKE, SIDE_PX, local_contrast, look_alikes
+from train.data.near_duplicates import LOOKS_ALIKE, SIDE_PX, local_contrast, look_alikes
 
 PHOTO = noise_picture(192, 256, 1)
 
@@ -49,7 +49,7 @@ def test_pictures_of_one_colour_look_like_nothing():
 
 
 def test_many_pictures_are_compared_in_parts(monkeypatch):
-    monkeypatch.setattr("train.lookalikes.CHUNK", 3)
+    monkeypatch.setattr("train.data.near_duplicates.CHUNK", 3)
     contrasts = [local_contrast(noise_picture(64, 64, seed)) for seed in range(8)]
 
     found = [(i, j) for i, j, _ in look_alikes(contrasts, contrasts[::-1])]

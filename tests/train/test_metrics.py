@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from train.dataset import load_data_config, load_split
-from train.evaluation import best_ious, evaluate
-from train.matching import Boxes, confusion_matrix, match_image
-from train.metrics import THRESHOLDS, evaluate_boxes
-from train.model import ModelConfig, build_model
-from train.size_bins import enclosing_heights
-from train.transforms import letterboxed_example
+from train.data.dataset import load_data_config, load_split
+from train.data.transforms import letterboxed_example
+from train.evaluation.evaluate import best_ious, evaluate
+from train.evaluation.matching import Boxes, confusion_matrix, match_image
+from train.evaluation.metrics import THRESHOLDS, evaluate_boxes
+from train.evaluation.size_bins import enclosing_heights
+from train.models.architectures import ModelConfig, build_model
 
 NAMES = ("face", "eye")
 FACE, EYE = 1, 2

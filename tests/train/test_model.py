@@ -4,7 +4,7 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 
 from train.errors import TrainError
-from train.model import ARCHITECTURES, ModelConfig, build_model
+from train.models.architectures import ARCHITECTURES, ModelConfig, build_model
 
 NAMES = ("face", "eye", "nose")
 LOSSES = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}

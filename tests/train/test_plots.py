@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from train.drawing import CLASS_COLOURS
-from train.matching import Boxes
-from train.metrics import THRESHOLDS, evaluate_boxes
-from train.plots import plot_confusion, plot_evaluation, plot_f1, plot_ious, plot_precision_recall
+from train.evaluation.drawing import CLASS_COLOURS
+from train.evaluation.matching import Boxes
+from train.evaluation.metrics import THRESHOLDS, evaluate_boxes
+from train.evaluation.plots import plot_confusion, plot_evaluation, plot_f1, plot_ious, plot_precision_recall
 
 NAMES = ("face", "eye", "ear")
 BOX, ELSEWHERE = (0, 0, 10, 10), (50, 50, 60, 60)

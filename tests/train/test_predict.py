@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from tiny_data import CLASS_NAMES, make_data_set, noise_picture, write_image
 
-import train.predict
-from train.checkpoint import Checkpoint
-from train.dataset import read_image
-from train.drawing import CLASS_COLOURS, ERROR_COLOUR, Mark, draw_boxes
+import train.evaluation.predict
+from train.data.dataset import read_image
 from train.errors import TrainError
-from train.evaluation import Detected
-from train.matching import Boxes
-from train.model import ModelConfig, build_model
-from train.predict import draw_outcome, find_images, outcome, worst_first
-from train.report import write_report
+from train.evaluation.drawing import CLASS_COLOURS, ERROR_COLOUR, Mark, draw_boxes
+from train.evaluation.evaluate import Detected
+from train.evaluation.matching import Boxes
+from train.evaluation.predict import draw_outcome, find_images, outcome, worst_first
+from train.evaluation.report import write_report
+from train.models.architectures import ModelConfig, build_model
+from train.models.checkpoint import Checkpoint
 
 RED, BLUE = 1, 2
 BOX, ELSEWHERE = (8, 8, 24, 24), (40, 40, 56, 56)
@@ -236,7 +236,7 @@ def finds_reds_only(monkeypatch):
             reds = [(RED, 0.9, tuple(box)) for box in truth.boxes[truth.labels == RED]] if n != 2 else []
             yield Detected(truth, boxes(*reds, (RED, 0.2, (0, 0, 64, 64))), np.zeros(len(truth.labels), np.float32))
 
-    monkeypatch.setattr(train.predict, "detect", detect)
+    monkeypatch.setattr(train.evaluation.predict, "detect", detect)
 
 
 def names(out: Path) -> list[str]:

@@ -9,10 +9,10 @@ import yaml
 from face_shape import draw_face, landmarks_68, landmarks_98, pts_text, wflw_line
 from tiny_data import noise_picture, write_image
 
-from train.dataset import boxes_in_pixels, load_data_config, load_split, read_image
+from train.data.dataset import boxes_in_pixels, load_data_config, load_split, read_image
+from train.data.transforms import letterboxed_example
 from train.prepare.boxing import CLASS_NAMES, boxes_of_landmarks
 from train.prepare.stored import crop_window, store
-from train.transforms import letterboxed_example
 
 WHITE = (255, 255, 255)
 WIDTH, HEIGHT = 400, 240

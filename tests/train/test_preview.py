@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 from tiny_data import make_data_set, write_image
 
-from train.dataset import load_data_config, load_split
-from train.drawing import CLASS_COLOURS, OUTLINE, Mark, class_colour, draw_boxes, draw_legend
-from train.loading import EpochExamples
-from train.options import FitOptions
-from train.preview import GAP_PX, draw_grid, first_examples
-from train.transforms import Example, letterboxed_example
+from train.data.dataset import load_data_config, load_split
+from train.data.transforms import Example, letterboxed_example
+from train.evaluation.drawing import CLASS_COLOURS, OUTLINE, Mark, class_colour, draw_boxes, draw_legend
+from train.loop.loading import EpochExamples
+from train.loop.options import FitOptions
+from train.loop.preview import GAP_PX, draw_grid, first_examples
 
 SIZE, ZOOM = 64, 5
 """Inputs of 64 px are enlarged to 320."""

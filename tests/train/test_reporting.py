@@ -4,9 +4,9 @@ import re
 import numpy as np
 from rich.console import Console
 
-from train.matching import Boxes
-from train.metrics import evaluate_boxes
-from train.reporting import LineReporter, LiveReporter, Status, make_reporter
+from train.evaluation.matching import Boxes
+from train.evaluation.metrics import evaluate_boxes
+from train.loop.reporting import LineReporter, LiveReporter, Status, make_reporter
 
 PARTS = {"loss": 1.25, "loss_classifier": 0.4, "loss_box_reg": 0.5, "loss_objectness": 0.3, "loss_rpn_box_reg": 0.05}
 STATUS = Status(12, 100, 30, 494, PARTS, 0.0123, 24.56, 4170.0)

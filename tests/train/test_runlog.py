@@ -8,9 +8,9 @@ from equal_steps import OPTIONS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_data import make_data_set
 
-import train.runlog
-from train.dataset import load_data_config, load_split
-from train.runlog import RunLog, data_hash, git_revision, write_run_json
+import train.loop.run_log
+from train.data.dataset import load_data_config, load_split
+from train.loop.run_log import RunLog, data_hash, git_revision, write_run_json
 
 SCORES = {
     "images": 4, "threshold": 0.5, "map50": 0.25, "map50_95": None, "mean_f1": 0.5,
@@ -101,8 +101,8 @@ def test_data_hash_tells_versions_of_the_data_apart(tmp_path):
 
 
 def test_git_revision_of_a_checkout_and_outside_of_one(tmp_path, monkeypatch):
-    shutil.copy(train.runlog.__file__, tmp_path / "runlog.py")
-    monkeypatch.setattr(train.runlog, "__file__", str(tmp_path / "runlog.py"))
+    shutil.copy(train.loop.run_log.__file__, tmp_path / "runlog.py")
+    monkeypatch.setattr(train.loop.run_log, "__file__", str(tmp_path / "runlog.py"))
     assert git_revision() is None
 
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 
-from train.sampling import SeededSampler
+from train.models.sampling import SeededSampler
 
 
 def candidates(seed: int, positives: int, negatives: int) -> torch.Tensor:

@@ -5,8 +5,8 @@ import torch
 from tiny_data import CLASS_NAMES
 from torchvision.models.detection._utils import BoxCoder
 
-from train.model import ModelConfig, build_model
-from train.second_stage_loss import second_stage_losses
+from train.models.architectures import ModelConfig, build_model
+from train.models.second_stage_loss import second_stage_losses
 
 CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))
 PROPOSAL = [10.0, 10, 30, 30]

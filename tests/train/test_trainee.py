@@ -7,9 +7,9 @@ from torch import nn
 
 from train.distributed import World
 from train.errors import TrainError
-from train.model import ModelConfig, build_model
-from train.options import FitOptions
-from train.trainee import Trainee, freeze_stages, make_trainee
+from train.loop.options import FitOptions
+from train.loop.train_state import Trainee, freeze_stages, make_trainee
+from train.models.architectures import ModelConfig, build_model
 
 
 def trainee_of(options: FitOptions) -> Trainee:

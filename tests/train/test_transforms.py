@@ -4,9 +4,9 @@ import pytest
 import torch
 from tiny_data import write_image
 
-from realtime.preprocess import Letterbox
-from train.dataset import LabelledImage
-from train.transforms import (
+from realtime.letterbox import Letterbox
+from train.data.dataset import LabelledImage
+from train.data.transforms import (
     PADDING_VALUE,
     Augment,
     AugmentOptions,

@@ -4,8 +4,8 @@ from tiny_data import CLASS_NAMES
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import box_iou
 
-from train.model import ModelConfig, build_model
-from train.voting import VotingRoIHeads, overlap_margin
+from train.models.architectures import ModelConfig, build_model
+from train.models.voting import VotingRoIHeads, overlap_margin
 
 SIZE_PX = 100
 

@@ -8,10 +8,10 @@ import torch
 from torchvision.models import mobilenet_v3_small
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 
-from train.checkpoint import Checkpoint
 from train.errors import TrainError
-from train.model import ModelConfig, build_model
-from train.weights import PRETRAINED, initial_model
+from train.models.architectures import ModelConfig, build_model
+from train.models.checkpoint import Checkpoint
+from train.models.weights import PRETRAINED, initial_model
 
 NANO = ModelConfig("nano", ("face", "eye"), 64)
 PREDICTOR = "roi_heads.box_predictor."

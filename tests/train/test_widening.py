@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torchvision.models import mobilenet_v3_small
 
-from train.widening import fits_within, widen_into
+from train.models.widening import fits_within, widen_into
 
 
 def layers(channels: int) -> nn.Sequential:

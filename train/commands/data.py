@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from train.check import check_data
 from train.commands.arguments import Arch, DataFile, Flip, Mosaic, Rotation, Split, check_folder_of
-from train.dataset import load_data_config
-from train.model import ARCHITECTURES
-from train.options import FitOptions
-from train.preview import make_preview
+from train.data.check import check_data
+from train.data.dataset import load_data_config
+from train.loop.options import FitOptions
+from train.loop.preview import make_preview
+from train.models.architectures import ARCHITECTURES
 
 DEFAULTS = FitOptions()
 

@@ -7,8 +7,6 @@ from typing import Annotated
 import torch
 import typer
 
-from train.averaging import average_weights
-from train.checkpoint import Checkpoint, load_checkpoint
 from train.commands.arguments import (
     CheckpointFile,
     DataFile,
@@ -18,14 +16,16 @@ from train.commands.arguments import (
     choose_device,
     make_folder,
 )
-from train.dataset import DataConfig, load_data_config, load_split
+from train.data.dataset import DataConfig, load_data_config, load_split
 from train.errors import TrainError
-from train.evaluation import evaluate as evaluate_model
-from train.metrics import Metrics
-from train.plots import plot_evaluation
-from train.predict import find_images, worst_first
-from train.predict import predict as predict_images
-from train.report import write_report
+from train.evaluation.evaluate import evaluate as evaluate_model
+from train.evaluation.metrics import Metrics
+from train.evaluation.plots import plot_evaluation
+from train.evaluation.predict import find_images, worst_first
+from train.evaluation.predict import predict as predict_images
+from train.evaluation.report import write_report
+from train.models.averaging import average_weights
+from train.models.checkpoint import Checkpoint, load_checkpoint
 
 
 def evaluate(

@@ -18,13 +18,13 @@ from train.commands.arguments import (
     choose_device,
     make_folder,
 )
-from train.dataset import load_data_config
+from train.data.dataset import load_data_config
 from train.distributed import join_world
 from train.errors import TrainError
-from train.fit import Run, resumed_run
-from train.model import ARCHITECTURES
-from train.options import FitOptions
-from train.reporting import make_reporter
+from train.loop.options import FitOptions
+from train.loop.reporting import make_reporter
+from train.loop.run import Run, resumed_run
+from train.models.architectures import ARCHITECTURES
 
 DEFAULTS = FitOptions()
 MODEL, STEPS = "Model", "Training"

@@ -1,0 +1,113 @@
+"""Where the results of a run go: the files that are opened for it, and what they must not be."""
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from realtime.errors import SinkError
+
+if TYPE_CHECKING:
+    from realtime.sinks.base import Sink
+    from realtime.sinks.encoding import Encoding
+    from realtime.sources.base import FrameSource
+    from realtime.sources.video_file import VideoFileSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """Where the results of a run go."""
+
+    window: bool
+    video: Path | None
+    jsonl: Path | None
+    csv: Path | None = None
+    crops: Path | None = None
+    captures: Path = Path()
+    """Folder of what the window's keys save."""
+    original: "VideoFileSource | None" = None
+    """The file that the frames come from: its sound, beginning and shape of pixels go into the video."""
+    encoding: "Encoding | None" = None
+    """Of the video; by default that of its kind of file."""
+    progress: str | None = None
+    """Name under which it is told how far ``original`` has come; None for silence."""
+
+    def open(self, source: "FrameSource", class_names: tuple[str, ...]) -> list["Sink"]:
+        """Open all files; if one fails, close those before it."""
+        from realtime.sinks.base import Ending
+        from realtime.sinks.jsonl import JsonLinesSink
+
+        sinks: list[Sink] = []
+        with ExitStack() as opened:
+            if self.jsonl:
+                sinks.append(JsonLinesSink(self.jsonl, class_names))
+                opened.callback(sinks[-1].close, Ending.FAILED)
+            if self.csv:
+                from realtime.sinks.csv_file import CsvSink
+
+                sinks.append(CsvSink(self.csv, class_names))
+                opened.callback(sinks[-1].close, Ending.FAILED)
+            if self.crops:
+                from realtime.sinks.crops import CropsSink
+
+                sinks.append(CropsSink(self.crops, class_names))
+                opened.callback(sinks[-1].close, Ending.FAILED)
+            if self.video:
+                from realtime.sinks.video_file import VideoFileSink
+
+                sinks.append(
+                    VideoFileSink(
+                        self.video,
+                        size_wh=source.size_wh,
+                        frame_rate=source.frame_rate,
+                        time_base=source.time_base,
+                        **self._kept(),
+                    )
+                )
+            if self.progress and self.original:
+                from realtime.sinks.progress import ProgressSink
+
+                sinks.append(
+                    ProgressSink(self.progress, origin_s=self.original.origin_s, length_s=self.original.length_s)
+                )
+            opened.pop_all()
+        return sinks
+
+    def _kept(self) -> dict[str, Any]:
+        """What the video has from the original, as arguments of ``VideoFileSink``."""
+        from realtime.sinks.audio import Sound
+
+        chosen = {"encoding": self.encoding} if self.encoding else {}
+        if self.original is None:
+            return chosen
+        span = self.original
+        sound = Sound(span.path, span.origin_s if span.is_part else -math.inf, span.end_s, span.losses)
+        return chosen | {"sound": sound, "origin_s": span.origin_s, "pixel_aspect": span.pixel_aspect}
+
+
+def check_outputs(*outputs: Path | None, originals: Sequence[Path] = ()) -> None:
+    """Refuse one file for two outputs, and an output that is one of the inputs.
+
+    Raises:
+        SinkError: a path is in two places.
+    """
+    paths = [path for path in outputs if path is not None]
+    for i, path in enumerate(paths):
+        if path.resolve() in {other.resolve() for other in paths[:i]}:
+            raise SinkError(f"cannot write {path}: it is given for two outputs")
+        if path.resolve() in {original.resolve() for original in originals}:
+            raise SinkError(f"cannot write {path}: it is the input itself; choose another name")
+
+
+def check_blur(blur: str | None, crops: Path | None, *, shown: bool) -> None:
+    """Refuse to hide what is written elsewhere to be seen, or what nobody sees.
+
+    Raises:
+        SinkError: ``--blur`` with ``--crops``, or without a picture, which ``shown`` says.
+    """
+    if blur is not None and crops:
+        raise SinkError(f"--crops {crops}: crops are readable, and --blur hides {blur}; choose one of them")
+    if blur is not None and not shown:
+        raise SinkError(f"--blur {blur}: no picture is written that it would be hidden in; add one or leave it out")

@@ -1,0 +1,136 @@
+"""The detector: one ONNX file run by onnxruntime on a chosen execution provider."""
+
+from pathlib import Path
+
+import numpy as np
+
+from realtime.errors import ModelError, ProviderError, one_line
+from realtime.inference.cores import core_count
+from realtime.inference.gpu_settings import GpuSettings
+from realtime.inference.providers import Provider
+from realtime.inference.session import open_network
+from realtime.letterbox import LetterboxTransform, ThreadsLetterbox
+from realtime.metadata import OUTPUT_NAMES
+from realtime.structures import Detections
+
+MODELS_FOLDER = Path(__file__).parents[1] / "models"
+
+
+class OnnxDetector:
+    """Finds objects in pictures with an exported model."""
+
+    def __init__(
+        self,
+        model: Path,
+        *,
+        provider: Provider = Provider.AUTO,
+        settings: GpuSettings | None = None,
+        concurrency: int = 1,
+    ) -> None:
+        """Load a model. On a GPU, do so in the thread that will run it: see ``BoundSession``.
+
+        Args:
+            model: ONNX file written by ``python -m export onnx``.
+            provider: where to run; ``AUTO`` prefers CUDA and may fall back to the CPU, the others never fall back.
+            settings: of the GPU, in place of the usual ones.
+            concurrency: how many threads will each run a frame of their own at a time. They share the cores, so that
+                one frame alone is quickest with 1, a stream with one for each core; on a GPU it is always 1.
+
+        Raises:
+            ModelError: the file is missing, damaged, or does not keep the contract.
+            ProviderError: the provider does not work here.
+        """
+        if not model.is_file():
+            raise ModelError(f"cannot read model {model}: not found")
+        self._model = model
+        self.fallback_reason: str | None = None
+        """Why ``AUTO`` took the CPU, for one line to the user."""
+        self.provider = Provider.CUDA if provider is Provider.AUTO else provider
+        settings = settings or GpuSettings()
+        # The threads that run a frame each work as well; onnxruntime's own help whichever of them comes first.
+        threads = max(1, core_count() - concurrency + 1)
+        try:
+            network = open_network(model, self.provider, settings, threads)
+        except ProviderError as error:
+            if provider is not Provider.AUTO:
+                raise
+            self.fallback_reason = str(error).removeprefix("--provider cuda: ")
+            self.provider = Provider.CPU
+            network = open_network(model, self.provider, settings, threads)
+        self._session, self._run, self.metadata = network.session, network.run, network.metadata
+        self.capture_refusal = network.capture_refusal
+        """Why a GPU runs without a CUDA graph though there was to be one, for one line to the user."""
+        self.node_counts = network.node_counts
+        """How many nodes of the graph each execution provider of onnxruntime runs."""
+        self.concurrency = concurrency if self.provider is Provider.CPU else 1
+        """How many frames may be detected at a time, each by a thread of its own."""
+        self._letterbox = ThreadsLetterbox(self.metadata.input_wh, self.metadata.padding_value)
+
+    def detect(self, image: np.ndarray) -> Detections:
+        """Find objects.
+
+        Args:
+            image: uint8 (H,W,3), BGR.
+
+        Returns:
+            All detections above the model's ``min_score``, boxes in pixels of ``image``.
+        """
+        return self.infer(*self.preprocess(image))
+
+    def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
+        """The first stage of ``detect``: the network's input and the transform for its boxes."""
+        return self._letterbox(image)
+
+    def infer(self, network_input: np.ndarray, transform: LetterboxTransform) -> Detections:
+        """The second stage of ``detect``: run the network and map its boxes back.
+
+        Raises:
+            ModelError: the graph fails, or gives something else than it promised.
+        """
+        try:
+            outputs = self._run(network_input)
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            where = self.provider.value
+            raise ModelError(f"{self._model}: the network failed on {where}: {one_line(error)}") from error
+        boxes, scores, labels = (outputs[name] for name in OUTPUT_NAMES)
+        rows = self.metadata.max_detections
+        if (boxes.shape, scores.shape, labels.shape) != ((rows, 4), (rows,), (rows,)):
+            raise ModelError(
+                f"{self._model}: the network gave boxes {boxes.shape}, scores {scores.shape} and labels "
+                f"{labels.shape}, not the {rows} rows that its metadata promise"
+            )
+        named = _meaningful(boxes, scores, labels, len(self.metadata.class_names))
+        boxes, labels, scores = transform.to_frame(boxes[named]), labels[named], np.minimum(scores[named], 1)
+        seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # neither turned inside out nor in the letterbox's border
+        return Detections(boxes[seen], labels[seen], scores[seen])
+
+
+def shipped_models() -> list[str]:
+    """Names of the models that come with the app."""
+    return sorted(path.stem for path in MODELS_FOLDER.glob("*.onnx"))
+
+
+def find_model(name: str) -> Path:
+    """The file of a model given by name or path.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    if name in shipped_models():
+        return MODELS_FOLDER / f"{name}.onnx"
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = ", ".join(shipped_models()) or "none"
+    raise ModelError(f"--model {name}: neither a file nor a model that comes with the app (there: {known})")
+
+
+def _meaningful(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, class_count: int) -> np.ndarray:
+    """Indices of the rows that can be drawn, best first; unused rows have score 0, broken ones anything.
+
+    A file from elsewhere may give boxes that are no numbers, scores out of 0..1 or labels that have no name.
+    """
+    # A softmax may exceed 1 by a rounding error.
+    valid = (scores > 0) & (scores < 1.001) & (labels >= 0) & (labels < class_count)
+    rows = np.flatnonzero(valid & np.isfinite(boxes).all(axis=1))
+    return rows[np.argsort(-scores[rows], kind="stable")]

@@ -1,0 +1,90 @@
+"""How the GPU's execution providers are set up: every choice in one place."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from realtime.inference.providers import PROVIDER_NAMES, Provider
+
+
+class ConvSearch(StrEnum):
+    """How cuDNN chooses among its ways to compute a convolution."""
+
+    EXHAUSTIVE = "EXHAUSTIVE"
+    """Time all of them when a shape is first met."""
+    HEURISTIC = "HEURISTIC"
+    """Ask its model of the card."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSettings:
+    """Settings of the CUDA provider; the first holds for TensorRT too.
+
+    Not measured yet on a card: ``benchmarks/gpu.py`` times them against each other. ``tf32`` is off for accuracy.
+    """
+
+    cuda_graph: bool = True
+    """Record all kernels of a run once, and launch them as one."""
+    nhwc: bool = True
+    """Convolutions with channels last, the order of tensor cores."""
+    tf32: bool = False
+    """float32 products of factors rounded to 11 bits. The votes of boxes are such a product: it would move one at 600
+    px by up to a quarter of a pixel, also in a model of half precision, whose boxes are float32."""
+    conv_search: ConvSearch = ConvSearch.HEURISTIC
+
+    def attempts(self) -> Iterator["GpuSettings"]:
+        """These settings, then the same without a CUDA graph, which a session may refuse to record."""
+        yield self
+        if self.cuda_graph:
+            yield replace(self, cuda_graph=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What TensorRT builds for one model and one card, and where."""
+
+    folder: Path
+    is_built: bool
+    timings: Path
+    """Folder of what it has timed for any model, which shortens the next build."""
+    half: bool
+    """Whether it may compute in float16: if the model does."""
+
+
+def providers_of(
+    provider: Provider, settings: GpuSettings, engine: Engine | None
+) -> list[str | tuple[str, dict[str, str]]]:
+    """The argument ``providers`` of onnxruntime's session; TensorRT needs an ``engine``."""
+    if provider is Provider.CUDA:
+        return [(PROVIDER_NAMES[provider], cuda_options(settings))]
+    if provider is Provider.TENSORRT and engine:
+        # What TensorRT cannot do is left to CUDA, as its makers advise. A graph is recorded by one provider alone.
+        rest = cuda_options(replace(settings, cuda_graph=False))
+        return [
+            (PROVIDER_NAMES[provider], tensorrt_options(settings, engine)),
+            (PROVIDER_NAMES[Provider.CUDA], rest),
+        ]
+    return [PROVIDER_NAMES[provider]]
+
+
+def cuda_options(settings: GpuSettings) -> dict[str, str]:
+    """Options of onnxruntime's CUDA provider, which takes 0 and 1."""
+    return {
+        "enable_cuda_graph": str(int(settings.cuda_graph)),
+        "prefer_nhwc": str(int(settings.nhwc)),
+        "use_tf32": str(int(settings.tf32)),
+        "cudnn_conv_algo_search": settings.conv_search.value,
+    }
+
+
+def tensorrt_options(settings: GpuSettings, engine: Engine) -> dict[str, str]:
+    """Options of onnxruntime's TensorRT provider, which takes True and False."""
+    return {
+        "trt_engine_cache_enable": "True",
+        "trt_engine_cache_path": str(engine.folder),
+        "trt_timing_cache_enable": "True",
+        "trt_timing_cache_path": str(engine.timings),
+        "trt_fp16_enable": str(engine.half),
+        "trt_cuda_graph_enable": str(settings.cuda_graph),
+    }

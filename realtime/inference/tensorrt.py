@@ -1,0 +1,126 @@
+"""TensorRT: its libraries, and the folder that keeps the engines it builds."""
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import onnxruntime as ort
+
+from realtime.errors import ProviderError
+from realtime.inference.cuda import Obstacle, cuda_major, gpus
+from realtime.inference.gpu_settings import Engine
+
+VERSION = 10
+"""The major version that onnxruntime's provider was linked with."""
+LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
+WHEEL_FOLDER = "tensorrt_libs"
+"""Where NVIDIA's Python packages put the libraries, which the loader does not know."""
+
+
+def find_obstacle() -> Obstacle | None:
+    """What TensorRT misses besides CUDA, or None; its libraries are loaded on the way."""
+    if "TensorrtExecutionProvider" not in ort.get_available_providers():
+        return Obstacle("this onnxruntime is built without TensorRT", "use --provider cuda", is_expected=True)
+    for library in LIBRARIES:
+        if _load(library) is None:
+            return Obstacle(
+                f"TensorRT {VERSION} is missing: {_file_name(library)} cannot be loaded",
+                f"install it with: pip install 'tensorrt-cu{cuda_major()}=={VERSION}.*', or use --provider cuda",
+            )
+    return None
+
+
+@contextlib.contextmanager
+def engine_for(model: Path, *, half: bool) -> Iterator[Engine]:
+    """The engine of a model on this card, to open a session with.
+
+    A new one is built in a folder of its own, which gets its name when the session is open: a build that is broken off
+    leaves nothing that would be taken for an engine.
+
+    Raises:
+        ProviderError: the cache folder cannot be written.
+    """
+    cache = cache_folder() / "tensorrt"
+    folder = cache / f"{model.stem}-{_key(model, half=half)}"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=cache))
+    except OSError as error:
+        raise ProviderError(
+            f"--provider tensorrt: cannot keep its engine in {cache}: {error.strerror}. Choose another folder with the "
+            f"environment variable {CACHE_VARIABLES.get(platform.system(), 'XDG_CACHE_HOME')}"
+        ) from error
+    try:
+        engine = Engine(building, is_built=False, timings=cache, half=half)
+        if is_built(folder):
+            yield replace(engine, folder=folder, is_built=True)
+            return
+        yield engine
+        if is_built(building):
+            shutil.rmtree(folder, ignore_errors=True)
+            building.replace(folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def is_built(folder: Path) -> bool:
+    """Whether there is an engine in a folder."""
+    return any(folder.glob("*.engine"))
+
+
+CACHE_VARIABLES = {"Windows": "LOCALAPPDATA", "Linux": "XDG_CACHE_HOME"}
+
+
+def cache_folder() -> Path:
+    """The user's folder for what the app can make again, by the conventions of the system."""
+    home, system = Path.home(), platform.system()
+    default = {"Windows": home / "AppData" / "Local", "Darwin": home / "Library" / "Caches"}.get(
+        system, home / ".cache"
+    )
+    chosen = os.environ.get(CACHE_VARIABLES.get(system, ""), "")
+    # A relative path is to be ignored, says the XDG Base Directory Specification.
+    return (Path(chosen) if Path(chosen).is_absolute() else default) / "facial-feature-rcnn"
+
+
+def _key(model: Path, *, half: bool) -> str:
+    """Differs for all that an engine cannot be carried over to: another graph, card, or version of a library."""
+    parts = (ort.__version__, _library_version(), _gpu_name(), str(half))
+    digest = hashlib.sha256("\n".join(parts).encode())
+    digest.update(model.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _library_version() -> str:
+    library = _load(LIBRARIES[0])
+    return str(library.getInferLibVersion()) if library else ""
+
+
+def _gpu_name() -> str:
+    with contextlib.suppress(OSError):
+        _, found = gpus()
+        return found[0].name if found else ""
+    return ""
+
+
+def _load(library: str) -> ctypes.CDLL | None:
+    """Load a library from where the loader looks, or from NVIDIA's Python packages.
+
+    Its symbols are made known to all, so that onnxruntime, which asks for it by its bare name, finds it loaded.
+    """
+    name = _file_name(library)
+    for path in (name, str(Path(sysconfig.get_path("purelib")) / WHEEL_FOLDER / name)):
+        with contextlib.suppress(OSError):
+            return ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+    return None
+
+
+def _file_name(library: str) -> str:
+    return f"{library}_{VERSION}.dll" if platform.system() == "Windows" else f"lib{library}.so.{VERSION}"

@@ -1,0 +1,45 @@
+"""Detection in one frame of a run, timed."""
+
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from realtime.letterbox import LetterboxTransform
+from realtime.metadata import ModelMetadata
+from realtime.structures import Detections, Frame
+
+
+class Detector(Protocol):
+    """What a run needs of a detector: its two stages, so that each can be timed."""
+
+    metadata: ModelMetadata
+    concurrency: int
+    """How many frames it is given at a time, each by a thread of its own."""
+
+    def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
+        """The network's input for a picture uint8 (H,W,3) BGR, and the transform for its boxes."""
+
+    def infer(self, network_input: np.ndarray, transform: LetterboxTransform) -> Detections:
+        """All detections above the model's ``min_score``, boxes in pixels of the picture, best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """A frame and what was found in it."""
+
+    frame: Frame
+    found: Detections
+    preprocess_ms: float
+    infer_ms: float
+
+
+def detect_in(detector: Detector, frame: Frame) -> Detected:
+    """Run both stages on a frame."""
+    started_s = time.perf_counter()
+    network_input, transform = detector.preprocess(frame.image)
+    prepared_s = time.perf_counter()
+    found = detector.infer(network_input, transform)
+    done_s = time.perf_counter()
+    return Detected(frame, found, 1000 * (prepared_s - started_s), 1000 * (done_s - prepared_s))

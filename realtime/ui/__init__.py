@@ -1,0 +1,1 @@
+"""The live window: its view, overlay and snapshots. OpenCV's highgui is used here alone."""

@@ -1,0 +1,191 @@
+"""What the window writes over the picture: the state of the run, news, and the keys."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+import cv2
+import numpy as np
+
+from realtime.controls import BINDINGS, CLASS_KEYS, Controls
+from realtime.drawing import text
+from realtime.drawing.render import WHITE, colour_of
+from realtime.drawing.text import Colour
+from realtime.structures import Frame
+
+Cell = tuple[str, Colour]
+GREY: Colour = (160, 160, 160)
+RED: Colour = (70, 130, 255)
+"""Okabe and Ito's vermilion, lightened for a dark ground."""
+SKY: Colour = (240, 200, 120)
+GROUND = 24
+GROUND_WEIGHT = 0.9
+"""How much of a panel is ground; the rest is the picture."""
+
+
+class Meter:
+    """What the shown frames tell of themselves, as means over the last second."""
+
+    WINDOW_S = 1.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._shown: deque[tuple[float, float]] = deque()
+        """Time of showing and age of each, in seconds."""
+        self._is_stale = False
+        self._count = 0
+        self.dropped = 0
+        """Frames that were read and not shown, by the gaps in their indices."""
+
+    def shown(self, frame: Frame) -> None:
+        """A frame is about to be shown."""
+        now_s = self._clock()
+        if self._is_stale:
+            self._shown.clear()
+            self._is_stale = False
+        self._shown.append((now_s, now_s - frame.captured_at_s))
+        # Two are kept at least, so that a rate below one frame a second is known too.
+        while len(self._shown) > 2 and now_s - self._shown[0][0] > self.WINDOW_S:
+            self._shown.popleft()
+        self._count += 1
+        self.dropped = frame.index + 1 - self._count
+
+    def paused(self) -> None:
+        """The time until the next frame says nothing of the run's speed: begin anew with it."""
+        self._is_stale = True
+
+    @property
+    def frames_per_s(self) -> float:
+        """0 before the second frame; falls while none comes."""
+        passed_s = self._shown[-1][0] - self._shown[0][0] if self._shown else 0.0
+        if passed_s <= 0:
+            return 0.0
+        rate, idle_s = (len(self._shown) - 1) / passed_s, self._idle_s()
+        return min(rate, 1 / idle_s) if idle_s > self.WINDOW_S else rate
+
+    @property
+    def latency_ms(self) -> float:
+        """Age of the shown frames, the time since they were grabbed; of the last one, while none comes."""
+        if not self._shown:
+            return 0.0
+        idle_s = self._idle_s()
+        if idle_s > self.WINDOW_S:
+            return 1000 * (idle_s + self._shown[-1][1])
+        return 1000 * sum(age_s for _, age_s in self._shown) / len(self._shown)
+
+    def _idle_s(self) -> float:
+        """Time since the last frame, pauses left out."""
+        return 0.0 if self._is_stale else self._clock() - self._shown[-1][0]
+
+
+class News:
+    """The last thing that happened, for the few seconds in which it is news. Any thread may tell."""
+
+    LASTS_S = 4.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._text, self._until_s = "", 0.0
+
+    def tell(self, message: str) -> None:
+        """Something happened."""
+        with self._lock:
+            self._text, self._until_s = message, self._clock() + self.LASTS_S
+
+    @property
+    def text(self) -> str:
+        """Empty when there is nothing new."""
+        with self._lock:
+            return self._text if self._clock() < self._until_s else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The state of a run."""
+
+    frames_per_s: float
+    live: tuple[float, int] | None
+    """Latency in milliseconds and dropped frames of a live source; a file has neither."""
+    position_s: float
+    provider: str
+    source: str
+    """What the source does; empty while all is well."""
+    recording: bool
+
+
+def status_rows(status: Status, controls: Controls, class_names: Sequence[str]) -> list[list[Cell]]:
+    """The lines of the overlay."""
+    rate = f"{status.frames_per_s:.1f} FPS" if status.frames_per_s else "- FPS"
+    if status.live is None:
+        minutes, seconds = divmod(round(status.position_s, 1), 60)
+        place = f"at {minutes:.0f}:{seconds:04.1f}"
+    else:
+        place = f"{status.live[0]:.0f} ms   {status.live[1]} dropped"
+    rows = [[(f"{rate}   {place}", WHITE)], [(f"{status.provider}   threshold {controls.threshold:.2f}", WHITE)]]
+    hidden = [text.drawable(class_names[label]) for label in sorted(controls.hidden) if label < len(class_names)]
+    if hidden:
+        rows.append([(f"hidden: {', '.join(hidden)}", WHITE)])
+    if status.source:
+        rows.append([(text.drawable(status.source), RED)])
+    if controls.paused:
+        rows.append([("PAUSED", SKY)])
+    if status.recording:
+        rows.append([("● REC", RED)])
+    if not controls.help:
+        rows.append([("h: keys", GREY)])
+    return rows
+
+
+def help_rows(controls: Controls, class_names: Sequence[str]) -> list[list[Cell]]:
+    """All keys, and beside them those of the classes, in their colours."""
+    keys = [[(binding.shown, SKY), (binding.meaning, WHITE)] for binding in BINDINGS]
+    classes: list[list[Cell]] = [[("show, hide", WHITE)]] if class_names else []
+    for label, (key, name) in enumerate(zip(CLASS_KEYS, class_names, strict=False)):
+        is_hidden = label in controls.hidden
+        classes.append([(f"{key} ■ {text.drawable(name)}", GREY if is_hidden else colour_of(label))])
+    blank: list[Cell] = [("", WHITE), ("", WHITE)]
+    return [[*(left or blank), *(right or [])] for left, right in zip_longest(keys, classes)]
+
+
+def draw_table(canvas: np.ndarray, rows: Sequence[Sequence[Cell]], anchor: tuple[float, float], size_px: int) -> None:
+    """Write rows of cells on a dark ground that lets a little of the picture through, in place.
+
+    Args:
+        canvas: uint8 (H,W,3), BGR.
+        rows: columns are as wide as their widest cell.
+        anchor: where in the picture, 0..1 from left to right and from top to bottom.
+        size_px: of the letters; less where the table would not fit into the picture.
+    """
+    widths, height = _layout(rows, size_px)
+    fit = min(canvas.shape[1] / (sum(widths) + 2 * size_px), canvas.shape[0] / (height * len(rows) + size_px), 1.0)
+    if fit < 1:
+        size_px = max(6, int(fit * size_px))
+        widths, height = _layout(rows, size_px)
+    margin = size_px // 2
+    panel_wh = sum(widths) + margin, height * len(rows) + margin
+    left, top = (
+        round(place * max(0, room - own)) for place, room, own in zip(anchor, _wh(canvas), panel_wh, strict=True)
+    )
+    ground = canvas[top : top + panel_wh[1], left : left + panel_wh[0]]
+    cv2.convertScaleAbs(ground, dst=ground, alpha=1 - GROUND_WEIGHT, beta=GROUND_WEIGHT * GROUND)
+    for i, row in enumerate(rows):
+        x = left + margin
+        for (words, colour), width in zip(row, widths, strict=False):
+            text.write(canvas, words, (x, top + margin // 2 + i * height), colour, size_px)
+            x += width
+
+
+def _layout(rows: Sequence[Sequence[Cell]], size_px: int) -> tuple[list[int], int]:
+    """Widths of the columns, gaps included, and height of the rows."""
+    columns = zip_longest(*rows, fillvalue=("", WHITE))
+    widths = [max(text.width_px(words, size_px) for words, _ in column) + size_px for column in columns]
+    widths[-1] -= size_px // 2
+    return widths, text.height_px(size_px)
+
+
+def _wh(image: np.ndarray) -> tuple[int, int]:
+    return image.shape[1], image.shape[0]

@@ -1,0 +1,117 @@
+"""The picture in the window: a frame at the window's size, with boxes, overlay and help."""
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+
+from realtime.controls import Controls
+from realtime.drawing import text
+from realtime.drawing.render import WHITE, draw, labelled_boxes
+from realtime.structures import Detections, Frame, Result
+from realtime.ui.overlay import Meter, News, Status, draw_table, help_rows, status_rows
+
+SMALLEST_PX = 64
+"""Least side that a picture is made for; windows pass through odd sizes while they open."""
+
+
+class View:
+    """Makes the window's pictures. Files get their own, so that nothing of this ends up in them."""
+
+    def __init__(
+        self,
+        controls: Controls,
+        news: News,
+        class_names: Sequence[str],
+        *,
+        provider: str,
+        is_live: bool,
+        source_status: Callable[[], str],
+        is_recorded: bool,
+        canvas_only: bool = False,
+        begin_s: float = 0.0,
+    ) -> None:
+        """
+        Args:
+            controls: what of all is to be seen.
+            news: what just happened.
+            class_names: names by label.
+            provider: where the network runs.
+            is_live: frames have an age, and some may be dropped.
+            source_status: what the source is doing.
+            is_recorded: the whole run goes into a file.
+            canvas_only: show the run's own pictures, in which faces are hidden, say, and nothing of the frames.
+            begin_s: timestamp at which a file begins.
+        """  # noqa: D205
+        self.meter = Meter()
+        self.canvas_only = canvas_only
+        self._begin_s = begin_s
+        self._controls = controls
+        self._news = news
+        self._class_names = class_names
+        self._provider = provider
+        self._is_live = is_live
+        self._source_status = source_status
+        self._is_recorded = is_recorded
+
+    def picture(self, result: Result, within_wh: tuple[int, int]) -> np.ndarray:
+        """Draw a result.
+
+        Args:
+            result: its frame is left as it is.
+            within_wh: width and height in pixels that the picture is made to fill; small frames grow, large ones shrink
+                before they are drawn on, so that letters are sharp and little is painted.
+
+        Returns:
+            uint8 (H,W,3) BGR with the frame's proportions.
+        """
+        controls, image = self._controls, result.canvas if self.canvas_only else result.frame.image
+        scale = fit(image, within_wh)
+        canvas = _resized(image, scale)
+        if controls.mirror:
+            canvas = cv2.flip(canvas, 1)
+        elif canvas is image:
+            canvas = image.copy()  # others have it too
+        if not self.canvas_only:
+            self._draw_boxes(canvas, result.detections, scale)
+        self._draw_panels(canvas, result.frame)
+        return canvas
+
+    def _draw_boxes(self, canvas: np.ndarray, detections: Detections, scale: float) -> None:
+        boxes = labelled_boxes(detections, self._class_names, self._controls.hidden)
+        if scale != 1:
+            boxes = [box.scaled(scale) for box in boxes]
+        if self._controls.mirror:
+            boxes = [box.mirrored(canvas.shape[1]) for box in boxes]
+        draw(canvas, boxes, labels=self._controls.labels)
+
+    def _draw_panels(self, canvas: np.ndarray, frame: Frame) -> None:
+        size_px = text.size_for(canvas)
+        if self._controls.overlay:
+            rows = status_rows(self._status(frame), self._controls, self._class_names)
+            draw_table(canvas, rows, (0.0, 0.0), size_px)
+        if self._controls.help:
+            draw_table(canvas, help_rows(self._controls, self._class_names), (0.5, 0.5), size_px)
+        if news := self._news.text:
+            draw_table(canvas, [[(text.drawable(news), WHITE)]], (0.0, 1.0), size_px)
+
+    def _status(self, frame: Frame) -> Status:
+        return Status(
+            frames_per_s=self.meter.frames_per_s,
+            live=(self.meter.latency_ms, self.meter.dropped) if self._is_live else None,
+            position_s=frame.pts_s - self._begin_s,
+            provider=self._provider,
+            source=self._source_status(),
+            recording=self._is_recorded or self._controls.recording,
+        )
+
+
+def fit(image: np.ndarray, within_wh: tuple[int, int]) -> float:
+    """Factor by which a picture fills a space."""
+    width, height = (max(side, SMALLEST_PX) for side in within_wh)
+    return min(width / image.shape[1], height / image.shape[0])
+
+
+def _resized(image: np.ndarray, scale: float) -> np.ndarray:
+    size_wh = max(1, round(scale * image.shape[1])), max(1, round(scale * image.shape[0]))
+    return image if size_wh == (image.shape[1], image.shape[0]) else cv2.resize(image, size_wh)

@@ -1,0 +1,1 @@
+"""Data sets: reading and checking YOLO labels, augmentation, and pictures of what the network sees."""

@@ -1,0 +1,291 @@
+"""``train check``: all that is wrong with a data set at once, and what is in it.
+
+Every image is decoded in full, by threads: OpenCV and Pillow leave the interpreter to others while they work.
+Two images are the same picture if their decoded pixels are equal, whatever their files are called or hold besides.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import combinations
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from rich.console import Console
+from rich.progress import track
+
+from train.data.check_report import Kind, Problem, Report, SplitSummary, summarise_class
+from train.data.dataset import (
+    IMAGE_SUFFIXES,
+    DataConfig,
+    Label,
+    ListedImage,
+    label_path,
+    load_data_config,
+    read_image,
+    read_label_lines,
+    split_images,
+)
+from train.data.near_duplicates import local_contrast, look_alikes
+from train.data.transforms import AugmentOptions, large_enough
+from train.errors import TrainError
+
+CLIPPED_PX = 0.5
+"""A box that reaches further than this outside its image is worth a warning; less is rounding."""
+AUGMENTATION = AugmentOptions()
+Image.MAX_IMAGE_PIXELS = None  # large photos are no attack here
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An image of a split, and the file that it is once links are followed."""
+
+    split: str
+    image: ListedImage
+    file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What one image file and its label file hold."""
+
+    problems: list[Problem]
+    label_file: str
+    """``labelled``, ``empty`` or ``missing``."""
+    digest: bytes | None = None
+    """Of the decoded pixels; None if the image cannot be read, which leaves the arrays empty."""
+    contrast: np.ndarray = field(default_factory=lambda: np.empty(0, np.float16))
+    """As ``local_contrast`` gives it, to find look-alikes."""
+    classes: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    """(N,) int64, zero-based."""
+    sides_px: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
+    """(N,2) float64: width and height of each box, clipped to the image, in its pixels."""
+    input_scale: float = 1.0
+    """Pixels of the network's input for one of the image; 1 if no input size is given."""
+
+
+def check_data(path: Path, size: int | None = None) -> Report:
+    """Read a whole data set and report what is wrong, rather than stop at the first problem.
+
+    Args:
+        path: its ``data.yaml``.
+        size: side of the network's input in pixels; None leaves box sizes in pixels of the images.
+    """
+    problems: list[Problem] = []
+
+    def note(problem: TrainError) -> None:
+        problems.append(Problem(Kind.DATA, str(problem)))
+
+    try:
+        config = load_data_config(path, note)
+    except TrainError as error:  # nothing in the data set can be judged without it
+        note(error)
+        return Report(path, size, (), tuple(problems))
+    entries = [
+        Entry(split, image, image.path.resolve())
+        for split in config.splits
+        for image in split_images(config, split, note)
+    ]
+    files: dict[Path, Entry] = {}
+    for entry in entries:
+        files.setdefault(entry.file, entry)
+    inspected = _inspect_all(files, partial(_inspect, num_classes=len(config.class_names), size=size))
+    summaries = tuple(_summary(config, split, entries, inspected, size) for split in config.splits)
+    problems += _shared_sources(config)
+    problems += _repeated_files(entries)
+    readable = [entry for entry in files.values() if inspected[entry.file].digest]
+    problems += _repeated_pictures(readable, inspected)
+    problems += _look_alikes(readable, inspected)
+    problems += (problem for one in inspected.values() for problem in one.problems)
+    problems += _unlabelled(config, summaries)
+    problems += _labels_without_image(config, (entry.image.path for entry in entries))
+    return Report(path, size, summaries, tuple(problems))
+
+
+def read_whole_image(path: Path) -> np.ndarray:
+    """Read an image as training does, but refuse a JPEG whose end is missing, which OpenCV fills up with grey.
+
+    Returns:
+        uint8 (H,W,3), RGB.
+
+    Raises:
+        TrainError: the file is missing, no image, or truncated.
+    """
+    try:
+        with Image.open(path, formats=["JPEG"]) as image:
+            image.draft("L", (1, 1))  # reads all of the file, but computes few pixels
+            image.load()
+    except UnidentifiedImageError:  # another format: OpenCV itself refuses those that are truncated
+        pass
+    except OSError as error:
+        if error.errno is None:  # not of the system, but of the content
+            reason = f"expected a whole JPEG, found: {error}. Copy it again or remove it"
+            raise TrainError(f"cannot read image {path}: {reason}") from error
+    return read_image(path)
+
+
+def _inspect_all(files: dict[Path, Entry], inspect: Callable[[Path], Inspected]) -> dict[Path, Inspected]:
+    paths = [entry.image.path for entry in files.values()]
+    with ThreadPool(os.cpu_count()) as pool:
+        found = track(
+            pool.imap(inspect, paths),
+            description="reading images",
+            total=len(paths),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        return dict(zip(files, found, strict=True))
+
+
+def _inspect(path: Path, *, num_classes: int, size: int | None) -> Inspected:
+    label_file = label_path(path)
+    problems: list[Problem] = []
+    labels = read_label_lines(label_file, num_classes, lambda e: problems.append(Problem(Kind.LABEL, str(e))))
+    state = "labelled" if labels or problems else "empty" if label_file.exists() else "missing"
+    problems += _repeated_labels(label_file, labels)
+    try:
+        image = read_whole_image(path)
+    except TrainError as error:
+        return Inspected([*problems, Problem(Kind.IMAGE, str(error))], state)
+    height, width = image.shape[:2]
+    scale = min(size / width, size / height) if size else 1.0
+    boxes_px = np.array([label.box for label in labels]).reshape(-1, 4) * [width, height, width, height]
+    clipped_px = boxes_px.clip(0, [width, height, width, height])
+    sides_px = clipped_px[:, 2:] - clipped_px[:, :2]
+    outside_px = np.abs(boxes_px - clipped_px).max(axis=1)
+    large = large_enough(sides_px * scale, AUGMENTATION)
+    for label, (w, h), outside, is_large in zip(labels, sides_px * scale, outside_px, large, strict=True):
+        where = f"{label_file}:{label.line}"
+        if outside > CLIPPED_PX:
+            found = f"found one that reaches {outside:.1f} px outside, which is cut off"
+            problems.append(Problem(Kind.CLIPPED_BOX, f"{where}: expected a box within the image, {found}"))
+        if not is_large:
+            problems.append(Problem(Kind.TINY_BOX, f"{where}: {_tiny(w, h, size)}"))
+    digest = hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
+    classes = np.array([label.class_id for label in labels], int)
+    return Inspected(problems, state, digest, local_contrast(image), classes, sides_px, scale)
+
+
+def _tiny(width: float, height: float, size: int | None) -> str:
+    least = AUGMENTATION.min_side_px
+    where = f" at input size {size}" if size else ""
+    return f"expected a box of {least:g}x{2 * least:g} px or more, found {width:.1f}x{height:.1f} px{where}"
+
+
+def _repeated_labels(path: Path, labels: list[Label]) -> Iterator[Problem]:
+    first: dict[Hashable, int] = {}
+    for label in labels:
+        line = first.setdefault((label.class_id, label.box), label.line)
+        if line != label.line:
+            message = f"{path}:{label.line}: expected a box of its own, found that of line {line} again"
+            yield Problem(Kind.DUPLICATE_LABEL, message)
+
+
+def _repeats(entries: Iterable[Entry], key: Callable[[Entry], Hashable]) -> Iterator[tuple[Entry, Entry]]:
+    """Entries that have the key of an earlier one, with it: that of their own split, else that of each other split."""
+    seen: dict[Hashable, dict[str, Entry]] = {}
+    for entry in entries:
+        earlier = seen.setdefault(key(entry), {})
+        if entry.split in earlier:
+            yield entry, earlier[entry.split]
+        else:
+            yield from ((entry, other) for other in earlier.values())
+            earlier[entry.split] = entry
+
+
+def _repeated_files(entries: list[Entry]) -> Iterator[Problem]:
+    for entry, other in _repeats(entries, lambda entry: entry.file):
+        image, where = entry.image, other.image.where
+        if entry.split == other.split:
+            yield Problem(Kind.LISTED_TWICE, f"{image.where}: {image.path} is listed already, in {where}")
+        else:
+            message = f"{image.where}: {image.path} is in '{entry.split}', and by {where} in '{other.split}'"
+            yield Problem(Kind.LEAK, message)
+
+
+def _repeated_pictures(entries: list[Entry], inspected: dict[Path, Inspected]) -> Iterator[Problem]:
+    for entry, other in _repeats(entries, lambda entry: inspected[entry.file].digest):
+        if entry.split == other.split:
+            yield Problem(Kind.DUPLICATE_IMAGE, f"{entry.image.path}: same picture as {other.image.path}")
+        else:
+            message = f"{entry.image.path}: in '{entry.split}', same picture as {other.image.path} in '{other.split}'"
+            yield Problem(Kind.LEAK, message)
+
+
+def _look_alikes(entries: list[Entry], inspected: dict[Path, Inspected]) -> Iterator[Problem]:
+    """Pictures of later splits that look like one of an earlier split; equal ones are reported as such already."""
+    splits = list(dict.fromkeys(entry.split for entry in entries))
+    for earlier, later in combinations(splits, 2):
+        known, asked = ([e for e in entries if e.split == split] for split in (earlier, later))
+        for i, j, correlation in look_alikes(
+            *([inspected[e.file].contrast for e in group] for group in (asked, known))
+        ):
+            if inspected[asked[i].file].digest != inspected[known[j].file].digest:
+                path, other = asked[i].image.path, known[j].image.path
+                found = f"in '{later}', looks like {other} in '{earlier}' (correlation {correlation:.2f})"
+                yield Problem(Kind.LOOK_ALIKE, f"{path}: {found}")
+
+
+def _shared_sources(config: DataConfig) -> Iterator[Problem]:
+    first: dict[Path, str] = {}
+    for split, sources in config.splits.items():
+        for source in sources:
+            other = first.setdefault(source.resolve(), split)
+            if other != split:
+                message = f"'{split}' names {source}, which '{other}' names too. Give each split its own images"
+                yield Problem(Kind.DATA, f"{config.path}: {message}")
+
+
+def _unlabelled(config: DataConfig, summaries: Iterable[SplitSummary]) -> Iterator[Problem]:
+    for summary in summaries:
+        missing = [c.name for c in summary.classes if not c.boxes]
+        if summary.images and len(missing) == len(summary.classes):
+            yield Problem(Kind.DATA, f"{config.path}: split '{summary.name}' has no labelled box")
+        elif summary.images:
+            for name in missing:
+                yield Problem(Kind.UNLABELLED_CLASS, f"{config.path}: no box of '{name}' in split '{summary.name}'")
+
+
+def _labels_without_image(config: DataConfig, images: Iterable[Path]) -> Iterator[Problem]:
+    lists = {source.resolve() for sources in config.splits.values() for source in sources}
+    folders = {image.parent.resolve(): image.parent for image in images}
+    for folder in sorted(folders.values()):
+        stems = {path.stem for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
+        for path in sorted(label_path(folder / "any").parent.glob("*.txt")):
+            if path.stem not in stems and path.resolve() not in lists:
+                yield Problem(Kind.NO_IMAGE, f"{path}: expected an image {folder / path.stem}.*, found none")
+
+
+def _summary(
+    config: DataConfig, split: str, entries: list[Entry], inspected: dict[Path, Inspected], size: int | None
+) -> SplitSummary:
+    listed = [entry.file for entry in entries if entry.split == split]
+    found = [inspected[file] for file in dict.fromkeys(listed)]
+    readable = [one for one in found if one.digest]
+    classes = [np.empty(0, np.int64), *(one.classes for one in readable)]
+    sides = [np.empty((0, 2)), *(one.sides_px for one in readable)]
+    scales = np.repeat([one.input_scale for one in readable], [len(one.classes) for one in readable])
+    of_class, sides_px = np.concatenate(classes), np.concatenate(sides)
+    return SplitSummary(
+        name=split,
+        images=len(found),
+        listed=len(listed),
+        unreadable=len(found) - len(readable),
+        empty_label_file=sum(one.label_file == "empty" for one in readable),
+        no_label_file=sum(one.label_file == "missing" for one in readable),
+        classes=tuple(
+            summarise_class(
+                name,
+                images=sum(i in one.classes for one in readable),
+                sides_px=sides_px[of_class == i],
+                input_sides_px=(sides_px * scales[:, None])[of_class == i] if size else None,
+            )
+            for i, name in enumerate(config.class_names)
+        ),
+    )

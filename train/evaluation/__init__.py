@@ -1,0 +1,1 @@
+"""How good a detector is: metrics, plots, and predictions beside their labels."""

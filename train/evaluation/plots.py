@@ -1,0 +1,147 @@
+"""Pictures of a run, from its logs, and of an evaluation, from what it matched."""
+
+import csv
+from collections.abc import Iterator
+from itertools import cycle, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure  # not pyplot: no window system, no global state
+
+from train.evaluation.drawing import CLASS_COLOURS
+from train.evaluation.matching import MATCH_IOU, ClassMatches
+from train.evaluation.metrics import THRESHOLDS, Metrics, mean_f1_curve
+
+RECALLS = np.linspace(0, 1, 101)
+"""Recall of each column of COCO's precision."""
+DPI = 110
+
+
+def plot_curves(run: Path) -> None:
+    """Write ``curves.png``: the parts of the loss and the validation metrics against the images seen.
+
+    Args:
+        run: folder of a run, with the ``losses.csv`` and ``metrics.csv`` that ``train fit`` writes.
+    """
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, name, wanted in ((left, "losses.csv", ("loss",)), (right, "metrics.csv", ("map", "mean_f1", "f1_"))):
+        with (run / name).open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        seen = [int(row["images_seen"]) for row in rows]
+        for column in rows[0]:
+            if column.startswith(wanted):
+                # An empty cell is a metric that is not defined: a class without labels, say.
+                axes.plot(seen, [float(row[column] or "nan") for row in rows], marker=".", label=column)
+        axes.set_xlabel("images seen")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    left.set_title("loss on augmented training images")
+    right.set_title("metrics on val")
+    figure.savefig(run / "curves.png", dpi=DPI)
+
+
+def plot_evaluation(metrics: Metrics, folder: Path) -> None:
+    """Write ``precision_recall.png``, ``f1_confidence.png``, ``confusion.png`` and ``iou.png`` into a folder."""
+    plot_precision_recall(metrics).savefig(folder / "precision_recall.png", dpi=DPI)
+    plot_f1(metrics).savefig(folder / "f1_confidence.png", dpi=DPI)
+    plot_confusion(metrics).savefig(folder / "confusion.png", dpi=DPI)
+    plot_ious(metrics).savefig(folder / "iou.png", dpi=DPI)
+
+
+def plot_precision_recall(metrics: Metrics) -> Figure:
+    """Precision against recall at IoU 0.5, at COCO's 101 points: the area below is the AP50 of the legend."""
+    figure, axes = _sheet(f"precision and recall at IoU {MATCH_IOU}: mAP50 {metrics.map50:.3f}")
+    for name, found, style in _labelled_classes(metrics):
+        ap50 = next(c.ap50 for c in metrics.classes if c.name == name)
+        axes.plot(RECALLS, found.precision[0], label=f"{name}, AP50 {ap50:.3f}", **style)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.005), ylim=(0, 1.02))
+    _legend(figure)
+    return figure
+
+
+def plot_f1(metrics: Metrics) -> Figure:
+    """F1 against the score threshold for each class, their mean, and the threshold where that is best."""
+    figure, axes = _sheet(f"F1 at IoU {MATCH_IOU} by score threshold")
+    for name, found, style in _labelled_classes(metrics):
+        axes.plot(THRESHOLDS, [found.at(threshold).f1 for threshold in THRESHOLDS], label=name, **style)
+    mean = mean_f1_curve(metrics.matching)
+    axes.plot(THRESHOLDS, mean, color="black", linewidth=2.5, label="mean")
+    axes.axvline(
+        metrics.best_threshold,
+        color="black",
+        linestyle=":",
+        label=f"best threshold {metrics.best_threshold:.2f}, mean F1 {mean.max():.3f}",
+    )
+    axes.set(xlabel="score threshold", ylabel="F1", xlim=(0, 1), ylim=(0, 1.02))
+    _legend(figure)
+    return figure
+
+
+def plot_confusion(metrics: Metrics) -> Figure:
+    """``confusion_matrix`` at the best threshold: in each cell the count and, as its shade, the share of its row."""
+    names = [*(c.name for c in metrics.classes), "background"]
+    shares = metrics.confusion / np.maximum(metrics.confusion.sum(axis=1, keepdims=True), 1)
+    side = max(6.0, 2.2 + 0.85 * len(names))
+    figure = Figure(figsize=(side, side * 0.92), layout="constrained")
+    axes = figure.subplots()
+    shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in product(range(len(names)), repeat=2):
+        if count := metrics.confusion[row, column]:
+            share = shares[row, column]
+            colour = "white" if share > 0.5 else "black"
+            axes.text(column, row, f"{count}\n{share:.1%}", ha="center", va="center", color=colour, fontsize="small")
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="predicted (background: missed)", ylabel="labelled (background: false alarm)")
+    axes.set_title(f"confusion at score threshold {metrics.best_threshold:.2f}, IoU {MATCH_IOU}: count, share of row")
+    figure.colorbar(shown, ax=axes, label="share of the row", shrink=0.8)
+    return figure
+
+
+def plot_ious(metrics: Metrics) -> Figure:
+    """Histogram for each class of the IoU of matched pairs at the best threshold, one below the other."""
+    classes = list(_labelled_classes(metrics))
+    figure = Figure(figsize=(7.5, 1.2 + 1.1 * max(2, len(classes))), layout="constrained")
+    figure.suptitle(f"IoU of matched pairs at score threshold {metrics.best_threshold:.2f}")
+    rows = figure.subplots(max(1, len(classes)), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (name, found, style) in zip(rows, classes, strict=False):
+        kept = found.detections[(found.detections[:, 0] >= metrics.best_threshold) & (found.detections[:, 1] > 0)]
+        axes.hist(kept[:, 2], bins=np.linspace(MATCH_IOU, 1, 26), color=style["color"])
+        mean = f"mean {kept[:, 2].mean():.3f}" if len(kept) else "none"
+        axes.text(0.01, 0.92, f"{name}: {len(kept)} pairs, {mean}", transform=axes.transAxes, va="top")
+        axes.set_ylim(0, max(1, axes.get_ylim()[1]) * 1.35)  # room for the line of text
+        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    rows[-1].set_xlabel("IoU")
+    rows[-1].set_xlim(MATCH_IOU, 1)
+    figure.supylabel("pairs", fontsize="medium")
+    return figure
+
+
+def _sheet(title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def _legend(figure: Figure) -> None:
+    """A legend beside the axes, where it hides no line."""
+    if figure.axes[0].lines:
+        figure.legend(fontsize="small", loc="outside right upper")
+
+
+def _labelled_classes(metrics: Metrics) -> Iterator[tuple[str, ClassMatches, dict[str, Any]]]:
+    """Name, matches and line style of each class that is labelled."""
+    styles = cycle({"color": _hex(c), "linestyle": line} for line, c in product(("-", "--", ":"), CLASS_COLOURS))
+    for metric, found, style in zip(metrics.classes, metrics.matching.classes, styles, strict=False):
+        if found.labelled:
+            yield metric.name, found, style
+
+
+def _hex(colour: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)

@@ -1,0 +1,180 @@
+"""Predictions beside labels, image by image, the worst first, and a page that shows them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torchvision.models.detection import FasterRCNN
+
+from train.data.dataset import LabelledImage, images_of, label_path, load_data_config, read_image, read_labels
+from train.data.transforms import letterbox, transform_boxes
+from train.errors import TrainError
+from train.evaluation.drawing import ERROR_COLOUR, Colour, Mark, class_colour, draw_boxes, draw_line_of_text
+from train.evaluation.evaluate import detect
+from train.evaluation.matching import Boxes, match_image
+
+PANEL_SIDES_PX = (640, 1280)
+"""Longer side of a drawn photo: smaller ones are enlarged to the first, larger ones reduced to the second."""
+STRIP_PX = 24
+"""Height of the line of text above a photo."""
+GAP_PX = 4
+"""Between labels and predictions."""
+GREY: Colour = (200, 200, 200)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One image, what is labelled in it and what was found above the threshold; boxes in network-input pixels."""
+
+    path: Path
+    labelled: Boxes
+    predicted: Boxes
+    partners: np.ndarray
+    """(D,) int64: for each detection the index of the labelled box of its class that it matches, or -1."""
+    ious: np.ndarray
+    """(D,) float32: IoU of the match, or 0."""
+
+    @property
+    def missed(self) -> np.ndarray:
+        """Indices of the labelled boxes that were not found."""
+        return np.setdiff1d(np.arange(len(self.labelled.labels)), self.partners)
+
+    @property
+    def false_alarms(self) -> np.ndarray:
+        """Indices of the detections that match no labelled box."""
+        return np.flatnonzero(self.partners < 0)
+
+    @property
+    def errors(self) -> int:
+        """Misses and false alarms."""
+        return len(self.missed) + len(self.false_alarms)
+
+    @property
+    def badness(self) -> tuple[int, float]:
+        """Errors, then how far the matches are off: the sum of 1 - IoU."""
+        return self.errors, float((1 - self.ious[self.partners >= 0]).sum())
+
+
+def find_images(sources: Iterable[Path], labels: Path | None, class_names: tuple[str, ...]) -> list[LabelledImage]:
+    """Read the labels of images.
+
+    Args:
+        sources: image files, folders of them, or .txt lists.
+        labels: a ``data.yaml``, whose rule says where the labels of an image stand (``label_path``), or a folder with
+            a label file of the same stem for each image. None: images without labels.
+        class_names: those of the model; a ``data.yaml`` must have the same.
+
+    Raises:
+        TrainError: no images, other classes, a malformed label line, or not one label file.
+    """
+    paths: list[Path] = []
+    for source in sources:
+        is_many = source.is_dir() or source.suffix == ".txt"
+        paths += [image.path for image in images_of(source)] if is_many else [source]
+    if not paths:
+        raise TrainError(f"no images in {', '.join(map(str, sources))}: expected .jpg, .png, .webp files or the like")
+    if labels is None:
+        return [LabelledImage(path, np.zeros((0, 4), np.float32), np.zeros(0, np.int64)) for path in paths]
+    if labels.is_dir():
+        files = [labels / f"{path.stem}.txt" for path in paths]
+    else:
+        config = load_data_config(labels)
+        if config.class_names != class_names:
+            raise TrainError(
+                f"--labels {labels} names {', '.join(config.class_names)}, but the model finds {', '.join(class_names)}"
+            )
+        files = [label_path(path) for path in paths]
+    if not any(file.exists() for file in files):
+        raise TrainError(f"--labels {labels}: none of {len(paths)} images has a label file. Looked for {files[0]}, say")
+    return [LabelledImage(path, *read_labels(file, len(class_names))) for path, file in zip(paths, files, strict=True)]
+
+
+def predict(
+    model: FasterRCNN, images: list[LabelledImage], *, size: int, device: torch.device, threshold: float
+) -> list[Outcome]:
+    """Run a model on images and compare what scores at least ``threshold`` with the labels, in the order of images."""
+    found = detect(model, images, size=size, device=device)
+    return [outcome(i.path, f.labelled, f.predicted.above(threshold)) for i, f in zip(images, found, strict=True)]
+
+
+def outcome(path: Path, labelled: Boxes, predicted: Boxes) -> Outcome:
+    """Match the detections of an image with its labels, at IoU 0.5 within a class, as the metrics do."""
+    return Outcome(path, labelled, predicted, *match_image(labelled, predicted, same_class=True))
+
+
+def worst_first(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Sort by the number of misses and false alarms, ties by the sum of 1 - IoU of the matches, both descending."""
+    return sorted(outcomes, key=lambda o: o.badness, reverse=True)
+
+
+def draw_outcome(found: Outcome, class_names: Sequence[str], *, size: int, with_labels: bool) -> np.ndarray:
+    """Draw an image with its predictions and, at the left of it, with its labels.
+
+    A match is solid in the colour of its class, a miss dashed red, a false alarm solid red; the errors have captions.
+
+    Args:
+        found: what was found in the image; the file is read again.
+        class_names: names of the labels 1, 2, ….
+        size: side in pixels of the network's input.
+        with_labels: False draws the predictions alone, each with its class and score.
+
+    Returns:
+        uint8 (H,W,3) RGB.
+    """
+    image = read_image(found.path)
+    longer = max(image.shape[:2])
+    scale = min(max(longer, PANEL_SIDES_PX[0]), PANEL_SIDES_PX[1]) / longer
+    panel = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    _, to_input = letterbox(image, (size, size))
+    to_panel = cv2.invertAffineTransform(to_input) * scale
+    predicted = _marks(found.predicted, to_panel, class_names)
+    if not with_labels:
+        marks = [
+            replace(m, caption=f"{m.caption} {s:.2f}") for m, s in zip(predicted, found.predicted.scores, strict=True)
+        ]
+        return _with_strip(draw_boxes(panel, marks), [(f"{len(marks)} found", GREY)])
+    labelled = _marks(found.labelled, to_panel, class_names)
+    seen = np.union1d(found.labelled.labels, found.predicted.labels).tolist()
+    key = [(class_names[label - 1], class_colour(label - 1)) for label in seen]
+    truth = draw_boxes(panel, [replace(mark, caption="") for mark in labelled])
+    compared = draw_boxes(panel, _compared(found, labelled, predicted))
+    counts = f"predictions: {len(found.missed)} missed, {len(found.false_alarms)} false"
+    left, right = _with_strip(truth, [("labels:", GREY), *key]), _with_strip(compared, [(counts, GREY)])
+    return np.concatenate([left, np.zeros((len(left), GAP_PX, 3), np.uint8), right], axis=1)
+
+
+def _compared(found: Outcome, labelled: list[Mark], predicted: list[Mark]) -> list[Mark]:
+    """Marks of matches, of misses and of false alarms, in this order."""
+    matches = [replace(predicted[i], caption="") for i in np.flatnonzero(found.partners >= 0)]
+    misses = [
+        replace(labelled[i], caption=f"missed {labelled[i].caption}", colour=ERROR_COLOUR, dashed=True)
+        for i in found.missed
+    ]
+    false_alarms = [
+        replace(
+            predicted[i],
+            caption=f"false {predicted[i].caption} {found.predicted.scores[i]:.2f}",
+            colour=ERROR_COLOUR,
+        )
+        for i in found.false_alarms
+    ]
+    return matches + misses + false_alarms
+
+
+def _marks(found: Boxes, to_panel: np.ndarray, class_names: Sequence[str]) -> list[Mark]:
+    """A mark for each box, in the colour of its class and named by it."""
+    boxes = transform_boxes(found.boxes, to_panel).tolist()
+    return [
+        Mark(tuple(box), class_colour(label - 1), class_names[label - 1])
+        for box, label in zip(boxes, found.labels.tolist(), strict=True)
+    ]
+
+
+def _with_strip(panel: np.ndarray, words: Sequence[tuple[str, Colour]]) -> np.ndarray:
+    """Set a dark line of text above a picture."""
+    strip = np.full((STRIP_PX, panel.shape[1], 3), 32, np.uint8)
+    draw_line_of_text(strip, words, baseline_y=STRIP_PX - 8)
+    return np.concatenate([strip, panel])

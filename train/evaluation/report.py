@@ -1,0 +1,127 @@
+"""A page of predictions: ``index.html`` and one picture for each image beside it, readable without a network."""
+
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from train.errors import TrainError
+from train.evaluation.predict import Outcome, draw_outcome
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem; color: #222; background: #fff; }
+table { border-collapse: collapse; margin: 1rem 0; }
+th, td { padding: 0.15rem 0.8rem; text-align: right; border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child { text-align: left; }
+main { display: grid; grid-template-columns: repeat(auto-fill, minmax(30rem, 1fr)); gap: 1.2rem; margin-top: 1rem; }
+figure { margin: 0; }
+figure[hidden] { display: none; }
+img { width: 100%; height: auto; display: block; background: #222; }
+figcaption { overflow-wrap: anywhere; font-size: 0.9em; }
+"""
+SCRIPT = """
+const chosen = document.querySelector("select");
+chosen.onchange = () => {
+  for (const figure of document.querySelectorAll("figure"))
+    figure.hidden = chosen.value !== "" && !figure.dataset.errors.split(" ").includes(chosen.value);
+};
+"""
+LEGEND = (
+    "Left: labels. Right: predictions; a match is solid in the colour of its class, a miss dashed red, a false alarm "
+    "solid red. Sorted by the number of misses and false alarms, ties by the sum of 1 - IoU of the matches."
+)
+
+
+def write_report(
+    outcomes: Sequence[Outcome],
+    class_names: Sequence[str],
+    out: Path,
+    *,
+    title: str,
+    size: int,
+    with_labels: bool,
+    show: int | None = None,
+) -> Path:
+    """Write the page and its pictures, named by their place in it.
+
+    Args:
+        outcomes: what was found, in the order of the page.
+        class_names: names of the labels 1, 2, ….
+        out: an existing folder.
+        title: heading of the page.
+        size: side in pixels of the network's input.
+        with_labels: whether the images are labelled, so that there are errors to tell of.
+        show: number of pictures, the first ones; None shows all. The table of classes counts all.
+
+    Returns:
+        The path of ``index.html``.
+
+    Raises:
+        TrainError: a picture cannot be written.
+    """
+    figures = []
+    for i, found in enumerate(outcomes[:show], start=1):
+        name = f"{i:04}.jpg"
+        picture = draw_outcome(found, class_names, size=size, with_labels=with_labels)
+        if not cv2.imwrite(str(out / name), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90]):
+            raise TrainError(f"cannot write picture {out / name}")
+        figures.append(_figure(found, class_names, i, name, picture, with_labels=with_labels))
+    head = f"{_class_table(outcomes, class_names)}<p>{LEGEND}</p>\n{_filter(class_names)}" if with_labels else ""
+    script = f"<script>{SCRIPT}</script>" if with_labels else ""
+    page = out / "index.html"
+    page.write_text(
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
+        f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
+        f"<p>{len(figures)} of {len(outcomes)} images</p>\n{head}\n<main>\n{''.join(figures)}</main>\n{script}\n"
+        "</body>\n</html>\n",
+        encoding="utf-8",
+    )
+    return page
+
+
+def _figure(
+    found: Outcome, class_names: Sequence[str], rank: int, name: str, picture: np.ndarray, *, with_labels: bool
+) -> str:
+    if with_labels:
+        missed, false = found.labelled.labels[found.missed], found.predicted.labels[found.false_alarms]
+        matched = found.ious[found.partners >= 0]
+        numbers = f"{len(missed)} missed{_listed(missed, class_names)}, {len(false)} false{_listed(false, class_names)}"
+        numbers += f", mean IoU {matched.mean():.2f}" if len(matched) else ""
+        errors = " ".join(str(label) for label in sorted({*missed.tolist(), *false.tolist()}))
+    else:
+        numbers = f"{len(found.predicted.labels)} found{_listed(found.predicted.labels, class_names)}"
+        errors = ""
+    height, width = picture.shape[:2]
+    return (
+        f'<figure data-errors="{errors}"><a href="{name}">'
+        f'<img src="{name}" width="{width}" height="{height}" loading="lazy" alt="{escape(found.path.name)}"></a>\n'
+        f"<figcaption>{rank}. <b>{escape(str(found.path))}</b>: {escape(numbers)}</figcaption></figure>\n"
+    )
+
+
+def _listed(labels: np.ndarray, class_names: Sequence[str]) -> str:
+    """Class names with how often each occurs, in parentheses; nothing for no labels."""
+    counts = sorted(Counter(labels.tolist()).items())
+    names = [class_names[label - 1] + (f" x{n}" if n > 1 else "") for label, n in counts]
+    return f" ({', '.join(names)})" if names else ""
+
+
+def _class_table(outcomes: Sequence[Outcome], class_names: Sequence[str]) -> str:
+    rows = []
+    for label, name in enumerate(class_names, start=1):
+        labelled = sum(int((o.labelled.labels == label).sum()) for o in outcomes)
+        missed = sum(int((o.labelled.labels[o.missed] == label).sum()) for o in outcomes)
+        false = sum(int((o.predicted.labels[o.false_alarms] == label).sum()) for o in outcomes)
+        cells = "".join(f"<td>{count}</td>" for count in (labelled, labelled - missed, missed, false))
+        rows.append(f"<tr><td>{escape(name)}</td>{cells}</tr>\n")
+    head = "".join(f"<th>{word}</th>" for word in ("class", "labelled", "found", "missed", "false alarms"))
+    return f"<table>\n<tr>{head}</tr>\n{''.join(rows)}</table>\n"
+
+
+def _filter(class_names: Sequence[str]) -> str:
+    options = "".join(f'<option value="{i}">{escape(name)}</option>' for i, name in enumerate(class_names, start=1))
+    options = f'<option value="">any class, or none</option>{options}'
+    return f"<label>Show images with an error in <select>{options}</select></label>"

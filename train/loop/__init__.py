@@ -1,0 +1,1 @@
+"""The training loop: options, batches, steps, resumable runs and their logs."""

@@ -1,0 +1,105 @@
+"""From a data set to batches: which examples a step sees, and the processes that make them.
+
+Every example is a function of (seed, epoch, position in the epoch) alone. So a run can be resumed anywhere, and shared
+out over any number of processes, without a change in what each step sees.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from train.data.dataset import LabelledImage
+from train.data.transforms import Augment, AugmentOptions, make_target
+from train.distributed import World
+from train.errors import TrainError
+from train.loop.options import FitOptions
+from train.models.architectures import SIZE_MULTIPLE_PX
+
+Target = dict[str, Tensor]
+Batch = tuple[Tensor, list[Target]]
+"""Images uint8 (B,3,S,S) RGB, a quarter of the bytes of float32 to hand over, and their targets."""
+
+
+class EpochExamples(Dataset[tuple[Tensor, Target]]):
+    """The augmented examples of one epoch in their shuffled order."""
+
+    def __init__(self, images: list[LabelledImage], options: FitOptions, epoch: int) -> None:
+        self.options = options
+        self.epoch = epoch
+        self.order = np.random.default_rng([options.seed, epoch]).permutation(len(images))
+        self.steps = len(images) // options.batch_size
+        augment_options = AugmentOptions(mosaic=options.mosaic, flip=options.flip, rotation_deg=options.rotation_deg)
+        self._augment = {size: Augment(images, size, augment_options) for size in sizes(options)}
+        choices = list(self._augment)
+        rng = np.random.default_rng([options.seed, epoch, 1])
+        self._step_sizes = [choices[i] for i in rng.integers(len(choices), size=self.steps)]
+
+    def __len__(self) -> int:
+        return self.steps * self.options.batch_size
+
+    def __getitem__(self, position: int) -> tuple[Tensor, Target]:
+        """Image uint8 (3,S,S) RGB, S that of its step; target with boxes, one-based labels and a ``seed``."""
+        rng = np.random.default_rng([self.options.seed, self.epoch, position, 2])
+        augment = self._augment[self._step_sizes[position // self.options.batch_size]]
+        example = augment(int(self.order[position]), rng)
+        image = torch.from_numpy(example.image).permute(2, 0, 1)
+        return image, make_target(example) | {"seed": torch.tensor(int(rng.integers(2**62)))}
+
+    def parts(self, first_step: int, world: World) -> list[list[int]]:
+        """Positions of the examples of each part of each step from ``first_step`` on that fall to this process."""
+        images = self.options.images_per_part(world.size)
+        parts = range(first_step * self.options.accumulate, self.steps * self.options.accumulate)
+        starts = [(part * world.size + world.rank) * images for part in parts]
+        return [list(range(start, start + images)) for start in starts]
+
+
+def sizes(options: FitOptions) -> list[int]:
+    """Input sides in pixels that the steps of a run may have: the multiples of 32 within its range."""
+    spread = options.size * options.multi_scale
+    low, high = options.size - spread, options.size + spread
+    multiples = range(2 * SIZE_MULTIPLE_PX, int(high) + 1, SIZE_MULTIPLE_PX)
+    return [size for size in multiples if size >= low] or [options.size]
+
+
+def load_batches(
+    examples: EpochExamples, first_step: int, *, world: World, workers: int, pin_memory: bool
+) -> Iterator[Batch]:
+    """This process's parts of an epoch's batches, made by ``workers`` processes, in order.
+
+    Raises:
+        TrainError: an image cannot be read.
+    """
+    loader: DataLoader[Batch] = DataLoader(
+        examples,  # type: ignore[arg-type]
+        batch_sampler=examples.parts(first_step, world),
+        num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=become_a_reader,
+        pin_memory=pin_memory,
+        generator=torch.Generator(),  # else each start would draw from torch's own
+    )
+    return plain_errors(loader)
+
+
+def become_a_reader(_worker: int) -> None:
+    """Set up a process that reads: out of the way of signals, and of the process that trains."""
+    if os.name == "posix":
+        os.setpgid(0, 0)  # a terminal sends Ctrl+C to its group; the run ends its readers itself, once it is done
+        os.nice(10)  # on a CPU the threads that compute wait for one another: on two cores this gives 15 % more steps
+
+
+def plain_errors(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Pass batches on; of an error in a reading process, which comes with its traceback as text, only its message."""
+    try:
+        yield from batches
+    except TrainError as error:
+        raise TrainError(str(error).strip().splitlines()[-1].removeprefix("train.errors.TrainError: ")) from error
+
+
+def collate(examples: list[tuple[Tensor, Target]]) -> Batch:
+    """Stack the images, which have one size, and list the targets."""
+    return torch.stack([image for image, _ in examples]), [target for _, target in examples]

@@ -1,0 +1,129 @@
+"""The written record of a run: ``run.json``, ``losses.csv``, ``metrics.csv`` and TensorBoard's files in its folder."""
+
+import csv
+import hashlib
+import json
+import math
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from torch.utils.tensorboard import SummaryWriter
+
+from train.data.dataset import DataConfig, LabelledImage
+from train.loop.options import FitOptions
+
+LOGGED_METRICS = ("threshold", "map50", "map50_95", "false_positives_per_negative", "mean_f1")
+
+
+class RunLog:
+    """Writes what a run measures. Steps are counted in images seen."""
+
+    def __init__(self, out: Path, images_seen: int, epoch: int) -> None:
+        """Begin a record, or go on with one: what was logged after this point will be logged again."""
+        self._losses, self._metrics = out / "losses.csv", out / "metrics.csv"
+        drop_rows(self._losses, lambda row: int(row["images_seen"]) > images_seen)
+        drop_rows(self._metrics, lambda row: int(row["epoch"]) > epoch)
+        self._board = SummaryWriter(str(out / "tensorboard"), purge_step=images_seen + 1)
+
+    def losses(self, position: dict[str, int], losses: dict[str, float], lr: float, images_per_s: float) -> None:
+        """Log the mean losses of some steps; ``position`` is their end: epoch, step and images_seen."""
+        row: dict[str, Any] = position | {"lr": lr} | losses | {"images_per_s": images_per_s}
+        append_csv(self._losses, row)
+        for name in ("lr", *losses, "images_per_s"):
+            self._board.add_scalar(f"train/{name}", row[name], position["images_seen"])
+
+    def metrics(self, epoch: int, images_seen: int, scores: dict[str, Any]) -> None:
+        """Log the metrics of an epoch, in the form of ``Metrics.as_dict``."""
+        row = {name: scores[name] for name in LOGGED_METRICS}
+        row |= {f"f1_{c['name']}": c["f1"] for c in scores["classes"]}
+        append_csv(self._metrics, {"epoch": epoch, "images_seen": images_seen} | row)
+        for name, value in row.items():
+            if value is not None:
+                self._board.add_scalar(f"val/{name}", value, images_seen)
+        self._board.flush()
+
+    def close(self) -> None:
+        """Write what TensorBoard's writer still holds."""
+        self._board.close()
+
+
+def write_run_json(
+    out: Path, options: FitOptions, data: DataConfig, splits: dict[str, list[LabelledImage]], device: torch.device
+) -> None:
+    """Write ``run.json``: all that is needed to repeat the run."""
+    content = {
+        "options": asdict(options),
+        "data": str(data.path),
+        "class_names": data.class_names,
+        "images": {split: len(images) for split, images in splits.items()},
+        "data_sha256": {split: data_hash(images) for split, images in splits.items()},
+        "versions": versions(),
+        "git_revision": git_revision(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "command": sys.argv,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    (out / "run.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def data_hash(images: list[LabelledImage]) -> str:
+    """SHA-256 over the names, file sizes and labels of a split, in its order: cheap, and it tells versions apart."""
+    digest = hashlib.sha256()
+    for image in images:
+        digest.update(f"{image.path.name} {image.path.stat().st_size}\n".encode())
+        digest.update(image.classes.tobytes() + image.boxes.tobytes())
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes."""
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "torchvision": str(torchvision.__version__),
+        "numpy": np.__version__,
+    }
+
+
+def git_revision() -> str | None:
+    """Commit of this program's source, with ``-dirty`` if it was changed since; None outside a git checkout."""
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def drop_rows(path: Path, is_late: Callable[[dict[str, str]], bool]) -> None:
+    """Remove those rows of a log that come too late, or were cut off while they were written."""
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        rows = [row for row in reader if None not in row.values() and not is_late(row)]  # None: a line cut off
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=reader.fieldnames or [])
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(path)
+
+
+def append_csv(path: Path, row: dict[str, Any]) -> None:
+    """Append a row, with the header if the file is new."""
+    is_new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(row))
+        if is_new:
+            writer.writeheader()
+        writer.writerow({k: round(v, 5) if isinstance(v, float) and math.isfinite(v) else v for k, v in row.items()})

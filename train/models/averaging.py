@@ -1,0 +1,35 @@
+"""One model from several: the mean of their weights."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from train.errors import TrainError
+from train.models.checkpoint import Checkpoint
+
+
+def average_weights(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
+    """Mean of the weights and statistics of models of one origin, for which it is often better than each of them.
+
+    Wortsman et al., "Model soups" (2022): models that were trained on from the same weights lie in one basin of the
+    loss. Of unrelated models the mean is worthless.
+
+    Returns:
+        A state dict with the types of the first; whole numbers, such as the batches that a norm has seen, are its own.
+
+    Raises:
+        TrainError: fewer than two, or models of different architecture, size, classes or options.
+    """
+    if len(checkpoints) < 2:
+        raise TrainError("one checkpoint is its own mean: name two or more")
+    first = checkpoints[0]
+    for other in checkpoints[1:]:
+        if other.config != first.config:
+            raise TrainError(f"checkpoints of different models: {first.config} and {other.config}")
+    return {
+        name: torch.stack([c.model[name].double() for c in checkpoints]).mean(0).to(value.dtype)
+        if value.is_floating_point()
+        else value
+        for name, value in first.model.items()
+    }

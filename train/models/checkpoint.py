@@ -1,0 +1,113 @@
+"""Checkpoint files: written atomically, read without running code, understood by ``export``."""
+
+import dataclasses
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torchvision.models.detection import FasterRCNN
+
+from train.errors import TrainError
+from train.models.architectures import ModelConfig, build_model
+
+FORMAT = "facial-feature-rcnn checkpoint"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a checkpoint file holds."""
+
+    config: ModelConfig
+    model: dict[str, Any]
+    """State dict for use: the averaged weights if averaging was on."""
+    info: dict[str, Any]
+    """How the model was trained and what it scores: plain JSON values."""
+    resume: dict[str, Any] | None = None
+    """Everything needed to go on training; only in ``last.pt``."""
+
+    @property
+    def threshold(self) -> float:
+        """Score threshold that was best on val; 0.5 where nothing was validated."""
+        return (self.info.get("metrics") or {}).get("threshold", 0.5)
+
+    def save(self, path: Path) -> None:
+        """Write the file so that under its name there is only ever a whole one.
+
+        Raises:
+            TrainError: the disk is full or the folder cannot be written.
+        """
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "config": dataclasses.asdict(self.config),
+            "model": self.model,
+            "info": self.info,
+            "resume": self.resume,
+        }
+        partial = path.with_name(path.name + ".partial")
+        try:
+            with partial.open("wb") as file:
+                torch.save(content, file)
+                file.flush()
+                os.fsync(file.fileno())  # before the name: a power cut must not leave an empty file under it
+            partial.replace(path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            partial.unlink(missing_ok=True)
+            raise TrainError(f"cannot write checkpoint {path}: {' '.join(str(error).split())}") from error
+
+    def build(self) -> FasterRCNN:
+        """Build the model with these weights, in evaluation mode.
+
+        Raises:
+            TrainError: the weights do not fit the architecture.
+        """
+        model = build_model(self.config)
+        try:
+            model.load_state_dict(self.model)
+        except RuntimeError as error:
+            raise TrainError(
+                f"checkpoint weights do not fit '{self.config.arch}': {str(error).splitlines()[-1].strip()}"
+            ) from error
+        return model.eval()
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint of this project.
+
+    Raises:
+        TrainError: the file is missing, damaged, or of another format.
+    """
+    content = load_file(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise TrainError(
+            f"{path}: not a checkpoint of this project. Use a best.pt or last.pt that 'python -m train fit' wrote"
+        )
+    if content.get("version") != VERSION:
+        raise TrainError(f"{path}: checkpoint version {content.get('version')}, this program reads version {VERSION}")
+    try:
+        fields = content["config"] | {"class_names": tuple(content["config"]["class_names"])}
+        return Checkpoint(ModelConfig(**fields), content["model"], content["info"], content["resume"])
+    except (KeyError, TypeError) as error:
+        raise TrainError(f"{path}: damaged checkpoint: {error}") from error
+
+
+def load_file(path: Path) -> Any:
+    """Read a file of tensors and plain values that ``torch.save`` wrote; code in it is never run.
+
+    Raises:
+        TrainError: the file is missing, damaged, or no such file.
+    """
+    try:
+        with warnings.catch_warnings():  # of pickle protocols; what counts is whether the file can be read
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise TrainError(f"cannot read {path}: not found") from error
+    except (IsADirectoryError, PermissionError) as error:
+        raise TrainError(f"cannot read {path}: {error.strerror}") from error
+    except Exception as error:  # torch's unpickler fails in every way on files that are none of its own
+        raise TrainError(f"{path}: not a readable PyTorch file (damaged, or of another format)") from error
