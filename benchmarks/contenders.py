@@ -85,8 +85,7 @@ def eager(checkpoint: str, size: str, device: str, mode: str) -> Detect:
     """A checkpoint's torchvision model, letterboxed as in the app; float32, amp, channels-last or compile."""
     import torch
 
-    from realtime.letterbox import Letterbox
-    from train.data.transforms import PADDING_VALUE
+    from realtime.letterbox import PADDING_VALUE, Letterbox
     from train.models.checkpoint import load_checkpoint
 
     if mode not in ("float32", "amp", "channels-last", "compile"):

@@ -16,9 +16,11 @@ import numpy as np
 import typer
 from matplotlib.figure import Figure
 
-from export.score import LoadedModel, load_onnx
+from export.score import labelled_and_found, open_detector
+from realtime.inference.detector import OnnxDetector
+from realtime.letterbox import PADDING_VALUE
 from train.data.dataset import LabelledImage, boxes_in_pixels, load_data_config, load_split, read_image
-from train.data.transforms import PADDING_VALUE, about_pixel_centres, transform_boxes
+from train.data.transforms import about_pixel_centres, transform_boxes
 from train.evaluation.matching import match_image
 from train.evaluation.metrics import Metrics, evaluate_boxes
 
@@ -105,7 +107,7 @@ def measure(
     out.mkdir(parents=True, exist_ok=True)
     config = load_data_config(data)
     path = SHIPPED / f"{model}.onnx" if (SHIPPED / f"{model}.onnx").exists() else Path(model)
-    loaded = load_onnx(path, config.class_names)
+    loaded = open_detector(path, config.class_names)
     photos = [as_photo(image) for image in load_split(config, "val")[::every]]
     results = {}
     for change in CHANGES:
@@ -132,19 +134,19 @@ def as_photo(image: LabelledImage) -> Photo:
     return rgb, boxes_in_pixels(image, rgb.shape[1], rgb.shape[0]), image.classes
 
 
-def score(model: LoadedModel, photos: list[Photo]) -> Metrics:
+def score(model: OnnxDetector, photos: list[Photo]) -> Metrics:
     """Score at the model's own threshold; labels whose centre left the frame are not asked for."""
     labelled, found = [], []
     for image, boxes, classes in photos:
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
         inside = ((centres >= 0) & (centres <= [image.shape[1], image.shape[0]])).all(axis=1)
-        truth, detected = model.compare(image, boxes[inside], classes[inside])
+        truth, detected = labelled_and_found(model, image, boxes[inside], classes[inside])
         labelled.append(truth)
         found.append(detected)
     return evaluate_boxes(labelled, found, model.metadata.class_names, model.metadata.threshold)
 
 
-def recall_beside_neighbours(model: LoadedModel, photos: list[Photo], count: int) -> tuple[float, float]:
+def recall_beside_neighbours(model: OnnxDetector, photos: list[Photo], count: int) -> tuple[float, float]:
     """Recall of all parts of ``count`` faces in one frame, each alone in the frame, and all together."""
     alone = together = labelled = 0
     for first in range(0, len(photos) - count + 1, count):
@@ -177,9 +179,9 @@ def in_cell(photo: Photo, index: int, count: int) -> tuple[np.ndarray, np.ndarra
     return frame, placed[inside], classes[inside], (x1, y1, x1 + width, y1 + height)
 
 
-def hits(model: LoadedModel, image: np.ndarray, boxes: np.ndarray, classes: np.ndarray) -> int:
+def hits(model: OnnxDetector, image: np.ndarray, boxes: np.ndarray, classes: np.ndarray) -> int:
     """How many of these labelled boxes are found."""
-    truth, found = model.compare(image, boxes, classes)
+    truth, found = labelled_and_found(model, image, boxes, classes)
     partners, _ = match_image(truth, found.above(model.metadata.threshold), same_class=True)
     return int((partners >= 0).sum())
 

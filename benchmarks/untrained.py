@@ -8,8 +8,8 @@ import torch
 
 from export.static import StaticFasterRCNN
 from export.to_onnx import trace
+from realtime.letterbox import PADDING_VALUE
 from realtime.metadata import ModelMetadata
-from train.data.transforms import PADDING_VALUE
 from train.models.architectures import ARCHITECTURES, ModelConfig, build_model
 
 CLASS_NAMES = ("face", "eye", "eyebrow", "nose", "mouth")

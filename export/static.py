@@ -59,7 +59,7 @@ class StaticFasterRCNN(nn.Module):
         model = copy.deepcopy(model).eval()
         if not isinstance(model.roi_heads, VotingRoIHeads):
             raise ExportError(
-                "only detectors that train.models.architectures built can be exported: this one has other RoI heads"
+                "only detectors that train.models built can be exported: this one has other RoI heads"
             )
         self.input_hw = input_hw
         self.dtype = torch.float32

@@ -13,8 +13,8 @@ import torch
 from export.errors import ExportError
 from export.static import StaticFasterRCNN
 from export.verify import EXACT, HALVED, Differences, check_static, compare, network_input
+from realtime.letterbox import PADDING_VALUE
 from realtime.metadata import INPUT_NAME, MAX_SIDE_PX, OUTPUT_NAMES, ModelMetadata
-from train.data.transforms import PADDING_VALUE
 from train.models.architectures import SIZE_MULTIPLE_PX
 from train.models.checkpoint import Checkpoint
 

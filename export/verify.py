@@ -12,8 +12,8 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.ops import box_iou
 
 from export.errors import ExportError
+from realtime.letterbox import Letterbox
 from train.data.dataset import read_image
-from train.data.transforms import letterbox
 
 MIN_SCORE = 0.05
 """Detections below are not compared."""
@@ -114,8 +114,8 @@ def compare(
 
 def network_input(path: Path, size_wh: tuple[int, int]) -> np.ndarray:
     """A photo as the graph wants it: uint8 (1,H,W,3), BGR, letterboxed."""
-    rgb, _ = letterbox(read_image(path), size_wh)
-    return np.ascontiguousarray(rgb[None, ..., ::-1])
+    rgb, _ = Letterbox(size_wh)(read_image(path))
+    return np.ascontiguousarray(rgb[..., ::-1])
 
 
 def compare_image(

@@ -19,6 +19,10 @@ class SourceError(RealtimeError):
     """A camera, video or image that cannot be opened or read."""
 
 
+class ImageError(RealtimeError):
+    """An array that is no image of a kind that is understood."""
+
+
 class SinkError(RealtimeError):
     """A file or window that cannot be written to."""
 

@@ -1,4 +1,8 @@
-"""From a camera's picture to the network's input, and boxes back."""
+"""The letterbox: how an image is fitted into the network's fixed input, and how boxes come back.
+
+Part of the contract between training and the app: training, evaluation, ``export verify`` and the app all prepare an
+image by ``Letterbox``.
+"""
 
 import threading
 from dataclasses import dataclass
@@ -6,17 +10,29 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from realtime.errors import ImageError
+
+PADDING_VALUE = 114
+"""Grey level of the border."""
+
 
 @dataclass(frozen=True, slots=True)
 class LetterboxTransform:
-    """How a picture lies in the network's input: scaled by ``scale_xy``, then shifted by whole pixels."""
+    """How an image lies in the network's input: scaled by ``scale_xy``, then shifted by whole pixels."""
 
     frame_wh: tuple[int, int]
+    """Width and height in pixels of the image."""
     scale_xy: tuple[float, float]
     offset_xy: tuple[int, int]
 
+    @property
+    def matrix(self) -> np.ndarray:
+        """The same as a 2x3 float64 affine map from pixels of the image to pixels of the input."""
+        (scale_x, scale_y), (left, top) = self.scale_xy, self.offset_xy
+        return np.array([[scale_x, 0, left], [0, scale_y, top]], np.float64)
+
     def to_frame(self, boxes: np.ndarray) -> np.ndarray:
-        """Map boxes (N,4) float32 xyxy from input pixels to pixels of the picture, clipped to it."""
+        """Map boxes (N,4) float32 xyxy from pixels of the input to pixels of the image, clipped to it."""
         offset = np.array([*self.offset_xy, *self.offset_xy], np.float32)
         scale = np.array([*self.scale_xy, *self.scale_xy], np.float32)
         limit = np.array([*self.frame_wh, *self.frame_wh], np.float32)
@@ -24,15 +40,16 @@ class LetterboxTransform:
 
 
 class Letterbox:
-    """Scales pictures to fit the input and centres them on grey, in a buffer that is reused.
+    """Scales images to fit the input and centres them on grey, in a buffer that is reused.
 
-    Straight into the buffer; the border is painted only when the pictures' size changes. Pictures that are twice as
-    large as wanted, or more, are halved first, as often as that is so: averaging 2x2 pixels is quick, and what is left
-    to be averaged over areas is a quarter. The result differs by how pixels on the border of two areas are shared, 0.8
-    grey levels on average of photos with a sensor's noise, and detectors find the same in it.
+    The border is painted only when the size of the images changes. Images of at least twice the wanted size are first
+    reduced by 2 as often as possible: averaging 2x2 pixels is fast, and leaves a quarter of the pixels to the slower
+    area interpolation. The result differs by how pixels on the border of two areas are shared, 0.8 grey levels on
+    average of photos with a sensor's noise.
     """
 
-    def __init__(self, input_wh: tuple[int, int], padding_value: int) -> None:
+    def __init__(self, input_wh: tuple[int, int], padding_value: int = PADDING_VALUE) -> None:
+        """``input_wh``: width and height in pixels of the input; ``padding_value``: grey level of the border."""
         self._input_wh = input_wh
         self._padding_value = padding_value
         self._buffer = np.empty((1, input_wh[1], input_wh[0], 3), np.uint8)
@@ -41,14 +58,18 @@ class Letterbox:
         self._halves: list[np.ndarray] = []
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
-        """Letterbox a picture.
+        """Letterbox an image.
 
         Args:
-            image: uint8 (H,W,3), BGR.
+            image: uint8 (H,W,3); the order of the channels is kept.
 
         Returns:
-            The input uint8 (1,h,w,3), BGR, valid until the next call, and how the picture lies in it.
+            The input uint8 (1,h,w,3), valid until the next call, and how the image lies in it.
+
+        Raises:
+            ImageError: ``image`` has another shape or dtype.
         """
+        check_image(image)
         height, width = image.shape[:2]
         if (width, height) != self._transform.frame_wh:
             self._fit(width, height)
@@ -73,12 +94,22 @@ class Letterbox:
             self._halves.append(np.empty((height, width, 3), np.uint8))
 
 
-class ThreadsLetterbox(threading.local):
+class ThreadLocalLetterbox(threading.local):
     """A ``Letterbox`` for each thread that calls it, made of the same arguments."""
 
-    def __init__(self, input_wh: tuple[int, int], padding_value: int) -> None:
+    def __init__(self, input_wh: tuple[int, int], padding_value: int = PADDING_VALUE) -> None:
         self._letterbox = Letterbox(input_wh, padding_value)
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
-        """Letterbox a picture; what is returned is valid until the same thread calls again."""
+        """Letterbox an image; what is returned is valid until the same thread calls again."""
         return self._letterbox(image)
+
+
+def check_image(image: np.ndarray) -> None:
+    """Refuse what is no uint8 image of three channels: OpenCV would silently leave the buffer as it was.
+
+    Raises:
+        ImageError: says what was found.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ImageError(f"expected an image uint8 (height, width, 3), found {image.dtype} {image.shape}")

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from realtime.letterbox import LetterboxTransform, ThreadsLetterbox
+from realtime.letterbox import LetterboxTransform, ThreadLocalLetterbox
 from realtime.metadata import ModelMetadata
 from realtime.sinks.base import Ending
 from realtime.sources.base import FrameSource
@@ -133,7 +133,7 @@ class FakeDetector:
     def __init__(self, on_infer: Callable[[], None] = lambda: None, *, concurrency: int = 1) -> None:
         self.metadata = metadata()
         self.concurrency = concurrency
-        self._letterbox = ThreadsLetterbox((64, 64), 114)
+        self._letterbox = ThreadLocalLetterbox((64, 64), 114)
         self._on_infer = on_infer
 
     def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:

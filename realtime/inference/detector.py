@@ -9,7 +9,7 @@ from realtime.inference.cores import core_count
 from realtime.inference.gpu_settings import GpuSettings
 from realtime.inference.providers import Provider
 from realtime.inference.session import open_network
-from realtime.letterbox import LetterboxTransform, ThreadsLetterbox
+from realtime.letterbox import LetterboxTransform, ThreadLocalLetterbox
 from realtime.metadata import OUTPUT_NAMES
 from realtime.structures import Detections
 
@@ -64,7 +64,7 @@ class OnnxDetector:
         """How many nodes of the graph each execution provider of onnxruntime runs."""
         self.concurrency = concurrency if self.provider is Provider.CPU else 1
         """How many frames may be detected at a time, each by a thread of its own."""
-        self._letterbox = ThreadsLetterbox(self.metadata.input_wh, self.metadata.padding_value)
+        self._letterbox = ThreadLocalLetterbox(self.metadata.input_wh, self.metadata.padding_value)
 
     def detect(self, image: np.ndarray) -> Detections:
         """Find objects.

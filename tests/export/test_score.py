@@ -85,7 +85,7 @@ def test_verify_names_what_cannot_be_scored(export_cli, exported, data, tmp_path
 
     for arguments, message in (
         ((tmp_path / "bare.onnx", data), "bare.onnx: this ONNX file has no metadata of this app"),
-        ((tmp_path / "text.onnx", data), f"cannot load {tmp_path}/text.onnx: "),
+        ((tmp_path / "text.onnx", data), f"{tmp_path}/text.onnx: not a readable ONNX model"),
         ((no_metrics, data), "this model's metadata has no metrics to compare with"),
         ((exported, others), "but"),
         ((exported, data, "--split", "test"), "there is no split 'test', only train, val"),

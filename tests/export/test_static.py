@@ -253,7 +253,7 @@ def test_frozen_form_gives_the_same(lively_model):
 def test_parts_without_a_fixed_shape_form_are_refused(lively_model):
     without_votes = copy.deepcopy(lively_model("nano"))
     without_votes.roi_heads = nn.Identity()
-    with pytest.raises(ExportError, match=r"only detectors that train\.model built can be exported"):
+    with pytest.raises(ExportError, match=r"only detectors that train.models built can be exported"):
         StaticFasterRCNN(without_votes, (64, 64))
 
     adaptive = copy.deepcopy(lively_model("nano"))

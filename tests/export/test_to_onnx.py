@@ -19,9 +19,9 @@ from export.to_onnx import export_onnx
 from export.verify import IMAGES, check_static, compare, network_input
 from realtime.inference.detector import OnnxDetector
 from realtime.inference.providers import Provider
+from realtime.letterbox import Letterbox
 from realtime.metadata import OUTPUT_NAMES, ModelMetadata
 from train.cli import app as train_app
-from train.data.transforms import letterbox
 from train.models.checkpoint import Checkpoint, load_checkpoint
 
 RECIPE = (
@@ -141,9 +141,10 @@ def test_the_app_reads_the_metadata(exported, checkpoint):
 
 def test_the_app_finds_what_the_checkpoint_finds(exported, checkpoint):
     picture = noise_picture(120, 80, seed=1)
-    boxed, matrix = letterbox(picture, (64, 64))
+    boxed, transform = Letterbox((64, 64))(picture)
+    matrix = transform.matrix
     with torch.inference_mode():
-        expected = checkpoint.build()([as_input(boxed)])[0]
+        expected = checkpoint.build()([as_input(boxed[0])])[0]
 
     found = OnnxDetector(exported, provider=Provider.CPU).detect(picture[..., ::-1].copy())
 

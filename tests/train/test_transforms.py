@@ -4,14 +4,11 @@ import pytest
 import torch
 from tiny_data import write_image
 
-from realtime.letterbox import Letterbox
 from train.data.dataset import LabelledImage
 from train.data.transforms import (
-    PADDING_VALUE,
     Augment,
     AugmentOptions,
     Example,
-    letterbox,
     letterboxed_example,
     to_tensors,
     transform_boxes,
@@ -58,40 +55,6 @@ def geometric(folder, *images, **options) -> Augment:
     augment = Augment([*images, background], SIZE, AugmentOptions(**(GEOMETRY_ALONE | options)))
     augment._photometric = lambda tensor: tensor
     return augment
-
-
-@pytest.mark.parametrize(
-    ("wh", "size_wh", "content"),
-    [
-        ((100, 50), (64, 64), (0, 16, 64, 48)),
-        ((50, 100), (64, 64), (16, 0, 48, 64)),
-        ((20, 10), (64, 64), (0, 16, 64, 48)),
-        ((640, 480), (96, 64), (5, 0, 90, 64)),
-        ((64, 64), (64, 64), (0, 0, 64, 64)),
-        ((1000, 1), (64, 64), (0, 31, 64, 32)),
-    ],
-)
-def test_letterbox_scales_to_fit_and_centres_on_grey(wh, size_wh, content):
-    boxed, matrix = letterbox(np.full((wh[1], wh[0], 3), 255, np.uint8), size_wh)
-
-    x1, y1, x2, y2 = content
-    expected = np.full((size_wh[1], size_wh[0], 3), PADDING_VALUE, np.uint8)
-    expected[y1:y2, x1:x2] = 255
-    np.testing.assert_array_equal(boxed, expected)
-    corners = matrix @ np.array([[0, wh[0]], [0, wh[1]], [1, 1]])
-    np.testing.assert_allclose(corners.T.flatten(), content)
-
-
-@pytest.mark.parametrize("wh", [(180, 120), (333, 517), (40, 30), (96, 96)])  # not halved
-def test_letterbox_is_that_of_the_app(wh):
-    picture = np.random.default_rng(0).integers(256, size=(wh[1], wh[0], 3), dtype=np.uint8)
-
-    boxed, matrix = letterbox(picture, (96, 64))
-
-    app_input, transform = Letterbox((96, 64), PADDING_VALUE)(picture)
-    np.testing.assert_array_equal(boxed, app_input[0])
-    np.testing.assert_allclose(matrix, [[transform.scale_xy[0], 0, transform.offset_xy[0]],
-                                        [0, transform.scale_xy[1], transform.offset_xy[1]]])  # fmt: skip
 
 
 def test_letterboxed_example_moves_the_boxes_along(tmp_path):

@@ -15,10 +15,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from realtime.letterbox import PADDING_VALUE, Letterbox
 from train.data.dataset import LabelledImage, boxes_in_pixels, read_image
-
-PADDING_VALUE = 114
-"""Grey of the letterbox border, the same that the app pads with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +61,12 @@ class AugmentOptions:
     """A box whose longer side is below twice this, or shorter side below this, is too small to be learnt."""
 
 
-def letterbox(image: np.ndarray, size_wh: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Scale ``image`` to fit ``size_wh``, keeping its aspect to the nearest pixel, and centre it on grey.
-
-    Returns:
-        The letterboxed image uint8 (H,W,3), and the 2x3 float64 map from image to letterbox coordinates.
-    """
-    height, width = image.shape[:2]
-    scale = min(size_wh[0] / width, size_wh[1] / height)
-    new_w, new_h = max(1, round(width * scale)), max(1, round(height * scale))
-    left, top = (size_wh[0] - new_w) // 2, (size_wh[1] - new_h) // 2
-    boxed = np.full((size_wh[1], size_wh[0], 3), PADDING_VALUE, np.uint8)
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    boxed[top : top + new_h, left : left + new_w] = cv2.resize(image, (new_w, new_h), interpolation=interpolation)
-    return boxed, np.array([[new_w / width, 0, left], [0, new_h / height, top]])
-
-
 def letterboxed_example(labelled: LabelledImage, size: int) -> Example:
     """Read a labelled image as the app would show it to the network."""
     image = read_image(labelled.path)
-    boxed, matrix = letterbox(image, (size, size))
+    boxed, transform = Letterbox((size, size))(image)
     boxes = boxes_in_pixels(labelled, image.shape[1], image.shape[0])
-    return Example(boxed, transform_boxes(boxes, matrix), labelled.classes)
+    return Example(boxed[0], transform_boxes(boxes, transform.matrix), labelled.classes)
 
 
 def to_tensors(example: Example) -> tuple[Tensor, dict[str, Tensor]]:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torchvision.models.detection import FasterRCNN
 
+from realtime.letterbox import Letterbox
 from train.data.dataset import LabelledImage, images_of, label_path, load_data_config, read_image, read_labels
-from train.data.transforms import letterbox, transform_boxes
+from train.data.transforms import transform_boxes
 from train.errors import TrainError
 from train.evaluation.drawing import ERROR_COLOUR, Colour, Mark, class_colour, draw_boxes, draw_line_of_text
 from train.evaluation.evaluate import detect
@@ -128,8 +129,8 @@ def draw_outcome(found: Outcome, class_names: Sequence[str], *, size: int, with_
     longer = max(image.shape[:2])
     scale = min(max(longer, PANEL_SIDES_PX[0]), PANEL_SIDES_PX[1]) / longer
     panel = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    _, to_input = letterbox(image, (size, size))
-    to_panel = cv2.invertAffineTransform(to_input) * scale
+    _, transform = Letterbox((size, size))(image)
+    to_panel = cv2.invertAffineTransform(transform.matrix) * scale
     predicted = _marks(found.predicted, to_panel, class_names)
     if not with_labels:
         marks = [

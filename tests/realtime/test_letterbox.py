@@ -1,8 +1,11 @@
+import re
+
 import cv2
 import numpy as np
 import pytest
 
-from realtime.letterbox import Letterbox
+from realtime.errors import ImageError
+from realtime.letterbox import PADDING_VALUE, Letterbox
 
 SIZES_WH = [(1280, 720), (720, 1280), (64, 64), (31, 17), (640, 361), (3840, 2160), (1, 500)]
 
@@ -69,3 +72,42 @@ def test_large_pictures_are_averaged_over_areas_as_small_ones_are(size_wh):
     is_halved = size_wh[1] % 2 == 0
     assert away.mean() <= (2 if is_halved else 0)
     assert away.max() <= (16 if is_halved else 0)
+
+
+@pytest.mark.parametrize(
+    ("wh", "size_wh", "content"),
+    [
+        ((100, 50), (64, 64), (0, 16, 64, 48)),
+        ((50, 100), (64, 64), (16, 0, 48, 64)),
+        ((20, 10), (64, 64), (0, 16, 64, 48)),
+        ((640, 480), (96, 64), (5, 0, 90, 64)),
+        ((64, 64), (64, 64), (0, 0, 64, 64)),
+        ((1000, 1), (64, 64), (0, 31, 64, 32)),
+    ],
+)
+def test_letterbox_scales_to_fit_and_centres_on_grey(wh, size_wh, content):
+    boxed, transform = Letterbox(size_wh)(np.full((wh[1], wh[0], 3), 255, np.uint8))
+
+    x1, y1, x2, y2 = content
+    expected = np.full((size_wh[1], size_wh[0], 3), PADDING_VALUE, np.uint8)
+    expected[y1:y2, x1:x2] = 255
+    np.testing.assert_array_equal(boxed[0], expected)
+    corners = transform.matrix @ np.array([[0, wh[0]], [0, wh[1]], [1, 1]])
+    np.testing.assert_allclose(corners.T.flatten(), content)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((100, 200), np.uint8),
+        np.zeros((100, 200, 1), np.uint8),
+        np.zeros((100, 200, 4), np.uint8),
+        np.zeros((100, 200, 3), np.float32),
+        np.zeros((0, 200, 3), np.uint8),
+    ],
+)
+def test_what_is_no_colour_image_is_refused_and_never_answered_with_the_one_before(wrong):
+    letterbox = Letterbox((64, 64))
+    letterbox(np.full((100, 200, 3), 255, np.uint8))
+    with pytest.raises(ImageError, match=re.escape(f"{wrong.dtype} {wrong.shape}")):
+        letterbox(wrong)
