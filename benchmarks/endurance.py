@@ -18,9 +18,9 @@ from realtime.inference.cores import file_concurrency
 from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
 from realtime.pipeline import Pipeline
+from realtime.results import Result
 from realtime.sinks.base import Ending, Sink
 from realtime.sources.video_file import VideoFileSource
-from realtime.structures import Result
 
 SETTLED_FRAMES = 500
 """By then buffers, caches and arenas have their sizes."""
@@ -79,7 +79,7 @@ def endure(model: str, frames: int, more_sinks: Sequence[Sink] = ()) -> dict[str
         outputs = Outputs(
             window=False, video=Path(folder) / "out.mp4", jsonl=Path(folder) / "out.jsonl", original=source
         )
-        sinks = [*outputs.open(source, detector.metadata.class_names), *more_sinks, watch]
+        sinks = [*outputs.open(source), *more_sinks, watch]
         stats = Pipeline(source, detector, sinks, Controls(detector.metadata.threshold)).run(max_frames=frames)
     return {"frames": stats.frames, "frames_per_s": round(stats.frames_per_s, 2), "pid": os.getpid(), **figures(watch)}
 

@@ -34,8 +34,8 @@ from realtime.controls import Controls
 from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
 from realtime.pipeline import Pipeline
+from realtime.results import Result
 from realtime.sinks.base import Ending
-from realtime.structures import Result
 
 PHOTOS = Path(__file__).parents[1] / "export" / "images"
 INPUT_SIDES_PX = (192, 256, 320, 416)

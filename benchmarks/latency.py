@@ -28,10 +28,11 @@ from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
 from realtime.inference.timed import Detector
 from realtime.pipeline import Pipeline
+from realtime.results import Result
 from realtime.sinks.base import Ending, Sink
 from realtime.sources.base import LIVE_TIME_BASE, FrameSource
-from realtime.structures import Frame, Result
-from realtime.ui.overlay import News
+from realtime.structures import Frame
+from realtime.ui.overlay import Toast
 from realtime.ui.snapshot import Snapshots
 from realtime.ui.view import View
 from realtime.ui.window import WindowSink
@@ -184,9 +185,9 @@ class WatchedView(View):
 
     shown = np.zeros((2, BITS, 3), np.uint8)
 
-    def picture(self, result: Result, within_wh: tuple[int, int]) -> np.ndarray:
+    def render(self, result: Result, within_wh: tuple[int, int]) -> np.ndarray:
         """As the view's own."""
-        self.shown = super().picture(result, within_wh)
+        self.shown = super().render(result, within_wh)
         return self.shown
 
 
@@ -212,9 +213,11 @@ def run_live(
 
 def in_window(detector: Detector, controls: Controls) -> tuple[WindowSink, AgeReader]:
     """The app's window, and a reader of what is in it."""
-    names, news = detector.metadata.class_names, News()
-    view = WatchedView(controls, news, names, provider="CPU", is_live=True, source_status=lambda: "", is_recorded=False)
-    snapshots = Snapshots(Path(), names, news.tell)
+    names, toast = detector.metadata.class_names, Toast()
+    view = WatchedView(
+        controls, toast, names, provider="CPU", is_live=True, source_status=lambda: "", is_recorded=False
+    )
+    snapshots = Snapshots(Path(), toast.show)
     return WindowSink("latency", view, controls, snapshots, paced=False, instead="no --window"), AgeReader(view)
 
 

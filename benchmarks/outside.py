@@ -97,7 +97,7 @@ def ways_out(folder: Path, detector: OnnxDetector, *, window: bool) -> dict[str,
 
     def write(source: MemorySource, _controls: Controls) -> list[Sink]:
         outputs = Outputs(window=False, video=folder / "out.mp4", jsonl=None)
-        return outputs.open(source, detector.metadata.class_names)
+        return outputs.open(source)
 
     def show(source: MemorySource, controls: Controls) -> list[Sink]:
         outputs = Outputs(window=True, video=None, jsonl=None, captures=folder)

@@ -33,10 +33,11 @@ from realtime.inference.providers import Provider
 from realtime.inference.timed import Detector
 from realtime.letterbox import LetterboxTransform
 from realtime.pipeline import Pipeline
+from realtime.results import Result
 from realtime.sinks.base import Ending
 from realtime.sinks.encoding import Encoding
 from realtime.sources.video_file import VideoFileSource
-from realtime.structures import Detections, Result
+from realtime.structures import Detections
 
 MARK = 0.9
 HELD_FRAMES = 48
@@ -168,7 +169,7 @@ class Stages:
 
     def _encode(self) -> None:
         source = VideoFileSource(self._clip)
-        sinks = self._outputs(source).open(source, self._detector.metadata.class_names)
+        sinks = self._outputs(source).open(source)
         for index, result in enumerate(to_and_fro(self._results, self.frames)):
             pts_s = source.origin_s + float(index / source.frame_rate)
             for sink in sinks:

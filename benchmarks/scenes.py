@@ -13,11 +13,12 @@ import numpy as np
 import typer
 from steadiness import SAMPLE, read
 
+from realtime.results import Result
 from realtime.sinks.audio import Sound
 from realtime.sinks.base import Ending
 from realtime.sinks.video_file import VideoFileSink
 from realtime.sources.base import FrameSource
-from realtime.structures import Detections, Frame, Result
+from realtime.structures import Detections, Frame
 
 T = TypeVar("T")
 FRAME_RATE = Fraction(30)

@@ -24,10 +24,11 @@ from realtime.faces.boxes import iou
 from realtime.faces.tracker import FaceTracker
 from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
+from realtime.results import Result
 from realtime.sinks.base import Ending
 from realtime.sinks.video_file import VideoFileSink
 from realtime.sources.video_file import VideoFileSource
-from realtime.structures import Detections, Frame, Result
+from realtime.structures import Detections, Frame
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "astronaut.mp4"
 SPEEDS = (0.05, 0.1, 0.2, 0.4, 0.8)
@@ -156,7 +157,8 @@ def boxes_over_time(found: list[Found], detector: OnnxDetector, *, raw: bool) ->
     threshold = detector.metadata.threshold
     boxes: Boxes = {}
     for index, frame in enumerate(found):
-        _, faces = tracker.update(frame.detections, threshold=threshold, pts_s=frame.pts_s, side_px=frame.side_px)
+        tracked = tracker.update(frame.detections, threshold=threshold, pts_s=frame.pts_s, side_px=frame.side_px)
+        faces = tracked.above_or_in_face(threshold).faces
         for face in faces:
             for part, thing in {"face": face, **face.features}.items():
                 boxes.setdefault((face.id, part), np.full((len(found), 4), np.nan))[index] = thing.box

@@ -58,9 +58,7 @@ class StaticFasterRCNN(nn.Module):
         super().__init__()
         model = copy.deepcopy(model).eval()
         if not isinstance(model.roi_heads, VotingRoIHeads):
-            raise ExportError(
-                "only detectors that train.models built can be exported: this one has other RoI heads"
-            )
+            raise ExportError("only detectors that train.models built can be exported: this one has other RoI heads")
         self.input_hw = input_hw
         self.dtype = torch.float32
         """Of the layers that have weights."""

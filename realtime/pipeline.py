@@ -2,21 +2,22 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from realtime.controls import Controls
-from realtime.drawing.render import draw, labelled_boxes
 from realtime.faces.tracker import FaceTracker
 from realtime.inference.ordered_pool import OrderedPool
 from realtime.inference.timed import Detected, Detector, detect_in
+from realtime.results import Result
 from realtime.sinks.base import Ending, Sink, StopRun
 from realtime.sinks.threaded import ThreadedSink
 from realtime.sources.base import FrameSource
 from realtime.sources.capture import CaptureThread
 from realtime.stats import RunStats, Stopwatch
-from realtime.structures import Detections, Frame, Result
+from realtime.structures import Detections, Frame
 
 IDLE_S = 0.05
 """How often a window is heeded while no frame comes."""
@@ -59,11 +60,10 @@ class Pipeline:
             raw: leave boxes and scores as the detector gives them, neither smoothed nor going on below the threshold.
             renderer: in place of drawing boxes.
         """  # noqa: D205
-        self._class_names = detector.metadata.class_names
         self._detecting = OrderedPool(partial(detect_in, detector), detector.concurrency, name="detect")
         self._controls = controls
         self._on_idle = on_idle
-        self._tracker = FaceTracker(self._class_names, raw=raw)
+        self._tracker = FaceTracker(detector.metadata.class_names, raw=raw)
         self._renderer = renderer
         self._stopwatch = Stopwatch()
         on_write = partial(self._stopwatch.add, "write")
@@ -141,29 +141,27 @@ class Pipeline:
         self._stopwatch.add("infer", detected.infer_ms)
         time_stage = self._stopwatch.time
         with time_stage("track"):
-            detections, faces = self._tracker.update(
+            candidates = self._tracker.update(
                 detected.found,
                 threshold=self._controls.threshold,
                 pts_s=frame.pts_s,
                 side_px=max(frame.image.shape[:2]),
             )
-        canvas = frame.image
+            detections = candidates.above_or_in_face(self._controls.threshold)
+        result = Result(frame, detections, candidates=candidates)
         if any(sink.needs_canvas for sink in self._sinks):
             with time_stage("render"):
-                canvas = self._render(frame, detections)
-        result = Result(frame, detections, canvas, faces, self._tracker.steadied)
+                result = replace(result, canvas=self._render(result))
         with time_stage("hand_over"):
             for sink in self._sinks:
                 self._writing = sink
                 sink.write(result)
             self._writing = None
 
-    def _render(self, frame: Frame, detections: Detections) -> np.ndarray:
+    def _render(self, result: Result) -> np.ndarray:
         if self._renderer:
-            return self._renderer(frame, detections)
-        canvas = frame.image.copy()  # it is encoded while the next one is drawn
-        draw(canvas, labelled_boxes(detections, self._class_names, self._controls.hidden), labels=self._controls.labels)
-        return canvas
+            return self._renderer(result.frame, result.detections)
+        return result.draw(labels=self._controls.labels, hidden=self._controls.hidden)
 
     def _close(self, error: BaseException | None, ending: Ending) -> BaseException | None:
         """Close everything, come what may; return the first error."""

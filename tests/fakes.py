@@ -14,9 +14,10 @@ from onnx import TensorProto, helper
 
 from realtime.letterbox import LetterboxTransform, ThreadLocalLetterbox
 from realtime.metadata import ModelMetadata
+from realtime.results import Result
 from realtime.sinks.base import Ending
 from realtime.sources.base import FrameSource
-from realtime.structures import Detections, Face, Frame, Result
+from realtime.structures import Detections, Face, Frame
 
 WAIT_S = 60.0
 """Bound of every wait in the tests; none is meant to be reached."""
@@ -142,7 +143,7 @@ class FakeDetector:
     def infer(self, network_input: np.ndarray, transform: LetterboxTransform) -> Detections:
         self._on_infer()
         boxes = np.array([[4, 4, 30, 30], [5, 5, 9, 9]], np.float32)
-        return Detections(boxes, np.array([0, 1]), np.array([0.9, 0.3], np.float32))
+        return Detections(boxes, np.array([0, 1]), np.array([0.9, 0.3], np.float32), self.metadata.class_names)
 
 
 class RecordingSink:

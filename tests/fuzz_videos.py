@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 
 from realtime.errors import RealtimeError
+from realtime.results import Result
 from realtime.sinks.audio import Sound
 from realtime.sinks.base import Ending
 from realtime.sinks.video_file import VideoFileSink
 from realtime.sources.video_file import VideoFileSource
-from realtime.structures import Detections, Result
+from realtime.structures import Detections
 
 HEAD_BYTES = 4096
 

@@ -71,11 +71,11 @@ def detections_of(*faces: dict[str, Part]) -> Detections:
         np.array([box for _, _, box in parts], np.float32).reshape(-1, 4),
         np.array([LABELS[name] for name, _, _ in parts], np.int64),
         np.array([score for _, score, _ in parts], np.float32),
+        NAMES,
     )
 
 
 def mirrored(detections: Detections, width: float) -> Detections:
     """The same in a picture ``width`` px wide that is flipped left to right."""
-    return Detections(
-        detections.boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [width, 0, width, 0], detections.labels, detections.scores
-    )
+    boxes = detections.boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [width, 0, width, 0]
+    return Detections(boxes, detections.labels, detections.scores, NAMES)

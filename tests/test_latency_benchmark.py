@@ -14,8 +14,9 @@ from fakes import FakeDetector, stub_model
 
 from realtime.controls import Controls
 from realtime.drawing.render import LabelledBox, draw
-from realtime.structures import Detections, Frame, Result
-from realtime.ui.overlay import News
+from realtime.results import Result
+from realtime.structures import Detections, Frame
+from realtime.ui.overlay import Toast
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "latency.py"
 TIMES_US = [0, 1, 1_000_000, 123_456_789_012, 2**48 - 1]
@@ -80,13 +81,13 @@ def test_what_counts_of_a_window_is_the_picture_in_it(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(latency, "time", clock)
     view = latency.WatchedView(
-        Controls(0.5), News(), ("face",), provider="CPU", is_live=True, source_status=lambda: "", is_recorded=False
+        Controls(0.5), Toast(), ("face",), provider="CPU", is_live=True, source_status=lambda: "", is_recorded=False
     )
     reader = latency.AgeReader(view)
     shown, next_one = (scenes.pictures((1280, 720), 1)[0].copy() for _ in range(2))
     latency.write_time(shown, round(1e6 * (clock.now_s - 0.05)))
     latency.write_time(next_one, round(1e6 * clock.now_s))
-    view.picture(Result(Frame(shown, 0, 0.0, 99.0), Detections.empty(), shown), (960, 540))
+    view.render(Result(Frame(shown, 0, 0.0, 99.0), Detections.empty(), shown), (960, 540))
 
     reader.write(Result(Frame(next_one, 1, 0.0, 99.0), Detections.empty(), next_one))
 

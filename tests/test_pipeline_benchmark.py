@@ -205,11 +205,11 @@ def test_sessions_are_timed_alone_and_only_meanwhile(model, monkeypatch):
         return own_run(*args)
 
     detector, picture = OnnxDetector(model, provider=Provider.CPU), scenes.pictures((96, 54), 1)[0]
-    expected = detector.detect(picture).as_dicts(("face", "eye"))
+    expected = detector.detect(picture).to_dicts()
     monkeypatch.setattr(ort.InferenceSession, "run", run)
     times_ms: list[float] = []
     with outside.timed_sessions(times_ms):
-        found = detector.detect(picture).as_dicts(("face", "eye"))
+        found = detector.detect(picture).to_dicts()
         clocks.work(cpu_s=1, wall_s=1)()
     detector.detect(picture)
 

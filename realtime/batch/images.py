@@ -1,4 +1,4 @@
-"""Still pictures: detect, and write what was found."""
+"""Still images: detect, and write what was found."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from realtime.drawing.render import draw, labelled_boxes
 from realtime.errors import SinkError, SourceError
 from realtime.image_io import SUFFIXES, read_image, write_image
 from realtime.inference.detector import OnnxDetector
 from realtime.inference.ordered_pool import OrderedPool
+from realtime.results import Result
+from realtime.stills import detect_still
 from realtime.structures import Detections
 
 
@@ -42,41 +43,38 @@ def detect_images(
     out: Path | None,
     on_unreadable: Callable[[SourceError], object],
     is_stopped: Callable[[], bool] = lambda: False,
-    render: Callable[[np.ndarray, Detections], np.ndarray] | None = None,
-) -> Iterator[tuple[Path, Detections]]:
-    """Detect in each picture; with ``out``, a folder, write the drawn picture there under the same name.
+    renderer: Callable[[np.ndarray, Detections], np.ndarray] | None = None,
+) -> Iterator[Result]:
+    """Detect in each image; with ``out``, a folder, write the drawn image there under the same name.
 
-    As many pictures at a time as the detector wants; none is begun once ``is_stopped`` says so. A file that is no
-    picture goes to ``on_unreadable``, and the rest goes on. ``render`` makes the drawn picture uint8 (H,W,3) BGR, in
-    place of drawing boxes; it is called in several threads.
+    ``detector.concurrency`` images are processed at once; none is started once ``is_stopped`` returns True. A file that
+    is no image goes to ``on_unreadable``, and the rest goes on. ``renderer`` makes the image to write, uint8 (H,W,3)
+    BGR, in place of drawing boxes; it is called in several threads.
 
     Raises:
-        SinkError: ``out`` is no folder, or a drawn picture would replace an original or another one.
+        SinkError: ``out`` is no folder, or a drawn image would replace an original or another one.
     """
     targets = _targets(paths, out) if out else [None] * len(paths)
 
-    def detect_one(job: tuple[Path, Path | None]) -> tuple[Path, Detections | SourceError]:
+    def detect_one(job: tuple[Path, Path | None]) -> Result | SourceError:
         path, target = job
         try:
             image = read_image(path)
         except SourceError as error:
-            return path, error
-        detections = detector.detect(image).above(threshold)
+            return error
+        result = detect_still(detector, image, threshold, path)
         if target is not None:
-            drawn = render(image, detections) if render else image
-            if not render:
-                draw(drawn, labelled_boxes(detections, detector.metadata.class_names))
-            write_image(target, drawn)
-        return path, detections
+            write_image(target, renderer(image, result.detections) if renderer else result.draw())
+        return result
 
     jobs = takewhile(lambda _: not is_stopped(), zip(paths, targets, strict=True))
     pool = OrderedPool(detect_one, detector.concurrency, name="detect")
     try:
-        for path, found in pool.map(jobs):
+        for found in pool.map(jobs):
             if isinstance(found, SourceError):
                 on_unreadable(found)
             else:
-                yield path, found
+                yield found
     finally:
         pool.close()
 

@@ -28,8 +28,7 @@ def image(
     A file that is no picture is named and left out; the exit code is then 1.
     """
     from realtime.batch.images import detect_images, find_images
-    from realtime.drawing.hiding import Blur
-    from realtime.faces.grouping import faces_in
+    from realtime.drawing.hiding import Pixelate
     from realtime.sinks.base import Ending
     from realtime.sinks.jsonl import JsonLinesFile, json_line
 
@@ -37,9 +36,8 @@ def image(
     check_blur(blur, crops=None, shown=out is not None)
     check_outputs(jsonl, originals=images)
     detector = open_detector(model, provider, concurrency=min(len(images), file_concurrency()))
-    names = detector.metadata.class_names
-    render = Blur(names, blur).still if blur is not None else None
-    least = chosen_threshold(threshold, detector)
+    renderer = Pixelate(detector.metadata.class_names, blur).still if blur is not None else None
+    min_score = chosen_threshold(threshold, detector)
     done = 0
     unreadable: list[SourceError] = []
 
@@ -51,19 +49,14 @@ def image(
     with StopRequests() as requests:
         file = JsonLinesFile(jsonl) if jsonl else None
         try:
-            for path, detections in detect_images(
-                images, detector, threshold=least, out=out, on_unreadable=skip, is_stopped=requests.is_stopped,
-                render=render,
+            for result in detect_images(
+                images, detector, threshold=min_score, out=out, on_unreadable=skip, is_stopped=requests.is_stopped,
+                renderer=renderer,
             ):  # fmt: skip
-                result: dict[str, object] = {
-                    "image": str(path),
-                    "detections": detections.as_dicts(names),
-                    "faces": [face.as_dict() for face in faces_in(detections, names)],
-                }
                 if file:
-                    file.write_line(result)
+                    file.write_line(result.to_dict())
                 elif not out:
-                    print_result(json_line(result))
+                    print_result(json_line(result.to_dict()))
                 done += 1
             if done:
                 ending = Ending.STOPPED if requests.exit_code else Ending.COMPLETE

@@ -8,14 +8,14 @@ import typer
 
 from realtime.commands.outputs import Outputs
 from realtime.controls import Controls
-from realtime.drawing.hiding import Blur
+from realtime.drawing.hiding import Pixelate
 from realtime.errors import SinkError
 from realtime.inference.detector import OnnxDetector
 from realtime.sinks.base import Sink
 from realtime.sinks.recorder import Recorder
 from realtime.sinks.video_file import VideoFileSink
 from realtime.sources.base import FrameSource
-from realtime.ui.overlay import News
+from realtime.ui.overlay import Toast
 from realtime.ui.snapshot import Snapshots
 from realtime.ui.view import View
 from realtime.ui.window import WindowSink
@@ -30,7 +30,7 @@ class Live:
 
 
 def open_window(
-    source: FrameSource, detector: OnnxDetector, outputs: Outputs, controls: Controls, hider: Blur | None = None
+    source: FrameSource, detector: OnnxDetector, outputs: Outputs, controls: Controls, hider: Pixelate | None = None
 ) -> Live:
     """Prepare window and recorder; with ``hider``, nothing of the frames themselves is to be seen or kept.
 
@@ -40,11 +40,11 @@ def open_window(
     if not outputs.captures.is_dir():
         raise SinkError(f"cannot write to {outputs.captures}: folder does not exist")
     names = detector.metadata.class_names
-    news = News()
+    toast = Toast()
 
-    def tell(message: str) -> None:
+    def on_message(message: str) -> None:
         typer.echo(message, err=True)
-        news.tell(message)
+        toast.show(message)
 
     def open_file(path: Path, size_wh: tuple[int, int]) -> Sink:
         return VideoFileSink(
@@ -54,7 +54,7 @@ def open_window(
 
     view = View(
         controls,
-        news,
+        toast,
         names,
         provider=detector.provider.value.upper(),
         is_live=source.is_live,
@@ -67,9 +67,9 @@ def open_window(
         "realtime",
         view,
         controls,
-        Snapshots(outputs.captures, names, tell, canvas_only=hider is not None),
+        Snapshots(outputs.captures, on_message, canvas_only=hider is not None),
         paced=not source.is_live,
         instead="--no-window --record OUT.mp4" if source.is_live else "--out OUT.mp4",
-        hide_more=hider.still if hider else None,
+        anonymize=hider.still if hider else None,
     )
-    return Live(Recorder(controls, outputs.captures, open_file, tell), window)
+    return Live(Recorder(controls, outputs.captures, open_file, on_message), window)

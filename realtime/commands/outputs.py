@@ -34,7 +34,7 @@ class Outputs:
     progress: str | None = None
     """Name under which it is told how far ``original`` has come; None for silence."""
 
-    def open(self, source: "FrameSource", class_names: tuple[str, ...]) -> list["Sink"]:
+    def open(self, source: "FrameSource") -> list["Sink"]:
         """Open all files; if one fails, close those before it."""
         from realtime.sinks.base import Ending
         from realtime.sinks.jsonl import JsonLinesSink
@@ -42,17 +42,17 @@ class Outputs:
         sinks: list[Sink] = []
         with ExitStack() as opened:
             if self.jsonl:
-                sinks.append(JsonLinesSink(self.jsonl, class_names))
+                sinks.append(JsonLinesSink(self.jsonl))
                 opened.callback(sinks[-1].close, Ending.FAILED)
             if self.csv:
                 from realtime.sinks.csv_file import CsvSink
 
-                sinks.append(CsvSink(self.csv, class_names))
+                sinks.append(CsvSink(self.csv))
                 opened.callback(sinks[-1].close, Ending.FAILED)
             if self.crops:
                 from realtime.sinks.crops import CropsSink
 
-                sinks.append(CropsSink(self.crops, class_names))
+                sinks.append(CropsSink(self.crops))
                 opened.callback(sinks[-1].close, Ending.FAILED)
             if self.video:
                 from realtime.sinks.video_file import VideoFileSink

@@ -36,21 +36,21 @@ def run(
     ``name``: of the file, where there are several.
     """
     from realtime.controls import Controls
-    from realtime.drawing.hiding import Blur
+    from realtime.drawing.hiding import Pixelate
     from realtime.pipeline import Pipeline
 
     controls = Controls(chosen_threshold(threshold, detector))
     with StopRequests() as requests:
         names = detector.metadata.class_names
         try:
-            hider = Blur(names, blur) if blur is not None else None
+            hider = Pixelate(names, blur) if blur is not None else None
             live = None
             if outputs.window:
                 # First of all, since there may be no display; but last in the row: its keys count from the next frame.
                 from realtime.commands.live import open_window
 
                 live = open_window(source, detector, outputs, controls, hider)
-            sinks = outputs.open(source, names)
+            sinks = outputs.open(source)
         except BaseException:
             source.close()
             raise

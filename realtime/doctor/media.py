@@ -17,11 +17,11 @@ PICTURE_WH = (64, 64)
 
 def check_window() -> list[Finding]:
     """Show a window, if OpenCV and the display are there for it."""
-    from realtime.ui.window import why_no_window
+    from realtime.ui.display import no_window_reason
 
     gui = re.search(r"GUI:\s*(\S+)", cv2.getBuildInformation())
     data = {"gui": gui[1] if gui else None, "display": os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")}
-    reason = why_no_window()
+    reason = no_window_reason()
     if reason is None:
         _show_window()
         where = f", display {data['display']}" if data["display"] else ""

@@ -102,7 +102,7 @@ class OnnxDetector:
         named = _meaningful(boxes, scores, labels, len(self.metadata.class_names))
         boxes, labels, scores = transform.to_frame(boxes[named]), labels[named], np.minimum(scores[named], 1)
         seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # neither turned inside out nor in the letterbox's border
-        return Detections(boxes[seen], labels[seen], scores[seen])
+        return Detections(boxes[seen], labels[seen], scores[seen], self.metadata.class_names)
 
 
 def shipped_models() -> list[str]:

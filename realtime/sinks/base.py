@@ -3,7 +3,7 @@
 from enum import Enum
 from typing import Protocol
 
-from realtime.structures import Result
+from realtime.results import Result
 
 
 class StopRun(Exception):  # noqa: N818 - not an error

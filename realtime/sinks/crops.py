@@ -9,9 +9,9 @@ import numpy as np
 
 from realtime.atomic_files import partial_folder
 from realtime.errors import SinkError
+from realtime.results import Result
 from realtime.sinks.base import Ending
-from realtime.sinks.parts import parts_of_faces
-from realtime.structures import Result
+from realtime.structures import PARTS
 
 NOT_IN_NAMES = r'[/\\:*?"<>|]'
 """What some system does not allow in the name of a file."""
@@ -26,7 +26,7 @@ class CropsSink:
     needs_canvas = False
     is_slow = True
 
-    def __init__(self, folder: Path, class_names: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path) -> None:
         """Begin to write.
 
         Raises:
@@ -34,7 +34,6 @@ class CropsSink:
         """
         self._partial = partial_folder(folder)
         self._folder = folder
-        self._class_names = class_names
 
     def write(self, result: Result) -> None:
         """Write the crops of one frame.
@@ -42,14 +41,13 @@ class CropsSink:
         Raises:
             SinkError: the disk is full, say.
         """
-        parts = parts_of_faces(result, self._class_names)
+        found = result.detections
         numbers: dict[str, int] = {}
-        for i, (box, label) in enumerate(zip(result.detections.boxes, result.detections.labels.tolist(), strict=True)):
-            crop = cut_out(result.frame.image, box)
-            face, name = parts.get(i, (None, self._class_names[label]))
-            owner = "noface" if face is None else f"face{face:03}"
-            name = re.sub(NOT_IN_NAMES, "-", name)
-            stem = f"{result.frame.index:06}_{owner}_{name}"
+        for row, class_name in enumerate(found.names):
+            face_id, part = int(found.face_ids[row]), int(found.parts[row])
+            owner, name = (f"face{face_id:03}", PARTS[part]) if part >= 0 else ("noface", class_name)
+            crop = cut_out(result.image, found.boxes[row])
+            stem = f"{result.frame.index:06}_{owner}_{re.sub(NOT_IN_NAMES, '-', name)}"
             numbers[stem] = numbers.get(stem, -1) + 1
             if crop.size:
                 self._save(f"{stem}_{numbers[stem]}.png", crop)

@@ -3,10 +3,10 @@
 import csv
 from pathlib import Path
 
+from realtime.results import Result
 from realtime.sinks.base import Ending
-from realtime.sinks.parts import parts_of_faces
 from realtime.sinks.text_file import TextFile
-from realtime.structures import Result
+from realtime.structures import PARTS
 
 COLUMNS = ("frame", "pts_s", "face", "feature", "label", "score", "x1", "y1", "x2", "y2")
 
@@ -17,13 +17,12 @@ class CsvSink:
     needs_canvas = False
     is_slow = False
 
-    def __init__(self, path: Path, class_names: tuple[str, ...]) -> None:
+    def __init__(self, path: Path) -> None:
         """Begin to write.
 
         Raises:
             SinkError: the folder does not exist or cannot be written to.
         """
-        self._class_names = class_names
         self._file = TextFile(path)
         self._rows = csv.writer(self._file, lineterminator="\n")
         self._rows.writerow(COLUMNS)
@@ -35,11 +34,11 @@ class CsvSink:
             SinkError: the disk is full, say.
         """
         frame, found = result.frame, result.detections
-        parts = parts_of_faces(result, self._class_names)
-        rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
-        for i, (label, score, box) in enumerate(rows):
-            what = *parts.get(i, ("", "")), self._class_names[label], round(score, 4)
-            self._rows.writerow([frame.index, round(frame.pts_s, 6), *what, *(round(value, 2) for value in box)])
+        rows = zip(found.face_ids.tolist(), found.parts.tolist(), found.names, found.scores.tolist(), strict=True)
+        for (face_id, part, name, score), box in zip(rows, found.boxes.tolist(), strict=True):
+            face = (face_id, PARTS[part]) if part >= 0 else ("", "")
+            place = round(frame.pts_s, 6), *face, name, round(score, 4)
+            self._rows.writerow([frame.index, *place, *(round(value, 2) for value in box)])
 
     def close(self, ending: Ending) -> None:
         """Finish the file."""

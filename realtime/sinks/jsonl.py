@@ -1,27 +1,16 @@
 """Detections and faces as JSON lines."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
+from realtime.results import Result
 from realtime.sinks.base import Ending
 from realtime.sinks.text_file import TextFile
-from realtime.structures import Result
 
 
 def json_line(value: dict[str, object]) -> str:
     """One JSON object in one line, other alphabets left readable."""
     return json.dumps(value, ensure_ascii=False)
-
-
-def described(result: Result, class_names: Sequence[str]) -> dict[str, object]:
-    """What is known of one frame, as plain JSON values; boxes are in pixels of the frame."""
-    return {
-        "frame": result.frame.index,
-        "pts_s": round(result.frame.pts_s, 6),
-        "detections": result.detections.as_dicts(class_names),
-        "faces": [face.as_dict() for face in result.faces],
-    }
 
 
 class JsonLinesFile(TextFile):
@@ -42,13 +31,12 @@ class JsonLinesSink:
     needs_canvas = False
     is_slow = False
 
-    def __init__(self, path: Path, class_names: tuple[str, ...]) -> None:
+    def __init__(self, path: Path) -> None:
         self._file = JsonLinesFile(path)
-        self._class_names = class_names
 
     def write(self, result: Result) -> None:
         """Write the line of one frame."""
-        self._file.write_line(described(result, self._class_names))
+        self._file.write_line(result.to_dict())
 
     def close(self, ending: Ending) -> None:
         """Finish the file."""

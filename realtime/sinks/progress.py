@@ -5,8 +5,8 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from realtime.formatting import clock
+from realtime.results import Result
 from realtime.sinks.base import Ending
-from realtime.structures import Result
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from realtime.controls import Controls
 from realtime.errors import SinkError
+from realtime.results import Result
 from realtime.sinks.base import Ending, Sink
 from realtime.sinks.naming import stamped_paths
 from realtime.sinks.threaded import ThreadedSink
-from realtime.structures import Result
 
 OpenFile = Callable[[Path, tuple[int, int]], Sink]
 """Begins a file of a name, for frames of a width and height."""
@@ -26,12 +26,14 @@ class Recorder:
 
     is_slow = False  # its files have threads of their own
 
-    def __init__(self, controls: Controls, folder: Path, open_file: OpenFile, tell: Callable[[str], None]) -> None:
-        """``tell`` is called, from any thread, with what was saved, or why it failed: the run goes on without."""
+    def __init__(
+        self, controls: Controls, folder: Path, open_file: OpenFile, on_message: Callable[[str], None]
+    ) -> None:
+        """``on_message`` is called, from any thread, with what was saved, or why it failed; the run goes on without."""
         self._controls = controls
         self._folder = folder
         self._open_file = open_file
-        self._tell = tell
+        self._on_message = on_message
         self._recording: _Recording | None = None
         self._finishing: list[threading.Thread] = []
         self._paths: set[Path] = set()
@@ -58,7 +60,7 @@ class Recorder:
             self._recording.write(result)
         except SinkError as error:
             self._controls.recording = False
-            self._tell(str(error))
+            self._on_message(str(error))
             if self._recording:
                 self._recording.file.close(Ending.FAILED)
                 self._recording = None
@@ -82,9 +84,9 @@ class Recorder:
         try:
             recording.file.close(Ending.STOPPED)
         except SinkError as error:
-            self._tell(str(error))
+            self._on_message(str(error))
         else:
-            self._tell(f"saved {recording.path}")
+            self._on_message(f"saved {recording.path}")
 
 
 class _Recording:

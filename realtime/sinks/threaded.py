@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 
 from realtime.buffer import ClosableBuffer
+from realtime.results import Result
 from realtime.sinks.base import Ending, Sink
-from realtime.structures import Result
 
 GIVE_UP_S = 5.0
 """How long a write may still take once its result is not wanted any more."""

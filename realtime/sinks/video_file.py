@@ -12,10 +12,10 @@ from realtime.atomic_files import partial_path
 from realtime.errors import SinkError
 from realtime.ffmpeg import av
 from realtime.letterbox import Letterbox
+from realtime.results import Result
 from realtime.sinks.audio import Sound, SoundTracks
 from realtime.sinks.base import Ending
 from realtime.sinks.encoding import Encoding, choose, container_of
-from realtime.structures import Result
 
 BT709 = 1
 """Number of Rec. ITU-R BT.709 in H.264's tables of colour spaces, primaries and transfer functions."""

@@ -1,4 +1,4 @@
-"""What the window writes over the picture: the state of the run, news, and the keys."""
+"""What the window writes over the image: the state of the run, messages, and the keys."""
 
 import threading
 import time
@@ -19,15 +19,15 @@ from realtime.structures import Frame
 Cell = tuple[str, Colour]
 GREY: Colour = (160, 160, 160)
 RED: Colour = (70, 130, 255)
-"""Okabe and Ito's vermilion, lightened for a dark ground."""
+"""Okabe and Ito's vermilion, lightened for a dark background."""
 SKY: Colour = (240, 200, 120)
-GROUND = 24
-GROUND_WEIGHT = 0.9
-"""How much of a panel is ground; the rest is the picture."""
+BACKGROUND = 24
+BACKGROUND_OPACITY = 0.9
+"""Opacity of a panel over the image."""
 
 
 class Meter:
-    """What the shown frames tell of themselves, as means over the last second."""
+    """Rate and latency of the shown frames, as means over the last second."""
 
     WINDOW_S = 1.0
 
@@ -54,7 +54,7 @@ class Meter:
         self.dropped = frame.index + 1 - self._count
 
     def paused(self) -> None:
-        """The time until the next frame says nothing of the run's speed: begin anew with it."""
+        """The time until the next frame does not count: start over with it."""
         self._is_stale = True
 
     @property
@@ -81,24 +81,24 @@ class Meter:
         return 0.0 if self._is_stale else self._clock() - self._shown[-1][0]
 
 
-class News:
-    """The last thing that happened, for the few seconds in which it is news. Any thread may tell."""
+class Toast:
+    """The latest message, shown for a few seconds. Thread-safe."""
 
-    LASTS_S = 4.0
+    DURATION_S = 4.0
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._text, self._until_s = "", 0.0
 
-    def tell(self, message: str) -> None:
-        """Something happened."""
+    def show(self, message: str) -> None:
+        """Replace the message."""
         with self._lock:
-            self._text, self._until_s = message, self._clock() + self.LASTS_S
+            self._text, self._until_s = message, self._clock() + self.DURATION_S
 
     @property
     def text(self) -> str:
-        """Empty when there is nothing new."""
+        """Empty once its time is over."""
         with self._lock:
             return self._text if self._clock() < self._until_s else ""
 
@@ -113,7 +113,7 @@ class Status:
     position_s: float
     provider: str
     source: str
-    """What the source does; empty while all is well."""
+    """What is wrong with the source; empty while all is well."""
     recording: bool
 
 
@@ -152,13 +152,13 @@ def help_rows(controls: Controls, class_names: Sequence[str]) -> list[list[Cell]
 
 
 def draw_table(canvas: np.ndarray, rows: Sequence[Sequence[Cell]], anchor: tuple[float, float], size_px: int) -> None:
-    """Write rows of cells on a dark ground that lets a little of the picture through, in place.
+    """Write rows of cells onto a dark, slightly transparent panel, in place.
 
     Args:
         canvas: uint8 (H,W,3), BGR.
         rows: columns are as wide as their widest cell.
-        anchor: where in the picture, 0..1 from left to right and from top to bottom.
-        size_px: of the letters; less where the table would not fit into the picture.
+        anchor: position in the image, 0..1 from left to right and from top to bottom.
+        size_px: height of the letters; reduced where the table would not fit into the image.
     """
     widths, height = _layout(rows, size_px)
     fit = min(canvas.shape[1] / (sum(widths) + 2 * size_px), canvas.shape[0] / (height * len(rows) + size_px), 1.0)
@@ -171,7 +171,7 @@ def draw_table(canvas: np.ndarray, rows: Sequence[Sequence[Cell]], anchor: tuple
         round(place * max(0, room - own)) for place, room, own in zip(anchor, _wh(canvas), panel_wh, strict=True)
     )
     ground = canvas[top : top + panel_wh[1], left : left + panel_wh[0]]
-    cv2.convertScaleAbs(ground, dst=ground, alpha=1 - GROUND_WEIGHT, beta=GROUND_WEIGHT * GROUND)
+    cv2.convertScaleAbs(ground, dst=ground, alpha=1 - BACKGROUND_OPACITY, beta=BACKGROUND_OPACITY * BACKGROUND)
     for i, row in enumerate(rows):
         x = left + margin
         for (words, colour), width in zip(row, widths, strict=False):

@@ -1,4 +1,4 @@
-"""The picture in the window: a frame at the window's size, with boxes, overlay and help."""
+"""The image in the window: a frame at the window's size, with boxes, overlay and help."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,20 +8,21 @@ import numpy as np
 from realtime.controls import Controls
 from realtime.drawing import text
 from realtime.drawing.render import WHITE, draw, labelled_boxes
-from realtime.structures import Detections, Frame, Result
-from realtime.ui.overlay import Meter, News, Status, draw_table, help_rows, status_rows
+from realtime.results import Result
+from realtime.structures import Detections, Frame
+from realtime.ui.overlay import Meter, Status, Toast, draw_table, help_rows, status_rows
 
 SMALLEST_PX = 64
-"""Least side that a picture is made for; windows pass through odd sizes while they open."""
+"""Smallest side that is drawn for; windows pass through odd sizes while they open."""
 
 
 class View:
-    """Makes the window's pictures. Files get their own, so that nothing of this ends up in them."""
+    """Makes the images of the window. Files get their own, without anything that is added here."""
 
     def __init__(
         self,
         controls: Controls,
-        news: News,
+        toast: Toast,
         class_names: Sequence[str],
         *,
         provider: str,
@@ -33,37 +34,37 @@ class View:
     ) -> None:
         """
         Args:
-            controls: what of all is to be seen.
-            news: what just happened.
+            controls: what is to be seen.
+            toast: the latest message.
             class_names: names by label.
             provider: where the network runs.
             is_live: frames have an age, and some may be dropped.
-            source_status: what the source is doing.
+            source_status: what is wrong with the source; empty while all is well.
             is_recorded: the whole run goes into a file.
-            canvas_only: show the run's own pictures, in which faces are hidden, say, and nothing of the frames.
+            canvas_only: show the canvas of results, in which faces are hidden, and never the frame itself.
             begin_s: timestamp at which a file begins.
         """  # noqa: D205
         self.meter = Meter()
         self.canvas_only = canvas_only
         self._begin_s = begin_s
         self._controls = controls
-        self._news = news
+        self._toast = toast
         self._class_names = class_names
         self._provider = provider
         self._is_live = is_live
         self._source_status = source_status
         self._is_recorded = is_recorded
 
-    def picture(self, result: Result, within_wh: tuple[int, int]) -> np.ndarray:
-        """Draw a result.
+    def render(self, result: Result, within_wh: tuple[int, int]) -> np.ndarray:
+        """Draw a result for the window.
 
         Args:
             result: its frame is left as it is.
-            within_wh: width and height in pixels that the picture is made to fill; small frames grow, large ones shrink
-                before they are drawn on, so that letters are sharp and little is painted.
+            within_wh: width and height in pixels to fill; frames are resized before they are drawn on, so that letters
+                are sharp.
 
         Returns:
-            uint8 (H,W,3) BGR with the frame's proportions.
+            uint8 (H,W,3) BGR with the aspect ratio of the frame.
         """
         controls, image = self._controls, result.canvas if self.canvas_only else result.frame.image
         scale = fit(image, within_wh)
@@ -71,14 +72,14 @@ class View:
         if controls.mirror:
             canvas = cv2.flip(canvas, 1)
         elif canvas is image:
-            canvas = image.copy()  # others have it too
+            canvas = image.copy()  # shared with the sinks
         if not self.canvas_only:
             self._draw_boxes(canvas, result.detections, scale)
         self._draw_panels(canvas, result.frame)
         return canvas
 
     def _draw_boxes(self, canvas: np.ndarray, detections: Detections, scale: float) -> None:
-        boxes = labelled_boxes(detections, self._class_names, self._controls.hidden)
+        boxes = labelled_boxes(detections, self._controls.hidden)
         if scale != 1:
             boxes = [box.scaled(scale) for box in boxes]
         if self._controls.mirror:
@@ -92,8 +93,8 @@ class View:
             draw_table(canvas, rows, (0.0, 0.0), size_px)
         if self._controls.help:
             draw_table(canvas, help_rows(self._controls, self._class_names), (0.5, 0.5), size_px)
-        if news := self._news.text:
-            draw_table(canvas, [[(text.drawable(news), WHITE)]], (0.0, 1.0), size_px)
+        if message := self._toast.text:
+            draw_table(canvas, [[(text.drawable(message), WHITE)]], (0.0, 1.0), size_px)
 
     def _status(self, frame: Frame) -> Status:
         return Status(
@@ -107,7 +108,7 @@ class View:
 
 
 def fit(image: np.ndarray, within_wh: tuple[int, int]) -> float:
-    """Factor by which a picture fills a space."""
+    """Scale factor at which an image fills a space, width and height in pixels."""
     width, height = (max(side, SMALLEST_PX) for side in within_wh)
     return min(width / image.shape[1], height / image.shape[0])
 

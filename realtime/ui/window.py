@@ -1,35 +1,27 @@
 """A live window."""
 
 import os
-import platform
-import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from realtime.controls import Controls
 from realtime.errors import SinkError
-from realtime.faces.grouping import faces_above
+from realtime.results import Result
 from realtime.sinks.base import Ending, StopRun
-from realtime.structures import Detections, Result
+from realtime.structures import Detections
+from realtime.ui.display import no_window_reason, supports_x11_only
+from realtime.ui.keys import key_name
 from realtime.ui.snapshot import Snapshots
 from realtime.ui.view import View, fit
 
 WAIT_MS = 50
-"""Longest wait without a look at what the user does."""
+"""Longest wait between two looks at keys and window."""
 LARGEST_WH = (1280, 720)
-"""The window opens no larger than this, which most screens have room for, and no smaller than half of it."""
-NO_CHARACTERS = {
-    27: "esc", 32: "space",
-    0xFF52: "up", 0xFF54: "down",  # X11
-    0x260000: "up", 0x280000: "down",  # Windows
-    0xF700: "up", 0xF701: "down",  # macOS
-    0xFFAB: "+", 0xFFAD: "-", **{0xFFB0 + n: str(n) for n in range(10)},  # X11's number pad
-}  # fmt: skip
+"""The window opens no larger than this, for which most screens have room, and no smaller than half of it."""
 
 
 class WindowSink:
@@ -46,30 +38,31 @@ class WindowSink:
         *,
         paced: bool,
         instead: str,
-        hide_more: Callable[[np.ndarray, Detections], np.ndarray] | None = None,
+        anonymize: Callable[[np.ndarray, Detections], np.ndarray] | None = None,
     ) -> None:
         """Check that a window can be shown; it opens with the first frame.
 
         Args:
             title: of the window.
-            view: makes the pictures.
+            view: makes the images.
             controls: what the keys change.
-            snapshots: where the key for it puts what is shown.
+            snapshots: saves what is shown, at the press of a key.
             paced: show each frame no sooner than its timestamp says, as a player of files does.
-            instead: the option that does without a window, for the message.
-            hide_more: hides what was found, in a run that hides faces, besides what is hidden in a picture already.
+            instead: the options that do without a window, for the error message.
+            anonymize: in a run that hides faces, hides those found at a lower threshold too: takes the canvas and the
+                detections, returns a new canvas.
 
         Raises:
             SinkError: no display, or an OpenCV that was built without windows.
         """
-        reason = why_no_window()
+        reason = no_window_reason()
         if reason is not None:
             raise SinkError(f"cannot open a window: {reason}. Write to a file instead: {instead}")
-        if _knows_x11_only():
+        if supports_x11_only():
             os.environ["QT_QPA_PLATFORM"] = "xcb"  # Wayland desktops ask for another, for which Qt ends the process
         # Qt warns five times that OpenCV's wheel has no fonts; the app draws its own text.
         os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")
-        self.needs_canvas = view.canvas_only  # else it draws for itself: at its own size, and mirrored if wanted
+        self.needs_canvas = view.canvas_only  # else it draws for itself, at its own size, mirrored on demand
         self._title = title
         self._view = view
         self._controls = controls
@@ -77,12 +70,12 @@ class WindowSink:
         self._paced = paced
         self._origin_s: float | None = None
         """Monotonic time of timestamp 0."""
-        self._hide_more = hide_more
+        self._anonymize = anonymize
         self._shown: Result | None = None
         """What is in the window."""
         self._written: Result | None = None
         self._written_threshold = controls.threshold
-        """That which counted when the shown frame was looked at."""
+        """The threshold at which ``_written`` was made."""
         self._opening_wh = LARGEST_WH
         self._is_open = False
 
@@ -96,14 +89,14 @@ class WindowSink:
             self._open(result.frame.image)
         threshold = self._controls.threshold
         while (wait_ms := self._due_in_ms(result.frame.pts_s)) > 0:
-            self._heed_user(min(wait_ms, WAIT_MS))
+            self._poll_events(min(wait_ms, WAIT_MS))
         self._written, self._written_threshold = result, threshold
         self._view.meter.shown(result.frame)
         self._show(result)
-        self._heed_user(1)
+        self._poll_events(1)
 
     def refresh(self) -> None:
-        """Show the last frame again as things are now, and heed the user: while the run is paused or has no new frame.
+        """Show the last frame again with the current controls and poll events: the run is paused or has no new frame.
 
         Raises:
             StopRun: the user wants to end.
@@ -114,7 +107,7 @@ class WindowSink:
             self._origin_s = None  # the clock of a file stands still
             self._view.meter.paused()
         self._show(self._written)
-        self._heed_user(WAIT_MS if self._controls.paused else 1)
+        self._poll_events(WAIT_MS if self._controls.paused else 1)
 
     def close(self, ending: Ending) -> None:
         """Close the window."""
@@ -146,20 +139,19 @@ class WindowSink:
     def _show(self, result: Result) -> None:
         threshold = self._controls.threshold
         if threshold != self._written_threshold:  # moved while the frame is shown
-            detections = result.found.above(threshold)
-            canvas = self._hide_more(result.canvas, detections) if self._hide_more else result.canvas
-            faces = faces_above(result.faces, threshold)
-            result = replace(result, detections=detections, canvas=canvas, faces=faces)
+            result = result.at(threshold)
+            if self._anonymize:
+                result = replace(result, canvas=self._anonymize(result.canvas, result.detections))
         self._shown = result
-        cv2.imshow(self._title, self._view.picture(result, self._size_wh()))
+        cv2.imshow(self._title, self._view.render(result, self._size_wh()))
 
     def _size_wh(self) -> tuple[int, int]:
-        """Size in pixels that the window has for the picture, as far as the window system tells."""
+        """Width and height in pixels of the window's content, as far as the window system tells."""
         _, _, width, height = cv2.getWindowImageRect(self._title)
         return (width, height) if width > 1 and height > 1 else self._opening_wh
 
-    def _heed_user(self, wait_ms: int) -> None:
-        """Let the window system work for a while; raise ``StopRun`` if the user wants to end."""
+    def _poll_events(self, wait_ms: int) -> None:
+        """Process the events of the window for ``wait_ms``; raise ``StopRun`` if the user wants to end."""
         key = key_name(cv2.waitKeyEx(wait_ms))
         self._end_run_unless(self._visibility() >= 1)
         if key is not None and self._controls.press(key):
@@ -168,7 +160,7 @@ class WindowSink:
             raise StopRun
 
     def _act(self) -> None:
-        """Let a key be seen to work at once, be the next frame near or far."""
+        """Show the effect of a key at once, without waiting for the next frame."""
         if self._shown is None or self._written is None:
             return
         if self._controls.snapshot_wanted:
@@ -187,49 +179,3 @@ class WindowSink:
             return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE)
         except cv2.error:  # with Qt, nothing is left to be asked once the last window is closed
             return -1.0
-
-
-def key_name(code: int) -> str | None:
-    """The name of a key in the controls' words, by what ``waitKeyEx`` gave; None for no key and for unknown ones."""
-    if code < 0:  # none; or, with Qt, a letter beyond ASCII
-        return None
-    if code not in NO_CHARACTERS:
-        code &= 0xFFFF  # GTK puts Shift, Num Lock and the like above
-    if code in NO_CHARACTERS:
-        return NO_CHARACTERS[code]
-    return chr(code).lower() if 0x20 < code < 0x7F else None
-
-
-def why_no_window() -> str | None:
-    """Why no window can be shown here, or None; asked first, since Qt ends the whole process without a display."""
-    gui = re.search(r"GUI:\s*(\S+)", cv2.getBuildInformation())
-    if gui is None or gui[1] == "NONE":
-        return "this OpenCV is built without windows (opencv-python-headless?)"
-    if platform.system() != "Linux":
-        return None
-    if os.environ.get("DISPLAY"):
-        return None if _x_server_answers() else f"no X server answers at DISPLAY={os.environ['DISPLAY']}"
-    if os.environ.get("WAYLAND_DISPLAY"):
-        return "this OpenCV knows X11 only (DISPLAY is not set; XWayland would do)" if _knows_x11_only() else None
-    return "there is no display (DISPLAY is not set)"
-
-
-def _knows_x11_only() -> bool:
-    """True for OpenCV's own wheels: the Qt in them has one way to a screen."""
-    platforms = Path(cv2.__file__).parent / "qt" / "plugins" / "platforms"
-    return {path.name for path in platforms.glob("libq*.so")} == {"libqxcb.so"}
-
-
-def _x_server_answers() -> bool:
-    import ctypes
-    import ctypes.util
-
-    library = ctypes.util.find_library("X11")
-    if library is None:
-        return True  # cannot be asked; let the window try
-    x11 = ctypes.CDLL(library)
-    x11.XOpenDisplay.restype = ctypes.c_void_p
-    display = x11.XOpenDisplay(None)
-    if display:
-        x11.XCloseDisplay(ctypes.c_void_p(display))
-    return bool(display)

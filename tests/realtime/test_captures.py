@@ -12,13 +12,14 @@ from fakes import ScriptedSource, read_video
 
 from realtime.controls import Controls
 from realtime.errors import SinkError
+from realtime.results import Result
 from realtime.sinks.base import Ending
 from realtime.sinks.recorder import Recorder
 from realtime.sinks.video_file import VideoFileSink
-from realtime.structures import Detections, Frame, Result
+from realtime.structures import Detections, Frame
 from realtime.ui.snapshot import Snapshots
 
-FOUND = Detections(np.array([[1.5, 2, 30, 40]], np.float32), np.array([1]), np.array([0.75], np.float32))
+FOUND = Detections(np.array([[1.5, 2, 30, 40]], np.float32), np.array([1]), np.array([0.75], np.float32), ("face", "eye"))
 
 
 def result(index=0, size_wh=(64, 48), pts_s=None):
@@ -29,7 +30,7 @@ def result(index=0, size_wh=(64, 48), pts_s=None):
 
 def test_a_snapshot_is_the_clean_frame_with_what_was_found_in_it(tmp_path):
     said = []
-    Snapshots(tmp_path, ("face", "eye"), said.append).save(result(3))
+    Snapshots(tmp_path, said.append).save(result(3))
     picture, description = sorted(tmp_path.iterdir(), reverse=True)
     assert np.array_equal(cv2.imread(str(picture)), result(3).frame.image)
     assert json.loads(description.read_text(encoding="utf-8")) == {
@@ -44,7 +45,7 @@ def test_a_snapshot_is_the_clean_frame_with_what_was_found_in_it(tmp_path):
 
 
 def test_a_snapshot_of_a_run_that_hides_faces_hides_them_too(tmp_path):
-    Snapshots(tmp_path, ("face", "eye"), lambda _: None, canvas_only=True).save(result(3))
+    Snapshots(tmp_path, lambda _: None, canvas_only=True).save(result(3))
     (picture,) = tmp_path.glob("*.png")
     assert np.array_equal(cv2.imread(str(picture)), result(3).canvas)
 
@@ -56,7 +57,7 @@ def test_snapshots_never_overwrite(tmp_path, monkeypatch):
             return cls(2026, 11, 22, 17, 0, 0, 123_456)
 
     monkeypatch.setattr("realtime.sinks.naming.datetime", StoppedClock)
-    snapshots = Snapshots(tmp_path, ("face", "eye"), lambda _: None)
+    snapshots = Snapshots(tmp_path, lambda _: None)
     for i in range(3):
         snapshots.save(result(i))
     stems = ["realtime-20261122-170000-123", "realtime-20261122-170000-123_2", "realtime-20261122-170000-123_3"]
@@ -68,7 +69,7 @@ def test_snapshots_never_overwrite(tmp_path, monkeypatch):
 
 def test_a_snapshot_that_cannot_be_written_is_said_and_leaves_nothing(tmp_path):
     said = []
-    Snapshots(tmp_path / "gone", ("face", "eye"), said.append).save(result())
+    Snapshots(tmp_path / "gone", said.append).save(result())
     assert len(said) == 1
     assert "gone does not exist" in said[0]
     assert list(tmp_path.iterdir()) == []

@@ -110,7 +110,7 @@ def test_a_real_video_gives_the_same_lines(tmp_path):
     for concurrency in (1, 3):
         detector = OnnxDetector(find_model("pico"), provider=Provider.CPU, concurrency=concurrency)
         source = VideoFileSource(SAMPLE)
-        lines = JsonLinesSink(tmp_path / f"{concurrency}.jsonl", detector.metadata.class_names)
+        lines = JsonLinesSink(tmp_path / f"{concurrency}.jsonl")
         assert run(source, lines, detector=detector).frames > 100
     assert (tmp_path / "1.jsonl").read_text() == (tmp_path / "3.jsonl").read_text()
 
@@ -199,7 +199,7 @@ def test_pictures_are_detected_at_a_time_and_told_in_order(tmp_path):
     paths[7].write_text("no picture")
     (out := tmp_path / "out").mkdir()
     found = detect_images(paths, detector, threshold=0.5, out=out, on_unreadable=bad.append)
-    assert [path for path, _ in found] == paths[:7] + paths[8:]
+    assert [result.path for result in found] == paths[:7] + paths[8:]
     assert [str(error) for error in bad] == [f"cannot read image {paths[7]}: not a readable picture"]
     assert len(list(out.iterdir())) == 12
 
@@ -213,8 +213,8 @@ def test_no_picture_is_begun_after_a_stop(tmp_path):
     results = detect_images(
         paths, detector, threshold=0.5, out=out, on_unreadable=pytest.fail, is_stopped=lambda: len(told) >= 5
     )
-    for path, _ in results:
-        told.append(path)
+    for result in results:
+        told.append(result.path)
     assert told == paths[:8]  # three more were begun when the fifth was told
     assert sorted(file.name for file in out.iterdir()) == sorted(path.name for path in told)
 

@@ -7,11 +7,12 @@ import pytest
 from fakes import ScriptedSource, read_video
 
 from realtime.errors import SinkError
+from realtime.results import Result
 from realtime.sinks import encoding
 from realtime.sinks.base import Ending
 from realtime.sinks.encoding import CODECS, Encoding, choose
 from realtime.sinks.video_file import VideoFileSink
-from realtime.structures import Detections, Frame, Result
+from realtime.structures import Detections, Frame
 
 
 def write(path, chosen, *, frames=5, size_wh=(64, 48), image=None, **options):

@@ -59,7 +59,7 @@ def outputs(folder, source):
     video = VideoFileSink(
         folder / "out.mp4", size_wh=source.size_wh, frame_rate=Fraction(25), time_base=Fraction(1, 1000), sound=None
     )
-    return [video, JsonLinesSink(folder / "out.jsonl", NAMES)]
+    return [video, JsonLinesSink(folder / "out.jsonl")]
 
 
 def lines_of(path):

@@ -53,15 +53,15 @@ def test_drawn_pictures_are_written_under_the_same_name(tmp_path, detector):
     out = tmp_path / "out"
     out.mkdir()
     paths = [picture(tmp_path / "a.png"), picture(tmp_path / "b.jpg")]
-    results = dict(detected(paths, detector, threshold=0.5, out=out))
-    assert [len(results[path]) for path in paths] == [2, 2]
+    results = list(detected(paths, detector, threshold=0.5, out=out))
+    assert [(result.path, len(result.detections)) for result in results] == [(path, 2) for path in paths]
     assert sorted(p.name for p in out.iterdir()) == ["a.png", "b.jpg"]
     assert (read_image(out / "a.png") != 90).any()
 
 
-def test_the_threshold_is_heeded(tmp_path, detector):
-    ((_, found),) = detected([picture(tmp_path / "a.png")], detector, threshold=0.7, out=None)
-    assert len(found) == 1
+def test_the_threshold_is_applied(tmp_path, detector):
+    (result,) = detected([picture(tmp_path / "a.png")], detector, threshold=0.7, out=None)
+    assert len(result.detections) == 1
 
 
 def test_an_original_is_never_overwritten(tmp_path, detector):
@@ -118,5 +118,5 @@ def test_what_is_no_picture_is_told_and_left_out(tmp_path, detector):
     good = picture(tmp_path / "good.png")
     told = []
     found = detect_images([bad, good], detector, threshold=0.5, out=None, on_unreadable=told.append)
-    assert [path for path, _ in found] == [good]
+    assert [result.path for result in found] == [good]
     assert [str(error) for error in told] == [f"cannot read image {bad}: not a readable picture"]

@@ -261,7 +261,7 @@ def test_all_that_was_found_is_passed_on_beside_what_counts():
     sink = RecordingSink()
     sink.write = results.append
     pipeline_of(ScriptedSource(1), sink, threshold=0.5).run()
-    assert (len(results[0].detections), len(results[0].found)) == (1, 2)
+    assert (len(results[0].detections), len(results[0].candidates)) == (1, 2)
 
 
 def test_a_canvas_is_drawn_from_when_a_sink_wants_it():

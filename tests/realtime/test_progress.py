@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from realtime.formatting import clock
+from realtime.results import Result
 from realtime.sinks import progress
 from realtime.sinks.base import Ending
 from realtime.sinks.progress import ProgressSink
-from realtime.structures import Detections, Frame, Result
+from realtime.structures import Detections, Frame
 
 
 class Terminal(io.StringIO):

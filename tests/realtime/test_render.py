@@ -10,7 +10,7 @@ NAMES = ("face", "eye")
 
 def one(box, label=0):
     return labelled_boxes(
-        Detections(np.array([box], np.float32), np.array([label]), np.array([0.9], np.float32)), NAMES
+        Detections(np.array([box], np.float32), np.array([label]), np.array([0.9], np.float32), NAMES)
     )
 
 
@@ -52,7 +52,7 @@ def test_boxes_and_labels_at_the_border_do_no_harm(box):
 
 def test_nothing_found_draws_nothing():
     canvas = np.full((48, 64, 3), 7, np.uint8)
-    draw(canvas, labelled_boxes(Detections.empty(), NAMES))
+    draw(canvas, labelled_boxes(Detections.empty(NAMES)))
     assert (canvas == 7).all()
 
 
@@ -64,16 +64,17 @@ def test_without_labels_only_the_box_is_drawn():
 
 
 def test_labels_say_name_and_score():
-    found = Detections(np.zeros((2, 4), np.float32), np.array([1, 0]), np.array([0.987, 0.5], np.float32))
-    assert [(box.label, box.colour) for box in labelled_boxes(found, ("Gesicht", "œil"))] == [
+    names, scores = ("Gesicht", "œil"), np.array([0.987, 0.5], np.float32)
+    found = Detections(np.zeros((2, 4), np.float32), np.array([1, 0]), scores, names)
+    assert [(box.label, box.colour) for box in labelled_boxes(found)] == [
         ("œil 99", colour_of(1)),
         ("Gesicht 50", colour_of(0)),
     ]
 
 
 def test_hidden_classes_are_left_out():
-    found = Detections(np.zeros((2, 4), np.float32), np.array([1, 0]), np.array([0.9, 0.5], np.float32))
-    assert [box.label for box in labelled_boxes(found, NAMES, hidden={1})] == ["face 50"]
+    found = Detections(np.zeros((2, 4), np.float32), np.array([1, 0]), np.array([0.9, 0.5], np.float32), NAMES)
+    assert [box.label for box in labelled_boxes(found, hidden={1})] == ["face 50"]
 
 
 def test_a_box_follows_a_picture_that_is_scaled_and_mirrored():

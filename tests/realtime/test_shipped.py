@@ -42,8 +42,7 @@ def clip_results(detector):
     truth = [json.loads(line) for line in (ROOT / "samples" / "astronaut.jsonl").read_text().splitlines()]
     source = VideoFileSource(ROOT / "samples" / "astronaut.mp4")
     found = [
-        detector.detect(frame.image).above(detector.metadata.threshold).as_dicts(detector.metadata.class_names)
-        for frame in iter(source.read, None)
+        detector.detect(frame.image).above(detector.metadata.threshold).to_dicts() for frame in iter(source.read, None)
     ]
     source.close()
     return list(zip([line["objects"] for line in truth], found, strict=True))

@@ -6,12 +6,14 @@ import pytest
 from fakes import ScriptedSource
 
 from realtime.errors import SinkError
+from realtime.results import Result
 from realtime.sinks.base import Ending
 from realtime.sinks.jsonl import JsonLinesSink
-from realtime.structures import Detections, Result
+from realtime.structures import Detections
 
 FOUND = Detections(
-    np.array([[1.234, 2, 3, 4.5], [5, 6, 7, 8]], np.float32), np.array([1, 0]), np.array([0.98765, 0.5], np.float32)
+    np.array([[1.234, 2, 3, 4.5], [5, 6, 7, 8]], np.float32), np.array([1, 0]), np.array([0.98765, 0.5], np.float32),
+    ("Gesicht", "œil"),
 )
 
 
@@ -21,7 +23,7 @@ def result_of(frame, detections):
 
 def test_a_line_for_every_frame(tmp_path):
     path = tmp_path / "out.jsonl"
-    sink = JsonLinesSink(path, ("Gesicht", "œil"))
+    sink = JsonLinesSink(path)
     source = ScriptedSource(2)
     sink.write(result_of(source.read(), FOUND))
     sink.write(result_of(source.read(), Detections.empty()))
@@ -44,7 +46,7 @@ def test_a_line_for_every_frame(tmp_path):
 
 
 def test_a_failed_run_leaves_no_file(tmp_path):
-    sink = JsonLinesSink(tmp_path / "out.jsonl", ("a", "b"))
+    sink = JsonLinesSink(tmp_path / "out.jsonl")
     sink.write(result_of(ScriptedSource(1).read(), FOUND))
     sink.close(Ending.FAILED)
     assert list(tmp_path.iterdir()) == []
@@ -52,16 +54,16 @@ def test_a_failed_run_leaves_no_file(tmp_path):
 
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(SinkError, match=r"folder .*nowhere does not exist"):
-        JsonLinesSink(tmp_path / "nowhere" / "out.jsonl", ("a",))
+        JsonLinesSink(tmp_path / "nowhere" / "out.jsonl")
 
 
 def test_a_folder_is_not_overwritten(tmp_path):
     with pytest.raises(SinkError, match="it is a folder"):
-        JsonLinesSink(tmp_path, ("a",))
+        JsonLinesSink(tmp_path)
 
 
 def test_files_are_readable_by_others_as_the_umask_says(tmp_path):
-    sink = JsonLinesSink(tmp_path / "out.jsonl", ("a",))
+    sink = JsonLinesSink(tmp_path / "out.jsonl")
     sink.close(Ending.COMPLETE)
     (tmp_path / "usual").touch()
     assert (tmp_path / "out.jsonl").stat().st_mode == (tmp_path / "usual").stat().st_mode
@@ -70,4 +72,4 @@ def test_files_are_readable_by_others_as_the_umask_says(tmp_path):
 def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SinkError, match="not a regular file"):
-        JsonLinesSink(tmp_path / "pipe", ("a",))
+        JsonLinesSink(tmp_path / "pipe")

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from made_videos import Kind, make, ticks_of
 
+from realtime.results import Result
 from realtime.sinks.audio import Sound
 from realtime.sinks.base import Ending
 from realtime.sinks.video_file import VideoFileSink
 from realtime.sources.video_file import VideoFileSource
-from realtime.structures import Detections, Result
+from realtime.structures import Detections
 
 PACKET_S = 1024 / 16_000
 

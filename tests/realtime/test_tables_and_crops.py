@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from realtime.errors import SinkError
+from realtime.results import Result
 from realtime.sinks.base import Ending
 from realtime.sinks.crops import CropsSink, cut_out
 from realtime.sinks.csv_file import CsvSink
-from realtime.structures import Detections, Face, Feature, Frame, Result
+from realtime.structures import PARTS, Detections, Frame
 
 NAMES = ("face", "left eye")
 
@@ -13,7 +16,7 @@ NAMES = ("face", "left eye")
 def result(index=0):
     image = np.full((40, 60, 3), 7, np.uint8)
     boxes = np.array([[1.25, 2, 30, 30], [-5, -5, 6, 6], [100, 100, 110, 110]], np.float32)
-    found = Detections(boxes, np.array([0, 1, 1]), np.array([0.98768, 0.5, 0.25], np.float32))
+    found = Detections(boxes, np.array([0, 1, 1]), np.array([0.98768, 0.5, 0.25], np.float32), NAMES)
     return Result(Frame(image, index, index / 25, 0.0), found, image)
 
 
@@ -21,7 +24,7 @@ SINKS = pytest.mark.parametrize(("kind", "name"), [(CsvSink, "out.csv"), (CropsS
 
 
 def test_a_table_has_one_line_a_detection(tmp_path):
-    sink = CsvSink(tmp_path / "out.csv", NAMES)
+    sink = CsvSink(tmp_path / "out.csv")
     sink.write(result(3))
     sink.close(Ending.COMPLETE)
     lines = (tmp_path / "out.csv").read_bytes().decode().split("\n")
@@ -32,7 +35,7 @@ def test_a_table_has_one_line_a_detection(tmp_path):
 
 @SINKS
 def test_nothing_is_there_before_the_end_nor_after_a_failure(tmp_path, kind, name):
-    sink = kind(tmp_path / name, NAMES)
+    sink = kind(tmp_path / name)
     sink.write(result())
     assert not (tmp_path / name).exists()
     sink.close(Ending.FAILED)
@@ -41,7 +44,7 @@ def test_nothing_is_there_before_the_end_nor_after_a_failure(tmp_path, kind, nam
 
 @SINKS
 def test_what_was_done_is_kept_when_the_user_stops(tmp_path, kind, name):
-    sink = kind(tmp_path / name, NAMES)
+    sink = kind(tmp_path / name)
     sink.write(result())
     sink.close(Ending.STOPPED)
     sink.close(Ending.STOPPED)
@@ -51,12 +54,12 @@ def test_what_was_done_is_kept_when_the_user_stops(tmp_path, kind, name):
 @SINKS
 def test_a_missing_folder_is_told(tmp_path, kind, name):
     with pytest.raises(SinkError, match=f"cannot write .*{name}: folder .*nowhere does not exist"):
-        kind(tmp_path / "nowhere" / name, NAMES)
+        kind(tmp_path / "nowhere" / name)
 
 
 def test_names_of_crops_sort_and_those_outside_are_left_out(tmp_path):
     (tmp_path / "crops").mkdir()  # empty: it may be used
-    sink = CropsSink(tmp_path / "crops", NAMES)
+    sink = CropsSink(tmp_path / "crops")
     for index in (2, 10):
         sink.write(result(index))
     sink.close(Ending.COMPLETE)
@@ -68,11 +71,10 @@ def test_names_of_crops_sort_and_those_outside_are_left_out(tmp_path):
 
 def test_parts_of_faces_have_their_number_and_side(tmp_path):
     plain = result(4)
-    boxes = plain.detections.boxes.tolist()
-    face = Face(12, tuple(boxes[0]), 0.9, {"left_eye": Feature(tuple(boxes[1]), 0.5)})
-    grouped = Result(plain.frame, plain.detections, plain.canvas, (face,))
-    names = ("Face", "eye")
-    table, crops = CsvSink(tmp_path / "out.csv", names), CropsSink(tmp_path / "crops", names)
+    parts = np.array([PARTS.index("face"), PARTS.index("left_eye"), -1])
+    found = replace(plain.detections, class_names=("Face", "eye"), face_ids=np.array([12, 12, 0]), parts=parts)
+    grouped = Result(plain.frame, found)
+    table, crops = CsvSink(tmp_path / "out.csv"), CropsSink(tmp_path / "crops")
     for sink in (table, crops):
         sink.write(grouped)
         sink.close(Ending.COMPLETE)

@@ -7,11 +7,12 @@ import pytest
 from fakes import ScriptedSource, make_video, read_video
 
 from realtime.errors import SinkError, SourceError
+from realtime.results import Result
 from realtime.sinks.audio import Sound
 from realtime.sinks.base import Ending
 from realtime.sinks.video_file import VideoFileSink
 from realtime.sources.video_file import VideoFileSource
-from realtime.structures import Detections, Frame, Result
+from realtime.structures import Detections, Frame
 
 
 def frames_of(path):

@@ -6,8 +6,9 @@ import pytest
 
 from realtime.controls import BINDINGS, Controls
 from realtime.drawing.render import PALETTE_BGR, WHITE
-from realtime.structures import Detections, Frame, Result
-from realtime.ui.overlay import Meter, News, Status, draw_table, help_rows, status_rows
+from realtime.results import Result
+from realtime.structures import Detections, Frame
+from realtime.ui.overlay import Meter, Status, Toast, draw_table, help_rows, status_rows
 from realtime.ui.view import View, fit
 
 NAMES = ("face", "eye")
@@ -19,12 +20,12 @@ def result(size_wh=(640, 360), box=(40, 100, 140, 200)):
     image[:, : size_wh[0] // 10] = 255
     image.flags.writeable = False
     found = Detections(np.array([box], np.float32), np.array([0]), np.array([0.9], np.float32))
-    return Result(Frame(image, 7, 65.25, time.monotonic()), found, image, found=found)
+    return Result(Frame(image, 7, 65.25, time.monotonic()), found, image, candidates=found)
 
 
-def view(news=None, *, is_live=True, source_status="", is_recorded=False, canvas_only=False, **controls):
+def view(toast=None, *, is_live=True, source_status="", is_recorded=False, canvas_only=False, **controls):
     return View(
-        Controls(0.5, **controls), news or News(), NAMES, provider="CPU", is_live=is_live,
+        Controls(0.5, **controls), toast or Toast(), NAMES, provider="CPU", is_live=is_live,
         source_status=lambda: source_status, is_recorded=is_recorded, canvas_only=canvas_only,
     )  # fmt: skip
 
@@ -50,7 +51,7 @@ def face_columns(picture):
 )
 def test_the_picture_has_the_size_of_the_window(frame_wh, window_wh, expected_wh):
     shown = result(frame_wh)
-    picture = plain().picture(shown, window_wh)
+    picture = plain().render(shown, window_wh)
     assert (picture.shape[1], picture.shape[0]) == expected_wh
     assert fit(shown.frame.image, window_wh) == pytest.approx(expected_wh[0] / frame_wh[0])
 
@@ -59,7 +60,7 @@ def test_the_picture_has_the_size_of_the_window(frame_wh, window_wh, expected_wh
 @pytest.mark.parametrize("mirror", [False, True])
 def test_boxes_follow_size_and_mirror_and_the_frame_is_left_alone(window_wh, mirror):
     shown = result()
-    picture = plain(mirror=mirror, labels=False).picture(shown, window_wh)
+    picture = plain(mirror=mirror, labels=False).render(shown, window_wh)
     scale = window_wh[0] / 640
     left, right = (500, 600) if mirror else (40, 140)
     assert face_columns(picture)[[0, -1]] == pytest.approx([left * scale, right * scale], abs=2 * scale)
@@ -71,14 +72,14 @@ def test_boxes_follow_size_and_mirror_and_the_frame_is_left_alone(window_wh, mir
 @pytest.mark.parametrize("mirror", [False, True])
 def test_of_a_run_that_hides_faces_nothing_but_its_own_pictures_is_shown(window_wh, mirror):
     shown = replace(result(), canvas=np.full((360, 640, 3), 77, np.uint8))
-    assert (plain(canvas_only=True, mirror=mirror).picture(shown, window_wh) == 77).all()
-    assert (view(canvas_only=True).picture(shown, window_wh) != 77).any()  # with the overlay on it
+    assert (plain(canvas_only=True, mirror=mirror).render(shown, window_wh) == 77).all()
+    assert (view(canvas_only=True).render(shown, window_wh) != 77).any()  # with the overlay on it
     assert (shown.canvas == 77).all()  # which files do not have
 
 
 def test_labels_can_be_read_in_the_mirror():
     def label(mirror):
-        picture = plain(mirror=mirror).picture(result(), (640, 360))
+        picture = plain(mirror=mirror).render(result(), (640, 360))
         rows, columns = np.nonzero((picture[:98] == PALETTE_BGR[0]).all(axis=2))
         return picture[rows.min() : rows.max(), columns.min() : columns.max()]
 
@@ -86,28 +87,28 @@ def test_labels_can_be_read_in_the_mirror():
 
 
 def test_hidden_classes_and_labels_are_not_drawn():
-    assert face_columns(plain().picture(result(), (640, 360))).size
-    assert not face_columns(plain(hidden={0}).picture(result(), (640, 360))).size
-    assert not face_columns(plain(labels=False).picture(result(), (640, 360))[:95]).size
+    assert face_columns(plain().render(result(), (640, 360))).size
+    assert not face_columns(plain(hidden={0}).render(result(), (640, 360))).size
+    assert not face_columns(plain(labels=False).render(result(), (640, 360))[:95]).size
 
 
-def test_overlay_help_and_news_stand_where_they_belong():
-    bare = plain(hidden={0}).picture(result(), (640, 360))
+def test_overlay_help_and_toast_stand_where_they_belong():
+    bare = plain(hidden={0}).render(result(), (640, 360))
 
     def changed(picture):
         rows, columns = np.nonzero((picture != bare).any(axis=2))
         return int(rows.min()), int(rows.max()), int(columns.min()), int(columns.max())
 
-    top, bottom, left, right = changed(view(hidden={0}).picture(result(), (640, 360)))
+    top, bottom, left, right = changed(view(hidden={0}).render(result(), (640, 360)))
     assert (top, left) == (0, 0)
     assert bottom < 120
     assert right < 400
-    top, bottom, left, right = changed(plain(hidden={0}, help=True).picture(result(), (640, 360)))
+    top, bottom, left, right = changed(plain(hidden={0}, help=True).render(result(), (640, 360)))
     assert abs((top + bottom) / 2 - 180) < 5
     assert abs((left + right) / 2 - 320) < 5
-    news = News()
-    news.tell("saved a.png")
-    top, bottom, left, _ = changed(view(news, hidden={0}, overlay=False).picture(result(), (640, 360)))
+    toast = Toast()
+    toast.show("saved a.png")
+    top, bottom, left, _ = changed(view(toast, hidden={0}, overlay=False).render(result(), (640, 360)))
     assert (bottom, left) == (359, 0)
     assert top > 330
 
@@ -222,11 +223,11 @@ def test_drops_are_gaps_in_the_indices():
     assert meter.dropped == 3
 
 
-def test_news_grow_old():
+def test_toast_grow_old():
     clock = [0.0]
-    news = News(lambda: clock[0])
-    assert news.text == ""
-    news.tell("saved a.png")
-    assert news.text == "saved a.png"
-    clock[0] = News.LASTS_S + 0.1
-    assert news.text == ""
+    toast = Toast(lambda: clock[0])
+    assert toast.text == ""
+    toast.show("saved a.png")
+    assert toast.text == "saved a.png"
+    clock[0] = Toast.DURATION_S + 0.1
+    assert toast.text == ""

@@ -25,15 +25,18 @@ from Xlib.protocol.event import ClientMessage
 from realtime.commands.live import open_window
 from realtime.commands.outputs import Outputs
 from realtime.controls import Controls
-from realtime.drawing.hiding import Blur
+from realtime.drawing.hiding import Pixelate
 from realtime.errors import SinkError
 from realtime.inference.detector import OnnxDetector
+from realtime.results import Result
 from realtime.sinks.base import Ending, StopRun
-from realtime.structures import Detections, Face, Feature, Frame, Result
-from realtime.ui.overlay import SKY, News
+from realtime.structures import PARTS, Detections, Frame
+from realtime.ui.display import no_window_reason
+from realtime.ui.keys import key_name
+from realtime.ui.overlay import SKY, Toast
 from realtime.ui.snapshot import Snapshots
 from realtime.ui.view import View
-from realtime.ui.window import WindowSink, key_name, why_no_window
+from realtime.ui.window import WindowSink
 
 RUN = [sys.executable, "-c", "from realtime.cli import run_cli; run_cli()"]
 in_ci = os.environ.get("CI") == "true"
@@ -152,7 +155,7 @@ class User:
         def is_shown():
             nonlocal since
             try:
-                if np.ptp(self.picture()) > 0:
+                if np.ptp(self.render()) > 0:
                     return True
             except Xlib.error.BadMatch:  # it was resized after it had told its size
                 return False
@@ -171,7 +174,7 @@ class User:
         geometry = self._drawable.get_geometry()
         return geometry.width, geometry.height
 
-    def picture(self):
+    def render(self):
         """What the screen shows inside the window: uint8 (H,W,3), BGR."""
         width, height = self.size_wh()
         data = self._drawable.get_image(0, 0, width, height, Xlib.X.ZPixmap, 0xFFFFFFFF).data
@@ -180,18 +183,18 @@ class User:
     def pause(self):
         """The picture, once it says that it stands still."""
         self.press("space")
-        wait_until(lambda: (self.picture() == SKY).all(axis=2).any())
-        return self.picture()
+        wait_until(lambda: (self.render() == SKY).all(axis=2).any())
+        return self.render()
 
     def press_and_see(self, key):
         """The picture after a key, once it differs from that before, which stood still.
 
         OpenCV keeps one key only, so that each must be seen to work before the next.
         """
-        before = self.picture()
+        before = self.render()
         self.press(key)
-        wait_until(lambda: not np.array_equal(self.picture(), before))
-        return self.picture()
+        wait_until(lambda: not np.array_equal(self.render(), before))
+        return self.render()
 
     def snapshot(self):
         """What the description says that the key for a snapshot writes."""
@@ -271,7 +274,7 @@ def test_what_is_seen_is_turned_on_and_off(user, key):
     during = user.press_and_see(key)
     assert during.shape == before.shape
     user.press(key)
-    wait_until(lambda: np.array_equal(user.picture(), before))
+    wait_until(lambda: np.array_equal(user.render(), before))
 
 
 @needs_display
@@ -373,14 +376,12 @@ def test_closing_the_window_the_moment_it_appears_ends_the_run(folder, display, 
     assert "frames/s" in errors.splitlines()[-1]
 
 
-def window_sink(*, paced=False, instead="", controls=None, hide_more=None):
+def window_sink(*, paced=False, instead="", controls=None, anonymize=None):
     controls = controls or Controls(0.5)
     view = View(
-        controls, News(), ("face", "eye"), provider="CPU", is_live=not paced, source_status=str, is_recorded=False
+        controls, Toast(), ("face", "eye"), provider="CPU", is_live=not paced, source_status=str, is_recorded=False
     )
-    return WindowSink(
-        "x", view, controls, Snapshots(Path(), ("face", "eye"), str), paced=paced, instead=instead, hide_more=hide_more
-    )
+    return WindowSink("x", view, controls, Snapshots(Path(), str), paced=paced, instead=instead, anonymize=anonymize)
 
 
 def test_a_window_closed_while_it_is_built_is_not_built_anew(monkeypatch):
@@ -390,7 +391,7 @@ def test_a_window_closed_while_it_is_built_is_not_built_anew(monkeypatch):
         raise cv2.error("NULL guiReceiver")
 
     calls = []
-    monkeypatch.setattr("realtime.ui.window.why_no_window", lambda: None)
+    monkeypatch.setattr("realtime.ui.window.no_window_reason", lambda: None)
     for name in ("namedWindow", "imshow", "waitKey", "waitKeyEx"):
         monkeypatch.setattr(f"cv2.{name}", lambda *_, name=name: calls.append(name))
     for name in ("resizeWindow", "getWindowProperty", "destroyAllWindows"):
@@ -421,7 +422,7 @@ def test_each_command_names_its_own_way_to_do_without_a_window(monkeypatch, fold
 
 def test_an_opencv_without_windows_is_found_out(monkeypatch):
     monkeypatch.setattr("cv2.getBuildInformation", lambda: "  GUI:                           NONE\n")
-    assert "built without windows" in why_no_window()
+    assert "built without windows" in no_window_reason()
 
 
 @needs_display
@@ -443,7 +444,7 @@ def test_a_display_of_a_kind_that_opencv_does_not_know_is_found_out(monkeypatch,
     monkeypatch.setattr("cv2.__file__", str(tmp_path / "__init__.py"))
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
-    reason = why_no_window()
+    reason = no_window_reason()
     assert (reason is not None) == is_refused
     assert reason is None or "XWayland" in reason
 
@@ -451,7 +452,7 @@ def test_a_display_of_a_kind_that_opencv_does_not_know_is_found_out(monkeypatch,
 def test_no_display_is_found_out(monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    assert why_no_window() == "there is no display (DISPLAY is not set)"
+    assert no_window_reason() == "there is no display (DISPLAY is not set)"
 
 
 class FakeScreen:
@@ -462,7 +463,7 @@ class FakeScreen:
         self.shown_s = []
         self.keys = []
         """Codes of the keys to be pressed, one for each look."""
-        monkeypatch.setattr("realtime.ui.window.why_no_window", lambda: None)
+        monkeypatch.setattr("realtime.ui.window.no_window_reason", lambda: None)
         monkeypatch.setattr("realtime.ui.window.time", SimpleNamespace(monotonic=lambda: self.now_s))
         for name in ("namedWindow", "resizeWindow"):
             monkeypatch.setattr(f"cv2.{name}", lambda *_: None)
@@ -517,16 +518,16 @@ def test_what_counts_is_shown_until_the_threshold_is_moved(screen, monkeypatch):
     shown = []
     controls = Controls(0.5)
     sink, frame = window_sink(controls=controls), ScriptedSource(1).read()
-    monkeypatch.setattr(View, "picture", lambda _, result, __: shown.append(len(result.detections)))
+    monkeypatch.setattr(View, "render", lambda _, result, __: shown.append(len(result.detections)))
     found = Detections(np.zeros((3, 4), np.float32), np.zeros(3, np.int64), np.array([0.9, 0.52, 0.2], np.float32))
-    sink.write(Result(frame, found.above(0.6), frame.image, found=found))
+    sink.write(Result(frame, found.above(0.6), frame.image, candidates=found))
     sink.refresh()
     assert shown == [1, 1]
     screen.keys = [ord("+"), ord("-"), ord("-")]
     for _ in range(3):
         sink.refresh()
     assert (shown[-1], controls.threshold) == (2, 0.45)
-    sink.write(Result(frame, found.above(0.6), frame.image, found=found))
+    sink.write(Result(frame, found.above(0.6), frame.image, candidates=found))
     assert shown[-1] == 1
 
 
@@ -534,11 +535,10 @@ def test_faces_go_with_the_threshold_and_come_back_with_it(screen, monkeypatch):
     shown = []
     controls = Controls(0.5)
     sink, frame = window_sink(controls=controls), ScriptedSource(1).read()
-    monkeypatch.setattr(View, "picture", lambda _, result, __: shown.append(result))
-    found = Detections(np.zeros((2, 4), np.float32), np.array([0, 1]), np.array([0.9, 0.52], np.float32))
-    box = (0.0, 0.0, 0.0, 0.0)
-    face = Face(3, box, 0.9, {"left_eye": Feature(box, 0.52)})
-    written = Result(frame, found, frame.image, (face,), found)
+    monkeypatch.setattr(View, "render", lambda _, result, __: shown.append(result))
+    boxes, scores = np.zeros((2, 4), np.float32), np.array([0.9, 0.52], np.float32)
+    ids, parts = np.array([3, 3]), np.array([PARTS.index("face"), PARTS.index("left_eye")])
+    written = Result(frame, Detections(boxes, np.array([0, 1]), scores, ("face", "eye"), ids, parts))
     sink.write(written)
     screen.keys = [ord("+"), ord("-")]
     sink.refresh()
@@ -551,13 +551,13 @@ def test_faces_go_with_the_threshold_and_come_back_with_it(screen, monkeypatch):
 def test_a_threshold_that_is_moved_in_a_run_that_hides_faces_hides_more_and_never_less(screen, monkeypatch):
     shown = []
     controls = Controls(0.5)
-    sink, frame = window_sink(controls=controls, hide_more=Blur(("face",), "face").still), ScriptedSource(1).read()
-    monkeypatch.setattr(View, "picture", lambda _, result, __: shown.append(result.canvas))
+    sink, frame = window_sink(controls=controls, anonymize=Pixelate(("face",), "face").still), ScriptedSource(1).read()
+    monkeypatch.setattr(View, "render", lambda _, result, __: shown.append(result.canvas))
     boxes = np.array([[0, 0, 20, 20], [40, 20, 60, 40]], np.float32)
     found = Detections(boxes, np.zeros(2, np.int64), np.array([0.9, 0.48], np.float32))
     canvas = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
     canvas[:24, :24] = 7  # hidden already
-    sink.write(Result(frame, found.above(0.5), canvas, found=found))
+    sink.write(Result(frame, found.above(0.5), canvas, candidates=found))
     screen.keys = [ord("-")]
     sink.refresh()
     assert (shown[-1][:20, :20] == 7).all()

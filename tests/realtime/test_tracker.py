@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from made_faces import NAMES, detections_of, made_face, mirrored
 
-from realtime.faces.tracker import LOST_S, LOW_SHARE, FaceTracker
+from realtime.faces.tracker import LOW_SHARE, MAX_LOST_S, FaceTracker
 from realtime.structures import Detections
 
 FRAME_S = 1 / 30
@@ -25,10 +25,9 @@ class Run:
     def see(self, *faces, after_s=None):
         """The faces in the next frame."""
         self.now_s += self.frame_s if after_s is None else after_s
-        self.shown, found = self.tracker.update(
-            detections_of(*faces), threshold=THRESHOLD, pts_s=self.now_s, side_px=640
-        )
-        return found
+        tracked = self.tracker.update(detections_of(*faces), threshold=THRESHOLD, pts_s=self.now_s, side_px=640)
+        self.shown = tracked.above_or_in_face(THRESHOLD)
+        return self.shown.faces
 
     def ids(self, *faces, after_s=None):
         return [face.id for face in self.see(*faces, after_s=after_s)]
@@ -87,7 +86,7 @@ def test_a_face_that_was_away_for_long_is_a_new_one_and_no_number_comes_again():
     seen = []
     for _ in range(5):
         seen += run.ids(made_face())
-        for _ in range(math.ceil(LOST_S / FRAME_S) + 1):
+        for _ in range(math.ceil(MAX_LOST_S / FRAME_S) + 1):
             run.see()
     assert seen == [1, 2, 3, 4, 5]
 
@@ -192,7 +191,8 @@ def test_sides_follow_when_the_picture_is_mirrored():
     plain = detections_of(made_face((320, 200), tilt_deg=20))
     for i in range(10):
         tracker.update(plain, threshold=THRESHOLD, pts_s=i * FRAME_S, side_px=640)
-    _, (face,) = tracker.update(mirrored(plain, 640), threshold=THRESHOLD, pts_s=10 * FRAME_S, side_px=640)
+    tracked = tracker.update(mirrored(plain, 640), threshold=THRESHOLD, pts_s=10 * FRAME_S, side_px=640)
+    (face,) = tracked.above_or_in_face(THRESHOLD).faces
     assert len(face.features) == 6
     assert face.features["left_eye"].box[0] > face.features["right_eye"].box[0]
 
@@ -243,7 +243,7 @@ def test_the_threshold_may_change_on_the_way():
     tracker = FaceTracker(NAMES)
     found = detections_of(made_face(scores={"mouth": 0.5}))
     shown = [
-        tracker.update(found, threshold=threshold, pts_s=i * FRAME_S, side_px=640)[0]
+        tracker.update(found, threshold=threshold, pts_s=i * FRAME_S, side_px=640).above_or_in_face(threshold)
         for i, threshold in enumerate((0.8, 0.4, 0.98))
     ]
     assert [len(detections) for detections in shown] == [6, 7, 7]
@@ -276,6 +276,6 @@ def test_frames_without_anything_are_fine():
 def test_a_model_without_faces_shows_what_it_found():
     tracker = FaceTracker(("cat", "dog"))
     found = Detections(np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32), np.array([0, 1]), np.array([0.9, 0.3]))
-    shown, faces = tracker.update(found, threshold=0.5, pts_s=0, side_px=640)
-    assert faces == ()
+    shown = tracker.update(found, threshold=0.5, pts_s=0, side_px=640).above_or_in_face(0.5)
+    assert shown.faces == ()
     assert shown.boxes.tolist() == [[1, 2, 3, 4]]

@@ -1,0 +1,109 @@
+"""What is known of one image: the value that sinks, the window, the API and the server all get."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from realtime.drawing.render import draw, labelled_boxes
+from realtime.image_io import write_image
+from realtime.structures import PARTS, Detections, Face, Frame
+
+if TYPE_CHECKING:
+    import supervision
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The detections and faces of one frame of a source, or of a still image."""
+
+    frame: Frame
+    """The frame as it was read."""
+    detections: Detections
+    """What was found in it, the boxes of faces and their features included."""
+    canvas: np.ndarray = field(default=None)  # type: ignore[arg-type]
+    """uint8 (H,W,3) BGR, the image to be looked at: with boxes drawn, or faces hidden. By default the frame's own."""
+    candidates: Detections = field(default=None)  # type: ignore[assignment]
+    """All that the model reported, below the threshold too, for ``at``. By default the same as ``detections``."""
+    path: Path | None = None
+    """The file of a still image; None for frames and arrays."""
+
+    def __post_init__(self) -> None:
+        if self.canvas is None:
+            object.__setattr__(self, "canvas", self.frame.image)
+        if self.candidates is None:
+            object.__setattr__(self, "candidates", self.detections)
+
+    @property
+    def image(self) -> np.ndarray:
+        """uint8 (H,W,3) BGR, read-only: the image as it was read."""
+        return self.frame.image
+
+    @cached_property
+    def faces(self) -> tuple[Face, ...]:
+        """The faces by id, with their features; none if the model has no class ``face``."""
+        return self.detections.faces
+
+    def at(self, threshold: float) -> "Result":
+        """The same image with the detections of at least this score, 0..1; faces and features follow.
+
+        Scores below the model's own ``min_score`` are never reported.
+        """
+        return replace(self, detections=self.candidates.above(threshold))
+
+    def draw(self, *, labels: bool = True, hidden: Collection[int] = ()) -> np.ndarray:
+        """Draw the detections.
+
+        Args:
+            labels: write class and score at each box.
+            hidden: labels of the classes that are left out.
+
+        Returns:
+            A new image uint8 (H,W,3) BGR.
+        """
+        canvas = self.image.copy()
+        draw(canvas, labelled_boxes(self.detections, hidden), labels=labels)
+        return canvas
+
+    def save(self, path: str | Path) -> None:
+        """Write the drawn image; the format is that of the file's name.
+
+        Raises:
+            SinkError: the format is unknown, the folder does not exist, or the disk is full.
+        """
+        write_image(Path(path), self.draw())
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain JSON values, the line of ``--jsonl``; boxes are in pixels of the image."""
+        source: dict[str, object] = (
+            {"frame": self.frame.index, "pts_s": round(self.frame.pts_s, 6)}
+            if self.path is None
+            else {"image": str(self.path)}
+        )
+        faces = [face.to_dict() for face in self.faces]
+        return source | {"detections": self.detections.to_dicts(), "faces": faces}
+
+    def to_supervision(self) -> "supervision.Detections":
+        """The same as ``supervision.Detections``: face ids are its ``tracker_id``, -1 for none.
+
+        ``data`` holds ``class_name`` and ``part``, the name in ``PARTS`` or "".
+
+        Raises:
+            ImportError: the package ``supervision`` is not installed.
+        """
+        import supervision
+
+        found = self.detections
+        return supervision.Detections(
+            xyxy=found.boxes,
+            confidence=found.scores,
+            class_id=found.labels,
+            tracker_id=np.where(found.face_ids > 0, found.face_ids, -1),
+            data={
+                "class_name": np.array(found.names, dtype=str),
+                "part": np.array([PARTS[part] if part >= 0 else "" for part in found.parts.tolist()], dtype=str),
+            },
+        )

@@ -1,0 +1,25 @@
+"""Detection in a still image."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from realtime.faces.grouping import assign_faces
+from realtime.inference.detector import OnnxDetector
+from realtime.results import Result
+from realtime.structures import Frame
+
+
+def detect_still(detector: OnnxDetector, image: np.ndarray, threshold: float, path: Path | None = None) -> Result:
+    """Detect in an image that stands alone, and group what was found into faces, numbered from 1, the best first.
+
+    Args:
+        detector: finds the boxes.
+        image: uint8 (H,W,3), BGR.
+        threshold: minimum score, 0..1.
+        path: the file that the image comes from.
+    """
+    frame = Frame(image, 0, 0.0, time.monotonic())
+    candidates = detector.detect(image)
+    return Result(frame, assign_faces(candidates.above(threshold)), candidates=candidates, path=path)

@@ -1,0 +1,43 @@
+"""Whether a window can be shown on this machine."""
+
+import os
+import platform
+import re
+from pathlib import Path
+
+import cv2
+
+
+def no_window_reason() -> str | None:
+    """Why no window can be shown here, or None; asked first, since Qt ends the whole process without a display."""
+    gui = re.search(r"GUI:\s*(\S+)", cv2.getBuildInformation())
+    if gui is None or gui[1] == "NONE":
+        return "this OpenCV is built without windows (opencv-python-headless?)"
+    if platform.system() != "Linux":
+        return None
+    if os.environ.get("DISPLAY"):
+        return None if _x_server_answers() else f"no X server answers at DISPLAY={os.environ['DISPLAY']}"
+    if os.environ.get("WAYLAND_DISPLAY"):
+        return "this OpenCV knows X11 only (DISPLAY is not set; XWayland would do)" if supports_x11_only() else None
+    return "there is no display (DISPLAY is not set)"
+
+
+def supports_x11_only() -> bool:
+    """True for OpenCV's own wheels: the Qt in them has one way to a screen."""
+    platforms = Path(cv2.__file__).parent / "qt" / "plugins" / "platforms"
+    return {path.name for path in platforms.glob("libq*.so")} == {"libqxcb.so"}
+
+
+def _x_server_answers() -> bool:
+    import ctypes
+    import ctypes.util
+
+    library = ctypes.util.find_library("X11")
+    if library is None:
+        return True  # cannot be asked; let the window try
+    x11 = ctypes.CDLL(library)
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    display = x11.XOpenDisplay(None)
+    if display:
+        x11.XCloseDisplay(ctypes.c_void_p(display))
+    return bool(display)
