@@ -19,7 +19,9 @@ from realtime.sinks.video_file import VideoFileSink
 from realtime.structures import Detections, Frame
 from realtime.ui.snapshot import Snapshots
 
-FOUND = Detections(np.array([[1.5, 2, 30, 40]], np.float32), np.array([1]), np.array([0.75], np.float32), ("face", "eye"))
+FOUND = Detections(
+    np.array([[1.5, 2, 30, 40]], np.float32), np.array([1]), np.array([0.75], np.float32), ("face", "eye")
+)
 
 
 def result(index=0, size_wh=(64, 48), pts_s=None):

@@ -12,7 +12,9 @@ from realtime.sinks.jsonl import JsonLinesSink
 from realtime.structures import Detections
 
 FOUND = Detections(
-    np.array([[1.234, 2, 3, 4.5], [5, 6, 7, 8]], np.float32), np.array([1, 0]), np.array([0.98765, 0.5], np.float32),
+    np.array([[1.234, 2, 3, 4.5], [5, 6, 7, 8]], np.float32),
+    np.array([1, 0]),
+    np.array([0.98765, 0.5], np.float32),
     ("Gesicht", "œil"),
 )
 
