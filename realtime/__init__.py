@@ -1,1 +1,62 @@
-"""The app: frames in, boxes out."""
+"""Find face, eyes, eyebrows, nose and mouth in images and live video, with Faster R-CNN on onnxruntime.
+
+    import realtime
+
+    result = realtime.Detector("nano")("photo.jpg")
+    for face in result.faces:
+        print(face.id, face.box, face.features["left_eye"].score)
+
+Names are loaded when they are first used, so that ``import realtime`` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from realtime.api import Detector, Stream, stream
+    from realtime.errors import ImageError, ModelError, ProviderError, RealtimeError, SinkError, SourceError
+    from realtime.results import Result
+    from realtime.structures import PARTS, Detections, Face, Feature, Frame
+
+_MODULES = {
+    **dict.fromkeys(("Detector", "Stream", "stream"), "api"),
+    **dict.fromkeys(
+        ("ImageError", "ModelError", "ProviderError", "RealtimeError", "SinkError", "SourceError"), "errors"
+    ),
+    "Result": "results",
+    **dict.fromkeys(("PARTS", "Detections", "Face", "Feature", "Frame"), "structures"),
+}
+
+__all__ = [
+    "PARTS",
+    "Detections",
+    "Detector",
+    "Face",
+    "Feature",
+    "Frame",
+    "ImageError",
+    "ModelError",
+    "ProviderError",
+    "RealtimeError",
+    "Result",
+    "SinkError",
+    "SourceError",
+    "Stream",
+    "stream",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("facial-feature-rcnn")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'realtime' has no attribute '{name}'")
+    value = getattr(import_module(f"realtime.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__, "__version__"])

@@ -29,3 +29,15 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command.split(), cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
+
+
+def python_of(page: Path) -> list[str]:
+    """The ``python`` blocks of a page."""
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def run_python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a block in a fresh interpreter."""
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=600, check=False
+    )

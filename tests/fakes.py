@@ -131,8 +131,14 @@ class ScriptedSource(FrameSource):
 class FakeDetector:
     """Finds one face in every picture; ``on_infer`` may block or raise."""
 
-    def __init__(self, on_infer: Callable[[], None] = lambda: None, *, concurrency: int = 1) -> None:
-        self.metadata = metadata()
+    def __init__(
+        self,
+        on_infer: Callable[[], None] = lambda: None,
+        *,
+        concurrency: int = 1,
+        class_names: tuple[str, ...] = ("face", "eye"),
+    ) -> None:
+        self.metadata = metadata(class_names=class_names)
         self.concurrency = concurrency
         self._letterbox = ThreadLocalLetterbox((64, 64), 114)
         self._on_infer = on_infer
