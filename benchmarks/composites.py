@@ -1,0 +1,96 @@
+"""Scenes of 1280x720 with small faces whose boxes are known: labelled faces pasted into images without faces."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+
+from train.data.dataset import LabelledImage, boxes_in_pixels, read_image
+
+SIZE_WH = (1280, 720)
+HEIGHTS_PX = (12.0, 200.0)
+"""Range of the height of a pasted face, drawn log-uniformly."""
+FACES = (1, 12)
+CONTEXT = 0.45
+"""What is pasted around a face, in its widths and heights on each side: hair and shoulders belong to it."""
+FEATHER = 0.2
+"""Share of the pasted image over which its edge fades."""
+MAX_UPSCALE = 1.5
+
+Scene = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Image uint8 (H,W,3) RGB, boxes (N,4) float32 xyxy px, classes (N,) int64."""
+
+
+def composites(images: Sequence[LabelledImage], face_class: int, count: int, seed: int = 0) -> Iterator[Scene]:
+    """Make scenes, the same for the same images, count and seed.
+
+    Args:
+        images: with faces, which are pasted, and without any, into which they are pasted.
+        face_class: zero-based class of a face.
+        count: number of scenes.
+        seed: of the random draws.
+    """
+    rng = np.random.default_rng(seed)
+    empty = [image for image in images if not len(image.classes)]
+    faces = [(image, row) for image in images for row in np.flatnonzero(image.classes == face_class)]
+    if not empty or not faces:
+        return
+    for _ in range(count):
+        canvas = _scene(read_image(empty[rng.integers(len(empty))].path), rng)
+        boxes, classes, taken = [], [], np.zeros(canvas.shape[:2], bool)
+        for _ in range(rng.integers(FACES[0], FACES[1] + 1)):
+            image, row = faces[rng.integers(len(faces))]
+            pasted = _paste(canvas, taken, image, row, rng)
+            if pasted is not None:
+                boxes.append(pasted[0])
+                classes.append(pasted[1])
+        if boxes:
+            yield canvas, np.concatenate(boxes), np.concatenate(classes)
+
+
+def _scene(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """An image scaled to cover the scene, cut at random."""
+    width, height = SIZE_WH
+    scale = max(width / image.shape[1], height / image.shape[0])
+    scaled = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    x, y = (int(rng.integers(spare + 1)) for spare in (scaled.shape[1] - width, scaled.shape[0] - height))
+    return np.ascontiguousarray(scaled[y : y + height, x : x + width])
+
+
+def _paste(
+    canvas: np.ndarray, taken: np.ndarray, image: LabelledImage, row: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Paste one face with its surroundings; its boxes and classes, or None if it fits nowhere."""
+    rgb = read_image(image.path)
+    boxes = boxes_in_pixels(image, rgb.shape[1], rgb.shape[0])
+    face = boxes[row]
+    size = face[2:] - face[:2]
+    low, high = np.floor(face[:2] - CONTEXT * size), np.ceil(face[2:] + CONTEXT * size)
+    low, high = np.maximum(low, 0).astype(int), np.minimum(high, [rgb.shape[1], rgb.shape[0]]).astype(int)
+    patch = rgb[low[1] : high[1], low[0] : high[0]]
+    scale = min(math.exp(rng.uniform(*np.log(HEIGHTS_PX))) / size[1], MAX_UPSCALE)
+    wh = np.maximum(1, np.round(np.array(patch.shape[1::-1]) * scale)).astype(int)
+    spare = np.array(SIZE_WH) - wh
+    if (spare < 0).any():
+        return None
+    x, y = (int(rng.integers(room + 1)) for room in spare)
+    place = slice(y, y + wh[1]), slice(x, x + wh[0])
+    if taken[place].any():
+        return None
+    taken[place] = True
+    alpha = _feathered(wh)[..., None]
+    small = cv2.resize(patch, (int(wh[0]), int(wh[1])), interpolation=cv2.INTER_AREA)
+    canvas[place] = np.rint(alpha * small + (1 - alpha) * canvas[place]).astype(np.uint8)
+    factors = np.tile(wh / np.array(patch.shape[1::-1]), 2)
+    moved = (boxes - np.tile(low, 2)) * factors + np.tile([x, y], 2)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    of_face = ((face[:2] <= centres) & (centres <= face[2:])).all(axis=1)
+    return moved[of_face].astype(np.float32), image.classes[of_face]
+
+
+def _feathered(wh: np.ndarray) -> np.ndarray:
+    """Opacity (H,W) float64: 1 inside an ellipse, falling to 0 at the edge of the rectangle."""
+    x, y = (np.linspace(-1, 1, side) for side in wh)
+    radius = np.hypot(x[None], y[:, None])
+    return np.clip((1 - radius) / FEATHER + 1, 0, 1)
