@@ -20,10 +20,12 @@ from machine import describe
 from matplotlib.figure import Figure
 
 from realtime.faces.boxes import iou
+from realtime.faces.grouping import assign_faces
 from realtime.inference.cores import core_count
 from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
-from realtime.stills import detect_still
+from realtime.regions.detector import CloserDetector
+from realtime.regions.tiles import Reach
 from train.data.dataset import boxes_in_pixels, load_data_config, load_split, read_image
 
 EDGES_PX = (10, 20, 32, 48, 80, 160, 10_000)
@@ -110,12 +112,13 @@ def match(found: np.ndarray, labelled: np.ndarray) -> list[int]:
     return partners
 
 
-def ours(model: str) -> Finder:
+def ours(model: str, reach: str) -> Finder:
     """A model of the app at its own threshold, on one core."""
-    detector = OnnxDetector(find_model(model), provider=Provider.CPU, concurrency=core_count())
+    network = OnnxDetector(find_model(model), provider=Provider.CPU, concurrency=core_count())
+    detector = network if reach == "near" else CloserDetector(network, Reach.parse(reach))
 
     def find(image: np.ndarray) -> Found:
-        faces = detect_still(detector, image, detector.metadata.threshold).faces
+        faces = assign_faces(detector.detect(image).above(network.metadata.threshold)).faces
         boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4)
         return Found(boxes, [{name.rpartition("_")[2] for name in face.features} & set(KINDS) for face in faces])
 
@@ -161,6 +164,7 @@ def kinds_in(face: np.ndarray, boxes: np.ndarray, classes: np.ndarray, class_nam
 def main(
     data: Annotated[Path, typer.Argument(metavar="DATA.yaml", help="Labelled images; those of its split val.")],
     model: Annotated[list[str] | None, typer.Option(help="Shipped models or ONNX files; by default all three.")] = None,
+    reach: Annotated[list[str] | None, typer.Option(help="near, auto, far or a grid such as 3x2; several.")] = None,
     count: Annotated[int, typer.Option("--composites", min=0, help="Composites to make.")] = 60,
     yunet_file: Annotated[Path | None, typer.Option("--yunet", help="YuNet's ONNX file.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
@@ -178,7 +182,11 @@ def main(
         ],
         "composites": list(composites(images, config.class_names.index("face"), count)),
     }
-    finders = {Path(name).stem: ours(name) for name in model or ["pico", "nano", "mobile"]}
+    finders = {
+        f"{Path(name).stem} {how_far}": ours(name, how_far)
+        for name in model or ["pico", "nano", "mobile"]
+        for how_far in reach or ["near"]
+    }
     if yunet_file:
         finders |= {f"YuNet at {side or 'full size'}": yunet(yunet_file, side) for side in (320, 640, None)}
     report: dict[str, dict[str, dict[str, object]]] = {}

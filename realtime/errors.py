@@ -23,6 +23,10 @@ class ImageError(RealtimeError):
     """An array that is no image of a kind that is understood."""
 
 
+class RegionError(RealtimeError):
+    """Regions of a frame that cannot be looked at."""
+
+
 class SinkError(RealtimeError):
     """A file or window that cannot be written to."""
 

@@ -1,7 +1,7 @@
 """The data that flows through the app: frames, detections and the faces that they make up."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -92,6 +92,16 @@ class Detections:
         """No boxes, with the usual shapes and dtypes."""
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32), class_names)
 
+    @classmethod
+    def concatenate(cls, parts: Sequence["Detections"]) -> "Detections":
+        """All boxes of several, of one model, in this order; sort them by score before anything relies on that."""
+        columns = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("boxes", "labels", "scores", "face_ids", "parts")
+        )
+        boxes, labels, scores, face_ids, face_parts = columns
+        return cls(boxes, labels, scores, parts[0].class_names, face_ids, face_parts)
+
     def __len__(self) -> int:
         return len(self.scores)
 
@@ -126,6 +136,10 @@ class Detections:
             for number in [int(self.face_ids[row])]
         ]
         return tuple(sorted(faces, key=lambda face: face.id))
+
+    def with_boxes(self, boxes: np.ndarray) -> "Detections":
+        """The same with other boxes (N,4) float32."""
+        return replace(self, boxes=boxes)
 
     def above(self, threshold: float) -> "Detections":
         """Those with a score of at least ``threshold``."""

@@ -50,3 +50,9 @@ def _is_ours(thread: threading.Thread) -> bool:
 def clip() -> Path:
     """The sample clip: 144 frames of 640x360 at 24 frames/s, one moving face."""
     return ROOT / "samples" / "astronaut.mp4"
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """The photos that come with the package: a face near and far, a cat and a rocket."""
+    return ROOT / "export" / "images"

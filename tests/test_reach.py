@@ -94,5 +94,5 @@ def test_the_script_runs_through(tmp_path):
     done = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "r.json").read_text())["results"]
-    assert "recall_by_height" in results["val"]["pico"]
+    assert "recall_by_height" in results["val"]["pico near"]
     assert (tmp_path / "r.png").exists()

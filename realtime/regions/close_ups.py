@@ -1,0 +1,86 @@
+"""Close-ups of small faces, several in one input of the network."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from realtime.letterbox import PADDING_VALUE
+from realtime.structures import Detections
+
+COLUMNS = 2
+"""Columns and rows of close-ups in an input: of 2x2, nine in ten faces show all their parts; of 3x3, seven in ten."""
+SURROUNDINGS = 2.2
+"""Side of a close-up in sides of the face: hair and shoulders tell a face from a wheel."""
+MAX_ENLARGEMENT = 2.5
+
+
+@dataclass(frozen=True, slots=True)
+class CloseUps:
+    """Up to four close-ups side by side."""
+
+    image: np.ndarray
+    """uint8 (H,W,3) BGR, of the size of the network's input."""
+    cells: np.ndarray
+    """(K,4) int64, where each lies in ``image``, xyxy px."""
+    matrices: np.ndarray
+    """(K,2,3) float64, from pixels of the frame to pixels of ``image``, without rotation."""
+
+    def split(self, found: Detections) -> list[Detections]:
+        """What was found in each close-up, K of them, boxes in pixels of the frame; by the centres of the boxes."""
+        centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+        parts = []
+        for cell, matrix in zip(self.cells, self.matrices, strict=True):
+            inside = ((cell[:2] <= centres) & (centres < cell[2:])).all(axis=1)
+            part = found[inside]
+            boxes = np.clip(part.boxes, np.tile(cell[:2], 2), np.tile(cell[2:], 2))
+            boxes = (boxes - np.tile(matrix[:, 2], 2)) / matrix[0, 0]
+            parts.append(part.with_boxes(boxes.astype(np.float32)))
+        return parts
+
+
+def close_ups(image: np.ndarray, faces: np.ndarray, input_wh: tuple[int, int]) -> list[CloseUps]:
+    """Cut close-ups of faces out of a frame and lay four at a time side by side.
+
+    Args:
+        image: uint8 (H,W,3) BGR.
+        faces: (F,4) float, xyxy in pixels of ``image``.
+        input_wh: width and height in pixels of the network's input.
+
+    Returns:
+        As many as are needed; together they have F cells, in the order of ``faces``.
+    """
+    per_image = COLUMNS**2
+    return [_lay_out(image, faces[i : i + per_image], input_wh) for i in range(0, len(faces), per_image)]
+
+
+def _lay_out(image: np.ndarray, faces: np.ndarray, input_wh: tuple[int, int]) -> CloseUps:
+    canvas = np.full((input_wh[1], input_wh[0], 3), PADDING_VALUE, np.uint8)
+    cell_wh = np.array(input_wh) // COLUMNS
+    cells, matrices = [], []
+    for i, face in enumerate(faces):
+        corner = np.array([i % COLUMNS, i // COLUMNS]) * cell_wh
+        side = float((face[2:] - face[:2]).max()) * SURROUNDINGS
+        scale = min(float(cell_wh.min()) / max(side, 1.0), MAX_ENLARGEMENT)
+        shift = cell_wh / 2 - scale * (face[:2] + face[2:]) / 2
+        x, y = corner
+        _cut_out(image, scale, shift, canvas[y : y + cell_wh[1], x : x + cell_wh[0]])
+        cells.append([*corner, *(corner + cell_wh)])
+        matrices.append(np.column_stack([np.eye(2) * scale, shift + corner]))
+    return CloseUps(canvas, np.array(cells), np.array(matrices))
+
+
+def _cut_out(image: np.ndarray, scale: float, shift: np.ndarray, cell: np.ndarray) -> None:
+    """Scale and shift an image into a cell, in place; what lies beyond the image stays as it is."""
+    cell_wh = np.array(cell.shape[1::-1])
+    size_wh = np.array(image.shape[1::-1])
+    low = np.clip(np.floor(-shift / scale), 0, size_wh).astype(int)
+    high = np.clip(np.ceil((cell_wh - shift) / scale), 0, size_wh).astype(int)
+    if (high <= low).any():
+        return
+    part = image[low[1] : high[1], low[0] : high[0]]
+    start = np.clip(np.round(scale * low + shift), 0, cell_wh - 1).astype(int)
+    end = np.clip(np.round(scale * high + shift), start + 1, cell_wh).astype(int)
+    wh = end - start
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    cell[start[1] : end[1], start[0] : end[0]] = cv2.resize(part, (int(wh[0]), int(wh[1])), interpolation=interpolation)

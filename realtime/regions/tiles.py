@@ -1,0 +1,86 @@
+"""Overlapping tiles of a frame, and how many of them a frame needs."""
+
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from realtime.errors import RegionError
+
+OVERLAP = 0.2
+"""Share of its side by which a tile overlaps the next one: faces of up to that size are whole in one of them. Larger
+ones are found in the whole frame."""
+AUTO_SCALE, FAR_SCALE = 0.36, 0.5
+"""Pixels of the network's input in a pixel of the tile, at least: a face of 28 px, or of 20 px, is then 10 px high,
+about the smallest that a detector finds."""
+MAX_TILES = 24
+SAME_SCALE = 1.5
+"""Tiles that enlarge the frame by less than this show nothing that the whole frame does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far faces are looked for."""
+
+    min_scale: float = AUTO_SCALE
+    """Pixels of the network's input in a pixel of the tile; 0 for the whole frame alone."""
+    grid: tuple[int, int] | None = None
+    """Columns and rows, in place of as many as ``min_scale`` needs."""
+
+    @classmethod
+    def parse(cls, text: str) -> "Reach":
+        """Of ``auto``, ``near``, ``far`` or a grid such as ``3x2``.
+
+        Raises:
+            RegionError: it is none of these.
+        """
+        named = {"auto": cls(), "near": cls(0.0), "far": cls(FAR_SCALE)}
+        match = re.fullmatch(r"([1-9])x([1-9])", text)
+        if text not in named and not match:
+            raise RegionError(f"reach '{text}': choose auto, near, far or columns x rows of tiles, such as 3x2")
+        return named[text] if match is None else cls(grid=(int(match[1]), int(match[2])))
+
+    @property
+    def is_near(self) -> bool:
+        """True if the whole frame alone is looked at, once."""
+        return self.min_scale == 0 and self.grid is None
+
+
+def regions_of(frame_wh: tuple[int, int], input_wh: tuple[int, int], reach: Reach) -> np.ndarray:
+    """The whole frame and its tiles, (R,4) int64, xyxy in pixels of the frame.
+
+    Args:
+        frame_wh: width and height in pixels of the frame.
+        input_wh: of the network's input.
+        reach: how far to look.
+    """
+    whole = np.array([[0, 0, *frame_wh]])
+    columns, rows = reach.grid or grid_for(frame_wh, input_wh, reach.min_scale)
+    if columns * rows == 1:
+        return whole
+    (lefts, tile_w), (tops, tile_h) = _cut(frame_wh[0], columns), _cut(frame_wh[1], rows)
+    return np.concatenate([whole, [[x, y, x + tile_w, y + tile_h] for y in tops for x in lefts]])
+
+
+def grid_for(frame_wh: tuple[int, int], input_wh: tuple[int, int], min_scale: float) -> tuple[int, int]:
+    """Columns and rows of tiles at which each is scaled by ``min_scale`` or more, within ``MAX_TILES``."""
+    whole_scale = min(size / side for size, side in zip(input_wh, frame_wh, strict=True))
+    if not min_scale or whole_scale * SAME_SCALE >= min_scale:
+        return 1, 1
+    while True:
+        columns, rows = (_count(side, size / min_scale) for side, size in zip(frame_wh, input_wh, strict=True))
+        if columns * rows <= MAX_TILES:
+            return columns, rows
+        min_scale *= 0.9
+
+
+def _count(side: int, tile: float) -> int:
+    """Tiles of at most ``tile`` px in ``side`` px, a tenth more or less rounded in favour of fewer."""
+    return max(1, math.ceil((side / tile - OVERLAP) / (1 - OVERLAP) - 0.1))
+
+
+def _cut(side: int, count: int) -> tuple[list[int], int]:
+    """Where ``count`` overlapping tiles begin, and their length."""
+    length = min(side, math.ceil(side / (count - (count - 1) * OVERLAP)))
+    return [round(i * (side - length) / max(1, count - 1)) for i in range(count)], length

@@ -1,0 +1,213 @@
+"""Looking closer: tiles, close-ups, and one set of detections from all of them."""
+
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+
+from realtime.errors import RegionError
+from realtime.image_io import read_image
+from realtime.inference.detector import OnnxDetector, find_model
+from realtime.inference.providers import Provider
+from realtime.regions.close_ups import COLUMNS, close_ups
+from realtime.regions.detector import CloserDetector
+from realtime.regions.merge import Seen, cut_off, merge
+from realtime.regions.tiles import MAX_TILES, OVERLAP, Reach, grid_for, regions_of
+from realtime.structures import Detections
+
+NAMES = ("face", "eye")
+INPUT_WH = (256, 256)
+
+
+def found(*rows):
+    """Detections of (label, score, box)."""
+    rows = sorted(rows, key=lambda row: -row[1])
+    labels, scores, boxes = zip(*rows, strict=True) if rows else ((), (), ())
+    return Detections(
+        np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int64), np.array(scores, np.float32), NAMES
+    )
+
+
+def seen(region, *rows, scale=1.0):
+    return Seen(found(*rows), np.array(region), scale)
+
+
+# Tiles
+
+
+@pytest.mark.parametrize("text", ["", "Auto", "0x2", "3x", "10x10", "3 x 2", "2x2x2"])
+def test_a_reach_that_is_none_is_refused_with_what_there_is(text):
+    with pytest.raises(RegionError, match="choose auto, near, far or columns x rows of tiles, such as 3x2"):
+        Reach.parse(text)
+
+
+def test_near_looks_at_the_whole_frame_alone():
+    assert Reach.parse("near").is_near
+    assert not Reach.parse("auto").is_near
+    np.testing.assert_array_equal(regions_of((1280, 720), INPUT_WH, Reach.parse("near")), [[0, 0, 1280, 720]])
+
+
+@pytest.mark.parametrize("text", ["auto", "far", "3x2", "1x4"])
+@pytest.mark.parametrize("frame_wh", [(1280, 720), (720, 1280), (640, 480), (6000, 4000), (97, 61), (5000, 40)])
+def test_tiles_cover_the_frame_lie_in_it_and_overlap(text, frame_wh):
+    whole, *tiles = regions_of(frame_wh, INPUT_WH, Reach.parse(text)).tolist()
+    assert whole == [0, 0, *frame_wh]
+    assert len(tiles) <= MAX_TILES
+    covered = np.zeros(frame_wh[::-1], bool)
+    for x1, y1, x2, y2 in tiles:
+        assert 0 <= x1 < x2 <= frame_wh[0]
+        assert 0 <= y1 < y2 <= frame_wh[1]
+        covered[y1:y2, x1:x2] = True
+    assert covered.all() or not tiles
+    for axis in (0, 1):
+        spans = sorted({(tile[axis], tile[axis + 2]) for tile in tiles})
+        for (_, end), (start, next_end) in itertools.pairwise(spans):
+            assert end - start >= OVERLAP * (next_end - start) - 2  # whole pixels
+
+
+def test_a_grid_has_as_many_tiles_as_the_scale_needs_and_small_images_have_none():
+    assert grid_for((1280, 720), INPUT_WH, 0.36) == (2, 1) or grid_for((1280, 720), INPUT_WH, 0.36) == (2, 2)
+    assert grid_for((320, 240), INPUT_WH, 0.36) == (1, 1)
+    columns, rows = grid_for((1920, 1080), INPUT_WH, 0.36)
+    assert columns * rows > 4
+    columns, rows = grid_for((20_000, 20_000), INPUT_WH, 0.36)
+    assert 16 <= columns * rows <= MAX_TILES
+
+
+# Merging
+
+
+def test_a_face_seen_in_two_tiles_is_one_and_its_box_lies_between():
+    merged = merge(
+        [seen([0, 0, 100, 100], (0, 0.9, [40, 40, 60, 60])), seen([20, 0, 120, 100], (0, 0.8, [42, 40, 62, 60]))],
+        (120, 100), 10,
+    )  # fmt: skip
+    assert len(merged) == 1
+    assert merged.scores[0] == np.float32(0.9)
+    assert 40 < merged.boxes[0, 0] < 42
+
+
+def test_what_overlaps_little_or_is_of_another_class_stays():
+    rows = [(0, 0.9, [0, 0, 20, 20]), (0, 0.8, [12, 0, 32, 20]), (1, 0.7, [0, 0, 20, 20])]
+    merged = merge([seen([0, 0, 100, 100], *rows)], (100, 100), 10)
+    assert sorted(merged.labels.tolist()) == [0, 0, 1]
+    assert merged.scores.tolist() == sorted(merged.scores.tolist(), reverse=True)
+
+
+def test_a_piece_at_the_edge_of_a_tile_gives_way_to_the_whole_face_even_with_a_better_score():
+    whole = seen([0, 0, 200, 100], (0, 0.7, [80, 20, 140, 90]))
+    piece = seen([0, 0, 100, 100], (0, 0.95, [80, 20, 100, 90]))
+    merged = merge([whole, piece], (200, 100), 10)
+    assert merged.boxes.tolist() == [[80, 20, 140, 90]]
+    assert merge([piece], (200, 100), 10).boxes.tolist() == [[80, 20, 100, 90]]  # better than nothing
+
+
+def test_the_edge_of_the_frame_cuts_nothing_off():
+    one = seen([0, 0, 100, 100], (0, 0.9, [0, 40, 20, 60]), (0, 0.8, [85, 40, 100, 60]), (0, 0.7, [40, 40, 60, 60]))
+    assert cut_off(one, (200, 100)).tolist() == [False, True, False]
+    assert cut_off(one, (100, 100)).tolist() == [False, False, False]
+
+
+def test_a_face_in_a_face_is_a_mistake_but_a_neighbour_is_not():
+    rows = [(0, 0.9, [0, 0, 100, 100]), (0, 0.8, [40, 60, 70, 90]), (0, 0.7, [90, 0, 130, 40])]
+    assert merge([seen([0, 0, 200, 200], *rows)], (200, 200), 10).boxes[:, 0].tolist() == [0, 90]
+
+
+def test_nothing_found_is_nothing():
+    assert len(merge([seen([0, 0, 10, 10]), seen([5, 0, 15, 10])], (15, 10), 10)) == 0
+
+
+# Close-ups
+
+
+def test_what_is_found_in_a_close_up_lies_where_it_was_in_the_frame():
+    image = np.zeros((400, 600, 3), np.uint8)
+    faces = np.array([[100, 100, 120, 124], [560, 10, 596, 50], [300, 350, 310, 362], [20, 380, 60, 400], [5, 5, 9, 9]])
+    for x1, y1, x2, y2 in faces:
+        image[y1:y2, x1:x2] = 255
+    views = []
+    for cells in close_ups(image, faces.astype(float), INPUT_WH):
+        assert cells.image.shape == (256, 256, 3)
+        rows = []
+        for cell in cells.cells:
+            x1, y1, x2, y2 = cell
+            ys, xs = np.nonzero(cells.image[y1:y2, x1:x2, 0] > 180)
+            rows.append((0, 0.9, [x1 + xs.min(), y1 + ys.min(), x1 + xs.max() + 1, y1 + ys.max() + 1]))
+        views += cells.split(found(*rows))
+    assert len(views) == 5
+    for view, face in zip(views, faces, strict=True):
+        np.testing.assert_allclose(view.boxes, [face], atol=1.2)
+
+
+def test_close_ups_are_four_to_an_image_and_none_spills_into_the_next():
+    image = np.full((200, 200, 3), 7, np.uint8)
+    (cells,) = close_ups(image, np.array([[0.0, 0.0, 20.0, 20.0]]), INPUT_WH)
+    x1, y1, x2, y2 = cells.cells[0]
+    outside = cells.image.copy()
+    outside[y1:y2, x1:x2] = 114
+    assert (outside == 114).all()
+    assert (cells.image[y1:y2, x1:x2] == 7).any()
+    assert len(close_ups(image, np.tile([0, 0, 9, 9], (COLUMNS**2 + 1, 1)), INPUT_WH)) == 2
+
+
+# With a real network
+
+
+@pytest.fixture(scope="module")
+def network():
+    return OnnxDetector(find_model("nano"), provider=Provider.CPU)
+
+
+@pytest.fixture(scope="module")
+def far_face(photos):
+    """A face of 26 px in an image of 1280x720, and its box."""
+    portrait = read_image(photos / "astronaut_close.jpg")
+    scale = 26 / (0.62 * portrait.shape[0])
+    small = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    image = cv2.resize(read_image(photos / "rocket.jpg"), (1280, 720), interpolation=cv2.INTER_CUBIC)
+    x, y = 900, 500
+    image[y : y + small.shape[0], x : x + small.shape[1]] = small
+    return image, np.array([x, y, x + small.shape[1], y + small.shape[0]])
+
+
+def faces_of(detections, threshold):
+    return detections.boxes[(detections.labels == 0) & (detections.scores >= threshold)]
+
+
+def test_a_face_across_the_room_is_found_with_its_parts_where_one_look_sees_nothing(network, far_face):
+    image, place = far_face
+    threshold = network.metadata.threshold
+    assert not len(faces_of(network.detect(image), threshold))
+    closer = CloserDetector(network, Reach.parse("far")).detect(image)
+    (box,) = faces_of(closer, threshold)
+    assert (box[:2] >= place[:2] - 2).all()
+    assert (box[2:] <= place[2:] + 2).all()
+    shown = set(closer.above(threshold).names)
+    assert {"face", "eye", "nose", "mouth"} <= shown
+
+
+def test_a_near_face_is_found_as_before(network, photos):
+    image = read_image(photos / "astronaut_close.jpg")
+    threshold = network.metadata.threshold
+    expected = network.detect(image).above(threshold)
+    closer = CloserDetector(network, Reach.parse("auto")).detect(image).above(threshold)
+    assert closer.boxes.tolist() == expected.boxes.tolist()
+
+
+def test_a_candidate_that_its_close_up_does_not_show_is_dropped(network, photos):
+    image = read_image(photos / "chelsea.jpg")
+    real = network.detect
+
+    class Imagines:
+        metadata = network.metadata
+
+        def detect(self, part):
+            detections = real(part)
+            if part.shape != image.shape:
+                return detections
+            box, score = np.array([[10, 10, 40, 44]], np.float32), np.array([0.99], np.float32)
+            return Detections(box, np.array([0]), score, detections.class_names)
+
+    closer = CloserDetector(Imagines(), Reach.parse("auto")).detect(image)
+    assert not len(faces_of(closer, 0.3))
