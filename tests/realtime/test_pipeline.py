@@ -6,6 +6,7 @@ from itertools import cycle
 import pytest
 from fakes import WAIT_S, FakeDetector, Gate, RecordingSink, ScriptedSource, wait_until
 
+from realtime.buffer import ClosableBuffer
 from realtime.controls import Controls
 from realtime.drawing.render import PALETTE_BGR
 from realtime.errors import SinkError, SourceError
@@ -86,15 +87,9 @@ def test_a_time_limit_ends_the_run():
 def test_a_time_limit_ends_a_run_that_waits_for_a_frame():
     gate = Gate()  # the source gives nothing
     source = ScriptedSource(5, is_live=True, before_read=gate)
-    releaser = threading.Thread(target=lambda: (closed.wait(WAIT_S), gate.open()), name="test-release")
-    closed = threading.Event()
+    source.interrupt = gate.open
     sink = RecordingSink()
-    pipeline = pipeline_of(source, sink)
-    real_close = pipeline._capture.buffer.close
-    pipeline._capture.buffer.close = lambda *a, **k: (closed.set(), real_close(*a, **k))
-    releaser.start()
-    assert pipeline.run(duration_s=0.05).frames == 0
-    releaser.join(WAIT_S)
+    assert pipeline_of(source, sink).run(duration_s=0.05).frames == 0
     assert sink.closings == [Ending.FAILED]  # nothing to keep
 
 
@@ -369,23 +364,21 @@ def test_an_error_that_comes_after_a_wait_is_raised():
         pipeline_of(source, on_idle=gate.open).run()
 
 
-def test_the_last_frame_is_not_lost_to_a_wait():
+def test_the_last_frame_is_not_lost_to_a_wait(monkeypatch):
     """It comes, and the stream ends, in the moment after the run gave up waiting and before it looks around."""
     gate = Gate()
     source = ScriptedSource(1, before_read=lambda index: gate() if index == 0 else None)
-    pipeline = pipeline_of(source, sink := RecordingSink(), on_idle=lambda: None)
-    buffer = pipeline._capture.buffer
-    real_get = buffer.get
 
-    def get(timeout_s=None):
-        if source.reads:
-            return real_get(timeout_s)
-        assert real_get(0.0) is None
-        gate.open()
-        wait_until(lambda: buffer.is_closed)
-        return None
+    class LateBuffer(ClosableBuffer):
+        def get(self, timeout_s=None):
+            if source.reads:
+                return super().get(timeout_s)
+            assert super().get(0.0) is None
+            gate.open()
+            wait_until(lambda: self.is_closed)
+            return None
 
-    buffer.get = get
-    pipeline.run()
+    monkeypatch.setattr("realtime.sources.capture.ClosableBuffer", LateBuffer)
+    pipeline_of(source, sink := RecordingSink(), on_idle=lambda: None).run()
     assert [frame.index for frame in sink.frames] == [0]
     assert sink.closings == [Ending.COMPLETE]

@@ -4,8 +4,18 @@ import threading
 from contextlib import closing, suppress
 
 import pytest
-from fakes import WAIT_S, FakeDetector, Gate, RecordingSink, ScriptedSource, wait_until
+from fakes import (
+    WAIT_S,
+    FakeDetector,
+    Gate,
+    RecordingSink,
+    ScriptedSource,
+    join_threads,
+    thread_names,
+    wait_until,
+)
 
+from realtime.buffer import ClosableBuffer
 from realtime.controls import Controls
 from realtime.errors import SourceError
 from realtime.pipeline import Pipeline
@@ -146,7 +156,7 @@ def test_an_error_that_is_no_sources_is_not_retried():
 
 def test_frames_that_nobody_took_are_counted():
     with closing(reconnecting(Script(live(30)))) as source:
-        source._thread.join(WAIT_S)
+        join_threads("receive")
         assert [frame.index for frame in frames_until_the_end(source)] == [29]
         assert source.dropped == 29
         assert CaptureThread(source, on_read=lambda _: None).dropped == 29
@@ -162,7 +172,7 @@ def test_closing_ends_a_pause():
     source = reconnecting(Script(live(1, error=BROKEN)))
     wait_until(lambda: source.status)
     source.close()
-    assert not source._thread.is_alive()
+    assert "receive" not in thread_names()
 
 
 @pytest.mark.usefixtures("endless_pause")
@@ -177,7 +187,7 @@ def test_a_run_can_be_stopped_while_it_pauses():
     assert pipeline.run().frames == 1
     stopper.join(WAIT_S)
     assert file.closings == [Ending.STOPPED]
-    assert not source._thread.is_alive()
+    assert "receive" not in thread_names()
 
 
 def test_closing_does_not_wait_for_a_source_that_hangs(monkeypatch):
@@ -189,7 +199,7 @@ def test_closing_does_not_wait_for_a_source_that_hangs(monkeypatch):
     source.close()
     assert inner.closed == 0  # never under the thread that reads it
     gate.open()
-    source._thread.join(WAIT_S)
+    join_threads("receive")
     assert inner.closed == 1
 
 
@@ -200,10 +210,11 @@ def test_a_reader_is_woken_by_an_interrupt():
     capture.start()
     assert capture.buffer.get().index == 0
     assert gate.entered.wait(WAIT_S)
-    threading.Thread(target=lambda: (source._closing.wait(WAIT_S), gate.open()), name="test-release").start()
+    interrupt = source.interrupt
+    source.interrupt = lambda: (interrupt(), gate.open())
     capture.stop()
-    assert not capture._thread.is_alive()
-    source._thread.join(WAIT_S)
+    assert "capture" not in thread_names()
+    join_threads("receive")
 
 
 def test_two_hundred_starts_and_stops_leave_no_thread():
@@ -247,12 +258,24 @@ class CameraByClock(ScriptedSource):
 
 @pytest.mark.parametrize("through_a_connection", [False, True])
 @pytest.mark.parametrize("inference_s", [0.1, 0.25, 0.7, 2.05])
-def test_a_shown_frame_is_never_older_than_one_inference_and_one_interval(inference_s, through_a_connection):
+def test_a_shown_frame_is_never_older_than_one_inference_and_one_interval(
+    monkeypatch, inference_s, through_a_connection
+):
     clock, shown = Clock(), 30
     camera = CameraByClock(clock)
     source = reconnecting(Script(camera)) if through_a_connection else camera
     next_frame_s = INTERVAL_S
     ages_s = []
+    newest_s = None
+
+    class WatchedBuffer(ClosableBuffer):
+        """Tells what the detector would get next: it takes nothing while it works."""
+
+        def put(self, frame):
+            nonlocal newest_s
+            is_open = super().put(frame)
+            newest_s = frame.captured_at_s
+            return is_open
 
     def infer():
         """Let the time of an inference pass, and with it the frames come that fall into it."""
@@ -261,21 +284,17 @@ def test_a_shown_frame_is_never_older_than_one_inference_and_one_interval(infere
         while next_frame_s <= end_s + 1e-9:
             clock.now_s = next_frame_s
             camera.tick.release()
-            wait_until(lambda: newest_waiting_s() == clock.now_s)
+            wait_until(lambda: newest_s == clock.now_s)
             next_frame_s += INTERVAL_S
         clock.now_s = end_s
-
-    def newest_waiting_s():
-        waiting = pipeline._capture.buffer._items
-        return waiting[-1].captured_at_s if waiting else None
 
     def show(frame):
         ages_s.append(clock.now_s - frame.captured_at_s)
         if len(ages_s) == shown:
             camera.interrupt()
 
-    pipeline = pipeline_of(source, FakeDetector(infer), RecordingSink(on_write=show))
-    stats = pipeline.run(max_frames=shown)
+    monkeypatch.setattr("realtime.sources.capture.ClosableBuffer", WatchedBuffer)
+    stats = pipeline_of(source, FakeDetector(infer), RecordingSink(on_write=show)).run(max_frames=shown)
     assert len(ages_s) == shown
     assert max(ages_s) <= inference_s + INTERVAL_S + 1e-9
     came = round(clock.now_s / INTERVAL_S) + 1
