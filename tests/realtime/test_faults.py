@@ -375,6 +375,7 @@ needs_proc = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.parametrize("concurrency", [1, 2])
 def test_memory_is_flat_over_ten_thousand_frames(tmp_path, concurrency):
