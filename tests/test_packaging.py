@@ -1,4 +1,4 @@
-"""What a distribution holds: every data file of the packages, the licences, and a description that stands on its own."""
+"""What a distribution holds: each data file of the packages, the licences, a description that stands on its own."""
 
 import re
 import tomllib
