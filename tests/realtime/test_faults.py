@@ -209,7 +209,7 @@ PHASES = {
     "opening the source": ("realtime.sources.video_file", "VideoFileSource.__init__", "before"),
     "having opened the source": ("realtime.sources.video_file", "VideoFileSource.__init__", "after"),
     "opening an output": ("realtime.sinks.video_file", "VideoFileSink.__init__", "after"),
-    "reading the first frame": ("realtime.pipeline", "Pipeline._loop", "before"),
+    "reading the first frame": ("realtime.sources.capture", "CaptureThread.start", "after"),
     "the first frame": ("realtime.inference.detector", "OnnxDetector.infer", "after"),
     "following the first frame": ("realtime.faces.tracker", "FaceTracker.update", "before"),
     "writing": ("realtime.sinks.jsonl", "JsonLinesSink.write", "before"),
