@@ -23,11 +23,15 @@ collect_ignore = [] if importlib.util.find_spec("torch") else NEED_TORCH
 
 # Under pytest-xdist these files start first, so that no long one is left to a single process at the end.
 LONG_FILES = (
-    "tests/realtime/test_window.py",
+    "tests/test_docs.py",
+    "tests/test_readme.py",
     "tests/train/test_fit.py",
-    "tests/realtime/test_faults.py",
+    "tests/realtime/test_window.py",
     "tests/train/test_interrupt.py",
+    "tests/realtime/test_faults.py",
+    "tests/test_gpu_benchmark.py",
     "tests/export/test_to_onnx.py",
+    "tests/realtime/test_using.py",
 )
 
 

@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from commands import help_of
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -53,3 +54,11 @@ def test_the_version_has_a_section_in_the_changelog():
     headings = re.findall(r"^## \[(.+?)\]", changelog, re.MULTILINE)
     assert headings[0] == "Unreleased"
     assert headings[1] == PROJECT["project"]["version"]
+
+
+def test_every_command_that_the_description_names_exists():
+    text = (ROOT / PROJECT["project"]["readme"]).read_text(encoding="utf-8")
+    names = set(re.findall(r"^realtime (\w+)", text, re.MULTILINE)) | set(re.findall(r"`realtime (\w+)`", text))
+    assert {"cam", "video", "image", "doctor"} <= names
+    for name in names:
+        assert "No such command" not in help_of(f"realtime {name}")
