@@ -26,6 +26,7 @@ LONG_FILES = (
     "tests/test_docs.py",
     "tests/test_readme.py",
     "tests/train/test_fit.py",
+    "tests/realtime/test_cli.py",
     "tests/realtime/test_window.py",
     "tests/train/test_interrupt.py",
     "tests/realtime/test_faults.py",
