@@ -4,14 +4,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := pyproject.toml constraints.txt
 
-.PHONY: demo test check test-app clean
+# Each file's tests in one of several processes, the long files first (tests/conftest.py).
+PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
+
+.PHONY: demo test test-all check test-app clean
 
 demo: $(VENV)/app.stamp
 	$(BIN)/realtime video samples/astronaut.mp4 --out demo.mp4
 	@echo "wrote demo.mp4"
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not alone"
+
+# The slow tests too, and those that measure time: first, with nothing beside them.
+test-all: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest $(PARALLEL) -m "not alone"
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -21,7 +29,7 @@ check: $(VENV)/dev.stamp
 
 # The app's tests in an environment of its own, where torch is not installed.
 test-app: .venv-app/test.stamp
-	.venv-app/bin/python -m pytest tests/realtime
+	.venv-app/bin/python -m pytest $(PARALLEL) -m "not alone" tests/realtime
 
 $(VENV)/app.stamp: $(REQUIREMENTS)
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)

@@ -39,9 +39,9 @@ def composites(images: Sequence[LabelledImage], face_class: int, count: int, see
     for _ in range(count):
         canvas = _scene(read_image(empty[rng.integers(len(empty))].path), rng)
         boxes, classes, taken = [], [], np.zeros(canvas.shape[:2], bool)
-        for _ in range(rng.integers(FACES[0], FACES[1] + 1)):
+        for _ in range(int(rng.integers(FACES[0], FACES[1] + 1))):
             image, row = faces[rng.integers(len(faces))]
-            pasted = _paste(canvas, taken, image, row, rng)
+            pasted = _paste(canvas, taken, image, int(row), rng)
             if pasted is not None:
                 boxes.append(pasted[0])
                 classes.append(pasted[1])

@@ -184,14 +184,13 @@ def facemesh(faces: str, refined: str = "") -> Detect:
 
 def haar() -> Detect:
     """OpenCV's cascades for frontal faces and, within them, eyes."""
-    import cv2
-
-    folder = Path(cv2.data.haarcascades)
-    faces = cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))
-    eyes = cv2.CascadeClassifier(str(folder / "haarcascade_eye.xml"))
+    older: Any = importlib.import_module("cv2")  # OpenCV 5 has no cascades; the peers' environment has OpenCV 4
+    folder = Path(older.data.haarcascades)
+    faces = older.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))
+    eyes = older.CascadeClassifier(str(folder / "haarcascade_eye.xml"))
 
     def detect(image: np.ndarray) -> Found:
-        grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        grey = older.cvtColor(image, older.COLOR_BGR2GRAY)
         found: Found = []
         for x, y, w, h in np.array(faces.detectMultiScale(grey, 1.1, 5)).reshape(-1, 4).tolist():
             found.append(("face", 1.0, [x, y, x + w, y + h]))

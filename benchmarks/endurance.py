@@ -112,14 +112,18 @@ def repeated(clip: Path, path: Path, frames: int) -> Path:
     with av.open(str(clip)) as original:
         stream = original.streams.video[0]
         packets = [packet for packet in original.demux(stream) if packet.size]
-        coded = [(bytes(packet), packet.pts, packet.dts, packet.duration, packet.is_keyframe) for packet in packets]
+        coded: list[tuple[bytes, Any, Any, Any, bool]] = [
+            (bytes(packet), packet.pts, packet.dts, packet.duration, packet.is_keyframe) for packet in packets
+        ]
         length = sum(duration for _, _, _, duration, _ in coded)
+        time_base = stream.time_base
+        assert time_base is not None
         with av.open(str(path), "w") as container:
             copy = container.add_stream_from_template(stream)
             for turn in range(-(-frames // len(coded))):
                 for data, pts, dts, duration, is_key in coded:
                     packet = av.Packet(data)
-                    packet.stream, packet.time_base, packet.is_keyframe = copy, stream.time_base, is_key
+                    packet.stream, packet.time_base, packet.is_keyframe = copy, time_base, is_key
                     packet.pts, packet.dts, packet.duration = pts + turn * length, dts + turn * length, duration
                     container.mux(packet)
     return path

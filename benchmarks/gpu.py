@@ -88,8 +88,9 @@ def measure(
             shown = pictures_of(size, pictures)
             rows = timed(specs, shown, threads, rounds)
             running = {name: specs[name] for name, row in rows.items() if row}
-            for name, spec in running.items() if data else ():
-                rows[name] |= scores(spec, data, loaded, threads)
+            if data:
+                for name, spec in running.items():
+                    rows[name] |= scores(spec, data, loaded, threads)
             report["sizes"][size] = {
                 "contenders": rows,
                 "parity": parity(running, graphs, shown, loaded, threads),

@@ -31,6 +31,7 @@ from endurance import DRIFT_SHARE, GROWTH_MARK, endure
 from scenes import MemorySource
 
 from realtime.controls import Controls
+from realtime.image_io import read_image
 from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
 from realtime.pipeline import Pipeline
@@ -205,8 +206,8 @@ def moving(count: int, size_wh: tuple[int, int]) -> list[np.ndarray]:
 def crowd(count: int, size_wh: tuple[int, int]) -> np.ndarray:
     """A portrait ``count`` times, side by side in rows as large as fits, before a night sky."""
     width, height = size_wh
-    portrait = cv2.imread(str(PHOTOS / "astronaut_close.jpg"))[FACE]
-    scene = cv2.resize(cv2.imread(str(PHOTOS / "rocket.jpg")), size_wh, interpolation=cv2.INTER_AREA)
+    portrait = read_image(PHOTOS / "astronaut_close.jpg")[FACE]
+    scene = cv2.resize(read_image(PHOTOS / "rocket.jpg"), size_wh, interpolation=cv2.INTER_AREA)
     if count == 0:
         return scene
     scales = []

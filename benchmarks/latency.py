@@ -110,7 +110,8 @@ def check_of(digits: bytes) -> bytes:
 
 def strip_height(image: np.ndarray) -> int:
     """Of the blocks, in pixels."""
-    return max(2, round(STRIP_SHARE * image.shape[0]))
+    height: int = image.shape[0]
+    return max(2, round(STRIP_SHARE * height))
 
 
 class ClockCamera(FrameSource):

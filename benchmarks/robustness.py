@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -83,7 +83,9 @@ def noisy(photo: Photo, sigma: float) -> Photo:
 def compressed(photo: Photo, quality: float) -> Photo:
     """Through JPEG."""
     _, coded = cv2.imencode(".jpg", photo[0], [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
-    return cv2.imdecode(coded, cv2.IMREAD_COLOR), *photo[1:]
+    decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return decoded, *photo[1:]
 
 
 CHANGES = (
@@ -109,7 +111,7 @@ def measure(
     path = SHIPPED / f"{model}.onnx" if (SHIPPED / f"{model}.onnx").exists() else Path(model)
     loaded = open_detector(path, config.class_names)
     photos = [as_photo(image) for image in load_split(config, "val")[::every]]
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
     for change in CHANGES:
         results[change.name] = {}
         for strength in change.strengths:
@@ -186,7 +188,7 @@ def hits(model: OnnxDetector, image: np.ndarray, boxes: np.ndarray, classes: np.
     return int((partners >= 0).sum())
 
 
-def plot(results: dict[str, dict[str, dict[str, float]]], path: Path, title: str) -> None:
+def plot(results: dict[str, dict[str, Any]], path: Path, title: str) -> None:
     """Draw F1 of each class against the strength of each change."""
     figure = Figure(figsize=(13, 7.5), layout="constrained")
     figure.suptitle(f"{title}: F1 at IoU 0.5 as pictures get worse")

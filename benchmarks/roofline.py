@@ -79,7 +79,7 @@ def _bytes(shape: list[int], element_type: int) -> int:
 
 def _best_s(work: Callable[[], Any], device: str, tries: int = 10) -> float:
     """The quickest of several runs: a device's rate is what it can do undisturbed."""
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    wait: Callable[[], object] = torch.cuda.synchronize if device == "cuda" else lambda: None
     work()
     times_s = []
     for _ in range(tries):

@@ -219,7 +219,7 @@ def imported(case: Case, environment: dict[str, str], rounds: int) -> dict[str, 
             )  # fmt: skip
             runs.append(by_package(done.stderr.splitlines()))
     totals_ms = [sum(own_ms for _, own_ms in run.values()) for run in runs]
-    packages = [
+    packages: list[dict[str, Any]] = [
         {"name": name, "modules": modules, "own_ms": machine.spread([run[name][1] for run in runs if name in run])}
         for name, (modules, _) in runs[0].items()
     ]

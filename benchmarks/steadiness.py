@@ -113,7 +113,8 @@ def stop_and_go(frames: int, frame_rate: float, speed: float) -> np.ndarray:
     going_s = WAY / speed
     turns_s = np.cumsum([0, REST_S, going_s, REST_S, going_s])
     times_s = np.arange(frames) / frame_rate
-    return np.interp(times_s % turns_s[-1], turns_s, np.array([-1, -1, 1, 1, -1]) * WAY / 2)
+    way: np.ndarray = np.interp(times_s % turns_s[-1], turns_s, np.array([-1, -1, 1, 1, -1]) * WAY / 2)
+    return way
 
 
 def filmed(picture: np.ndarray, way: np.ndarray, frame_rate: float, noise: float) -> Iterator[Frame]:
@@ -126,7 +127,9 @@ def filmed(picture: np.ndarray, way: np.ndarray, frame_rate: float, noise: float
         image = cv2.GaussianBlur(image, (0, 0), BLUR_SIGMA_PX)
         image = (image + rng.normal(0, noise, image.shape)).clip(0, 255).astype(np.uint8)
         _, sent = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        yield Frame(cv2.imdecode(sent, cv2.IMREAD_COLOR), index, index / frame_rate, 0.0)
+        received = cv2.imdecode(sent, cv2.IMREAD_COLOR)
+        assert received is not None
+        yield Frame(received, index, index / frame_rate, 0.0)
 
 
 def recorded(clip: Iterator[Frame], frame_rate: int, path: Path) -> Path:
@@ -160,14 +163,16 @@ def boxes_over_time(found: list[Found], detector: OnnxDetector, *, raw: bool) ->
         tracked = tracker.update(frame.detections, threshold=threshold, pts_s=frame.pts_s, side_px=frame.side_px)
         faces = tracked.above_or_in_face(threshold).faces
         for face in faces:
-            for part, thing in {"face": face, **face.features}.items():
-                boxes.setdefault((face.id, part), np.full((len(found), 4), np.nan))[index] = thing.box
+            parts = {"face": face.box, **{name: feature.box for name, feature in face.features.items()}}
+            for part, box in parts.items():
+                boxes.setdefault((face.id, part), np.full((len(found), 4), np.nan))[index] = box
     return boxes
 
 
 def about_mean(boxes: np.ndarray) -> np.ndarray:
     """Boxes (N,4) of a still face less their mean."""
-    return boxes - boxes.mean(axis=0)
+    residuals: np.ndarray = boxes - boxes.mean(axis=0)
+    return residuals
 
 
 def about_even_motion(boxes: np.ndarray) -> np.ndarray:

@@ -1,10 +1,13 @@
 """Commands that a page shows, and running them as a reader would."""
 
+import importlib
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from typer.testing import CliRunner
 
 SMALLER = [
     ("fit data.yaml --arch nano", "fit data.yaml --arch nano --size 64 --batch-size 4 --workers 0"),
@@ -17,6 +20,13 @@ def commands_of(page: Path) -> list[str]:
     """The lines of all ``sh`` blocks of a page."""
     blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     return [line for block in blocks for line in block.splitlines()]
+
+
+def help_of(command: str) -> str:
+    """What a command such as ``realtime cam`` prints with ``--help``; in this process, since torch takes seconds."""
+    program, *arguments = command.removeprefix("python -m ").split()
+    app = importlib.import_module(f"{program}.cli").app
+    return CliRunner().invoke(app, [*arguments, "--help"], env={"COLUMNS": "200"}, catch_exceptions=False).output
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:

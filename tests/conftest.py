@@ -30,6 +30,34 @@ NEED_TORCH = [
 collect_ignore = [] if importlib.util.find_spec("torch") else NEED_TORCH
 
 
+# Under pytest-xdist these files start first, so that no long one is left to a single process at the end.
+LONG_FILES = (
+    "tests/test_docs.py",
+    "tests/test_readme.py",
+    "tests/train/test_fit.py",
+    "tests/realtime/test_cli.py",
+    "tests/realtime/test_window.py",
+    "tests/train/test_interrupt.py",
+    "tests/realtime/test_faults.py",
+    "tests/test_gpu_benchmark.py",
+    "tests/export/test_to_onnx.py",
+    "tests/realtime/test_using.py",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process of pytest-xdist, which builds its fixtures once; the longest come first.
+
+    Tests that must not run beside those of another file share a group with them: ``xdist_group("screen")``.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    ranks = {name: rank for rank, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
+
+
 @pytest.fixture(autouse=True)
 def no_thread_left() -> Iterator[None]:
     """Fail any test that leaves a thread alive."""

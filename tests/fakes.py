@@ -195,6 +195,18 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0)
 
 
+def join_threads(name: str) -> None:
+    """Wait for every thread of this name to end."""
+    for thread in threading.enumerate():
+        if thread.name == name:
+            thread.join(WAIT_S)
+
+
+def thread_names() -> set[str]:
+    """Names of the threads that are alive."""
+    return {thread.name for thread in threading.enumerate()}
+
+
 class Gate:
     """Lets a thread of the code under test be held and released."""
 

@@ -17,6 +17,7 @@ def train_loading(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, script, *SMALL, *args], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_train_loading_compares_on_a_made_data_set(tmp_path):
     result = train_loading("--picture-px", "64", "--workers", "1", "--json", str(tmp_path / "loading.json"))
 

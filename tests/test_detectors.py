@@ -26,6 +26,7 @@ def run(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, SCRIPT, *args], capture_output=True, text=True, timeout=600, check=False)
 
 
+@pytest.mark.slow
 def test_contenders_take_turns(tmp_path):
     ours, theirs = "ours:nano", "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn:64"
     out = tmp_path / "figures.json"

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from commands import commands_of, run
+from commands import commands_of, help_of, run
 from face_shape import landmarks_68, landmarks_98, pts_text, wflw_line
 from fakes import make_video
 from tiny_data import make_data_set, noise_picture, write_image
@@ -61,6 +61,8 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_command_of_the_page_works_in_its_order(folder):
     commands = commands_of(PAGE)
     assert len(commands) >= 14
@@ -75,11 +77,11 @@ def test_every_command_of_the_page_works_in_its_order(folder):
     assert {int(line.split()[0]) for text in labels for line in text.splitlines()} == {0, 1, 2, 3, 4}
 
 
-def test_every_option_that_the_page_names_exists(folder):
+def test_every_option_that_the_page_names_exists():
     """In tables and text; those of other programs stand in the blocks for torchrun."""
     text = re.sub(r"```.*?```", "", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL).replace("--logdir", "")
     known = "".join(
-        run(f"python -m {command} --help", folder).stdout
+        help_of(f"python -m {command}")
         for command in (
             "train fit", "train check", "train preview", "train evaluate", "train predict", "train prepare pts",
             "export onnx",
@@ -90,8 +92,8 @@ def test_every_option_that_the_page_names_exists(folder):
     assert not {option for option in named if option not in known}
 
 
-def test_defaults_in_the_table_are_those_of_fit(folder):
-    help_text = " ".join(run("python -m train fit --help", folder).stdout.replace("│", " ").split())
+def test_defaults_in_the_table_are_those_of_fit():
+    help_text = " ".join(help_of("python -m train fit").replace("│", " ").split())
     for options, defaults in re.findall(
         r"^\| ((?:`--[a-z-]+`,? ?)+) \| ([\w., -]+) \|", PAGE.read_text(), re.MULTILINE
     ):

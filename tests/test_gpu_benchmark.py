@@ -42,6 +42,7 @@ def checkpoint(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_all_of_it_runs_on_the_cpu(checkpoint, tmp_path):
     data, out = make_data_set(tmp_path, train=1, val=2, names=NAMES), tmp_path / "figures.json"
     chosen = ["--checkpoint", checkpoint, "--data", data, "--eager", "float32,amp,nonsense", "--json", out]

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from commands import commands_of, run
+from commands import commands_of, help_of, run
 from fakes import make_video, read_video
 from tiny_data import make_data_set
 
@@ -35,6 +35,8 @@ def test_make_knows_the_command(command):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_command_of_readme_works_in_its_order(folder):
     commands = [c for c in COMMANDS if not c.startswith(("make ", "realtime cam"))]
     assert len(commands) >= 7
@@ -70,6 +72,6 @@ def test_every_option_that_readme_names_exists():
     helps = ""
     for command in ("realtime cam", "realtime video", "realtime image", "realtime bench", "python -m train fit",
                     "python -m train evaluate", "python -m train check", "python -m export onnx"):  # fmt: skip
-        helps += run(f"{command} --help", ROOT).stdout
+        helps += help_of(command)
     for option in set(re.findall(r"--[a-z-]{3,}", README)):
         assert option in helps, option

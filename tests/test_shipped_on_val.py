@@ -27,6 +27,8 @@ MAX_FALL = 0.01
 """How far a figure may lie below the card's."""
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.skipif(not (PHOTOS / "images" / "val").is_dir(), reason=f"no photos in {PHOTOS}")
 @pytest.mark.parametrize("model", MODELS, ids=lambda path: path.stem)
 def test_shipped_detector_scores_what_its_card_says(model, tmp_path):

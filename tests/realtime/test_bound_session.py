@@ -57,16 +57,15 @@ def test_results_are_those_of_a_plain_run(session):
     assert found["scores"].any()
 
 
-def test_buffers_are_reused_and_results_are_left_alone(session):
+def test_buffers_are_reused_and_results_are_left_alone(session, monkeypatch):
     bound = BoundSession(session, "cpu")
-    buffers = [bound._input, *bound._outputs.values()]
-    addresses = [buffer.data_ptr() for buffer in buffers]
+    for name in ("ortvalue_from_numpy", "ortvalue_from_shape_and_type"):
+        monkeypatch.setattr(ort.OrtValue, name, lambda *_: pytest.fail("a run allocates a buffer"))
     first = bound.run(picture_for(session, 0))
     kept = {name: values.copy() for name, values in first.items()}
 
     second = bound.run(picture_for(session, 1))
 
-    assert [buffer.data_ptr() for buffer in buffers] == addresses
     assert not np.array_equal(second["boxes"], kept["boxes"])
     for name, values in first.items():
         np.testing.assert_array_equal(values, kept[name])

@@ -111,7 +111,7 @@ def test_a_camera_without_pictures_is_released_and_named(monkeypatch):
 def test_closing_releases_the_camera():
     camera = CameraSource(0)
     camera.close()
-    assert camera._capture.released
+    assert FakeCapture.opened[0].released
 
 
 def test_nothing_is_asked_of_a_camera_unless_the_user_does():
@@ -134,7 +134,7 @@ def test_a_size_and_a_rate_are_asked_for_and_read_back():
 def test_mjpg_comes_first_where_raw_pictures_would_be_too_many_for_usb(size_wh, rate):
     camera = CameraSource(0, size_wh=size_wh, frame_rate=rate and Fraction(rate))
     assert FakeCapture.opened[0].asked[0] == cv2.CAP_PROP_FOURCC
-    assert camera._capture.get(cv2.CAP_PROP_FOURCC) == MJPG
+    assert FakeCapture.opened[0].get(cv2.CAP_PROP_FOURCC) == MJPG
     assert camera.difference is None
 
 
@@ -194,8 +194,8 @@ def test_what_the_driver_gives_instead_is_said(monkeypatch):
 def test_an_unplugged_camera_comes_back_if_asked_for(monkeypatch):
     monkeypatch.setattr("realtime.sources.reconnecting.FIRST_PAUSE_S", 0.001)
     taken = threading.Semaphore(0)
-    grab = CameraSource._grab
-    monkeypatch.setattr(CameraSource, "_grab", lambda camera: taken.acquire(timeout=WAIT_S) and grab(camera))
+    read = FakeCapture.read
+    monkeypatch.setattr(FakeCapture, "read", lambda capture: taken.acquire(timeout=WAIT_S) and read(capture))
     taken.release()
     source = opened("0", reconnect=True)
     with closing(source):

@@ -1,7 +1,7 @@
 import threading
 
 import pytest
-from fakes import WAIT_S, Gate, ScriptedSource, wait_until
+from fakes import WAIT_S, Gate, ScriptedSource, join_threads, wait_until
 
 from realtime.buffer import ClosableBuffer
 from realtime.sources.capture import CaptureThread
@@ -15,9 +15,10 @@ def in_thread(function, *args):
     return thread, result
 
 
-def waits(buffer):
-    """Whether a thread waits in the buffer (Condition has no public word for it)."""
-    return bool(buffer._changed._waiters)
+def still_waits(thread):
+    """Whether a thread is alive after a moment in which it could have ended."""
+    thread.join(0.05)
+    return thread.is_alive()
 
 
 def test_items_come_out_in_order():
@@ -65,7 +66,7 @@ def test_closing_releases_a_writer_that_waits_for_room():
     buffer = ClosableBuffer(1)
     buffer.put(0)
     thread, result = in_thread(buffer.put, 1)
-    wait_until(lambda: waits(buffer))
+    assert still_waits(thread)
     buffer.close(discard=True)
     thread.join(WAIT_S)
     assert result == [False]
@@ -74,7 +75,7 @@ def test_closing_releases_a_writer_that_waits_for_room():
 def test_closing_releases_a_reader_that_waits():
     buffer = ClosableBuffer(1)
     thread, result = in_thread(buffer.get)
-    wait_until(lambda: waits(buffer))
+    assert still_waits(thread)
     buffer.close()
     thread.join(WAIT_S)
     assert result == [None]
@@ -93,11 +94,14 @@ def test_a_full_buffer_makes_the_writer_wait_and_loses_nothing():
 
 
 def test_a_file_is_read_no_further_than_ahead():
-    source = ScriptedSource(50)
+    too_far = threading.Event()
+    source = ScriptedSource(50, before_read=lambda index: too_far.set() if index == 4 else None)
     capture = CaptureThread(source, ahead=3, on_read=lambda _: None)
     capture.start()
-    wait_until(lambda: waits(capture.buffer))
-    assert source.reads == 4  # three in the buffer, one that waits for room
+    wait_until(lambda: source.reads == 4)  # three in the buffer, one that waits for room
+    assert not too_far.wait(0.05)
+    capture.buffer.get()
+    assert too_far.wait(WAIT_S)  # room for one more
     capture.stop()
     assert source.closed == 1
 
@@ -124,7 +128,7 @@ def test_a_source_is_not_closed_under_a_thread_that_hangs_in_it(monkeypatch):
     capture.stop()
     assert source.closed == 0
     gate.open()
-    capture._thread.join(WAIT_S)
+    join_threads("capture")
 
 
 def test_read_times_are_reported():

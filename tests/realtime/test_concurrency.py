@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from fakes import WAIT_S, FakeDetector, RecordingSink, ScriptedSource, make_video, stub_model
 from pretend_gpu import PretendGpu
@@ -128,12 +129,26 @@ def test_threads_that_share_a_detector_do_not_share_its_buffers():
             assert np.array_equal(found.scores, expected.scores)
 
 
+@pytest.fixture
+def sessions(monkeypatch) -> list[ort.InferenceSession]:
+    """Every session of onnxruntime that is opened."""
+    opened = []
+
+    class WatchedSession(ort.InferenceSession):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            opened.append(self)
+
+    monkeypatch.setattr(ort, "InferenceSession", WatchedSession)
+    return opened
+
+
 @pytest.mark.parametrize(("concurrency", "threads"), [(1, 4), (2, 3), (4, 1), (8, 1)])
-def test_frames_at_a_time_share_the_cores(tmp_path, monkeypatch, concurrency, threads):
+def test_frames_at_a_time_share_the_cores(tmp_path, monkeypatch, sessions, concurrency, threads):
     monkeypatch.setattr("realtime.inference.detector.core_count", lambda: 4)
     detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU, concurrency=concurrency)
     assert detector.concurrency == concurrency
-    assert detector._session.get_session_options().intra_op_num_threads == threads
+    assert [session.get_session_options().intra_op_num_threads for session in sessions] == [threads]
 
 
 @pytest.mark.parametrize(("provider", "concurrency"), [(Provider.CUDA, 1), (Provider.AUTO, 1), (Provider.CPU, 4)])
@@ -144,11 +159,11 @@ def test_a_gpu_gets_one_frame_at_a_time(tmp_path, monkeypatch, provider, concurr
     assert detector.concurrency == concurrency
 
 
-def test_the_cpu_in_place_of_a_gpu_gets_several_frames_at_a_time(tmp_path, monkeypatch):
+def test_the_cpu_in_place_of_a_gpu_gets_several_frames_at_a_time(tmp_path, monkeypatch, sessions):
     monkeypatch.setattr("realtime.inference.session.find_obstacle", lambda _provider: "no driver")
-    monkeypatch.setattr("realtime.inference.session._open_on_gpu", lambda *_: pytest.fail("there is no GPU"))
     detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.AUTO, concurrency=4)
     assert (detector.provider, detector.concurrency) == (Provider.CPU, 4)
+    assert {name for session in sessions for name in session.get_providers()} == {"CPUExecutionProvider"}
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 1), (2, 2), (64, cores.MAX_CONCURRENCY)])

@@ -1,4 +1,5 @@
 import time
+from contextlib import suppress
 from types import SimpleNamespace
 
 import numpy as np
@@ -144,21 +145,24 @@ class PartlyPlaced:
     ],
 )
 def test_the_nodes_that_would_run_on_the_cpu_are_named(tmp_path, monkeypatch, on_cpu, words):
-    def open_session(_model, _provider, _settings, _engine=None, *, strict, **_):
-        if strict:
-            raise RuntimeError("out of memory")
+    def open_session(_model, options, **_):
+        with suppress(RuntimeError):  # the entry is not there
+            options.get_session_config_entry("session.disable_cpu_ep_fallback")
+            raise MemoryError("out of memory")
         return PartlyPlaced(on_cpu)
 
     monkeypatch.setattr("realtime.inference.session.find_obstacle", lambda _provider: None)
-    monkeypatch.setattr("realtime.inference.session._session", open_session)
+    monkeypatch.setattr(ort, "InferenceSession", open_session)
     with pytest.raises(ProviderError, match=r"^--provider cuda: onnxruntime " + words):
         OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CUDA)
 
 
-def test_no_session_falls_back_to_the_cpu_in_the_middle_of_a_run(tmp_path):
+def test_no_session_falls_back_to_the_cpu_in_the_middle_of_a_run(tmp_path, monkeypatch):
     """onnxruntime's Python layer would do so, with a line on standard output, when a provider fails."""
-    detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU)
-    assert detector._session._enable_fallback is False
+    real, asked = ort.InferenceSession, []
+    monkeypatch.setattr(ort, "InferenceSession", lambda *a, **k: asked.append(k) or real(*a, **k))
+    OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU)
+    assert [options["enable_fallback"] for options in asked] == [0]
 
 
 def test_threads_of_the_network_leave_their_cores_between_frames(monkeypatch):

@@ -209,7 +209,7 @@ PHASES = {
     "opening the source": ("realtime.sources.video_file", "VideoFileSource.__init__", "before"),
     "having opened the source": ("realtime.sources.video_file", "VideoFileSource.__init__", "after"),
     "opening an output": ("realtime.sinks.video_file", "VideoFileSink.__init__", "after"),
-    "reading the first frame": ("realtime.result_stream", "ResultStream.results", "before"),
+    "reading the first frame": ("realtime.sources.capture", "CaptureThread.start", "after"),
     "the first frame": ("realtime.inference.detector", "OnnxDetector.infer", "after"),
     "following the first frame": ("realtime.faces.tracker", "FaceTracker.update", "before"),
     "writing": ("realtime.sinks.jsonl", "JsonLinesSink.write", "before"),
@@ -375,6 +375,7 @@ needs_proc = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.parametrize("concurrency", [1, 2])
 def test_memory_is_flat_over_ten_thousand_frames(tmp_path, concurrency):

@@ -1,6 +1,7 @@
 """Several items at a time, results in order."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fakes import WAIT_S, Gate, wait_until
@@ -93,13 +94,20 @@ def test_an_error_of_the_work_comes_in_place_of_its_result(pool_of, workers):
         next(results)
 
 
-def test_to_close_it_waits_for_what_is_begun_and_drops_the_rest(pool_of):
-    gate, begun, done, taken = Gate(), [], [], []
+def test_to_close_it_waits_for_what_is_begun_and_drops_the_rest(pool_of, monkeypatch):
+    gate, begun, done, taken, submitted = Gate(), [], [], [], []
+
+    class WatchedExecutor(ThreadPoolExecutor):
+        def submit(self, *work):
+            submitted.append(super().submit(*work))
+            return submitted[-1]
+
+    monkeypatch.setattr("realtime.inference.ordered_pool.ThreadPoolExecutor", WatchedExecutor)
     pool = pool_of(lambda item: (begun.append(item), gate(), done.append(item)), 2)
     results = pool.map(counted(range(9), taken))
     starter = threading.Thread(target=lambda: next(results), name="test-start")
     starter.start()
-    wait_until(lambda: len(begun) == 2 and pool._threads._work_queue.qsize() == 1)  # the third waits for a worker
+    wait_until(lambda: len(begun) == 2 and len(submitted) == 3)  # the third waits for a worker
     closer = threading.Thread(target=pool.close, name="test-close")
     closer.start()
     closer.join(0.05)

@@ -365,21 +365,20 @@ def test_an_error_that_comes_after_a_wait_is_raised():
 
 
 def test_the_last_frame_is_not_lost_to_a_wait(monkeypatch):
-    """It comes, and the stream ends, just after the run gave up waiting and before it looks around."""
+    """It comes, and the stream ends, in the moment after the run gave up waiting and before it looks around."""
     gate = Gate()
     source = ScriptedSource(1, before_read=lambda index: gate() if index == 0 else None)
-    pipeline = pipeline_of(source, sink := RecordingSink(), on_idle=lambda: None)
-    real_get = ClosableBuffer.get
 
-    def get(buffer, timeout_s=None):
-        if source.reads:
-            return real_get(buffer, timeout_s)
-        assert real_get(buffer, 0.0) is None
-        gate.open()
-        wait_until(lambda: buffer.is_closed)
-        return None
+    class LateBuffer(ClosableBuffer):
+        def get(self, timeout_s=None):
+            if source.reads:
+                return super().get(timeout_s)
+            assert super().get(0.0) is None
+            gate.open()
+            wait_until(lambda: self.is_closed)
+            return None
 
-    monkeypatch.setattr(ClosableBuffer, "get", get)
-    pipeline.run()
+    monkeypatch.setattr("realtime.sources.capture.ClosableBuffer", LateBuffer)
+    pipeline_of(source, sink := RecordingSink(), on_idle=lambda: None).run()
     assert [frame.index for frame in sink.frames] == [0]
     assert sink.closings == [Ending.COMPLETE]

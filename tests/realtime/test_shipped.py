@@ -103,6 +103,7 @@ def test_the_model_card_gives_the_figures_of_the_file(name):
         assert figures == pytest.approx(expected, abs=0.00051)
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(os.getloadavg()[0] > 1.5 * os.cpu_count(), reason="the machine is busy with other work")
 def test_the_first_frame_is_there_within_a_second_and_a_half(tmp_path, clip):
     """From the command to the end of a run of one frame; the best of five, as other work only adds to it."""

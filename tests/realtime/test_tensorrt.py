@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -121,15 +122,26 @@ def test_a_build_that_is_broken_off_leaves_nothing(tmp_path, cache):
     assert list(cache.iterdir()) == []
 
 
-def test_another_model_precision_or_card_needs_another_engine(tmp_path, monkeypatch):
-    one, other = model_of(tmp_path / "m.onnx"), model_of(tmp_path / "o.onnx", b"another")
-    keys = {tensorrt._key(one, half=False), tensorrt._key(one, half=True), tensorrt._key(other, half=False)}
-    monkeypatch.setattr(tensorrt, "_gpu_name", lambda: "GeForce")
-    keys.add(tensorrt._key(one, half=False))
-    monkeypatch.setattr(tensorrt, "_library_version", lambda: "101304")
-    keys.add(tensorrt._key(one, half=False))
-    assert len(keys) == 5
-    assert tensorrt._key(one, half=False) in keys
+def test_another_model_precision_card_or_library_needs_another_engine(tmp_path, cache, monkeypatch):
+    library = SimpleNamespace(getInferLibVersion=lambda: 101303)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: library)
+    monkeypatch.setattr(tensorrt, "gpus", lambda: (13, [SimpleNamespace(name="Quadro")]))
+    model = tmp_path / "m.onnx"
+
+    def was_built(content: bytes, *, half: bool = False) -> bool:
+        with tensorrt.engine_for(model_of(model, content), half=half) as engine:
+            (engine.folder / "x_sm90.engine").write_bytes(b"engine")
+            return engine.is_built
+
+    assert not was_built(b"one")
+    assert not was_built(b"one", half=True)
+    assert not was_built(b"another")
+    monkeypatch.setattr(tensorrt, "gpus", lambda: (13, [SimpleNamespace(name="GeForce")]))
+    assert not was_built(b"one")
+    library.getInferLibVersion = lambda: 101304
+    assert not was_built(b"one")
+    assert was_built(b"one")
+    assert len(list(cache.iterdir())) == 5
 
 
 @pytest.mark.usefixtures("cache")
@@ -174,6 +186,13 @@ def test_an_engine_that_cannot_be_built_is_an_error_and_nothing_falls_back(tmp_p
     assert list(cache.iterdir()) == []
 
 
-def test_a_file_name_for_each_system(monkeypatch):
-    monkeypatch.setattr(platform, "system", lambda: "Windows")
-    assert tensorrt._file_name("nvinfer") == "nvinfer_10.dll"
+@pytest.mark.parametrize(("system", "name"), [("Windows", "nvinfer_10.dll"), ("Linux", "libnvinfer.so.10")])
+def test_the_missing_file_is_named_as_the_system_names_it(monkeypatch, system, name):
+    def load(*_, **__):
+        raise OSError("no such file")
+
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    monkeypatch.setattr(tensorrt.ort, "get_available_providers", lambda: ["TensorrtExecutionProvider"])
+    monkeypatch.setattr(tensorrt, "cuda_major", lambda: 13)
+    assert f"is missing: {name} cannot be loaded" in str(tensorrt.find_obstacle())

@@ -42,6 +42,7 @@ RUN = [sys.executable, "-c", "from realtime.cli import run_cli; run_cli()"]
 in_ci = os.environ.get("CI") == "true"
 BLACK_S = 5.0
 """A window that is black for longer has missed what lets it draw."""
+pytestmark = pytest.mark.xdist_group("screen")
 needs_display = pytest.mark.skipif(
     not in_ci and not (shutil.which("Xvfb") and shutil.which("xdotool")), reason="needs Xvfb and xdotool"
 )
@@ -135,8 +136,8 @@ class User:
     """Presses keys and sees what comes of it."""
 
     def __init__(self, environment, captures):
-        self._environment = environment
-        self._captures = captures
+        self.environment = environment
+        self.captures = captures
         self.window = xdotool(environment, "search", "--sync", "--onlyvisible", "--name", "^realtime$")[0]
         xdotool(environment, "windowfocus", "--sync", self.window)
         self._connection = Xlib.display.Display(environment["DISPLAY"])
@@ -160,15 +161,15 @@ class User:
             except Xlib.error.BadMatch:  # it was resized after it had told its size
                 return False
             if time.monotonic() - since > BLACK_S:
-                xdotool(self._environment, "windowunmap", "--sync", self.window, "windowmap", "--sync", self.window)
-                xdotool(self._environment, "windowfocus", "--sync", self.window)
+                xdotool(self.environment, "windowunmap", "--sync", self.window, "windowmap", "--sync", self.window)
+                xdotool(self.environment, "windowfocus", "--sync", self.window)
                 since = time.monotonic()
             return False
 
         wait_until(is_shown)
 
     def press(self, key):
-        xdotool(self._environment, "key", key)
+        xdotool(self.environment, "key", key)
 
     def size_wh(self):
         geometry = self._drawable.get_geometry()
@@ -205,7 +206,7 @@ class User:
         return json.loads(path.read_text()) | {"path": path}
 
     def files(self, suffix):
-        return {path for path in self._captures.glob(f"*{suffix}") if not path.name.startswith(".")}
+        return {path for path in self.captures.glob(f"*{suffix}") if not path.name.startswith(".")}
 
     def close(self):
         self._connection.close()
@@ -280,14 +281,14 @@ def test_what_is_seen_is_turned_on_and_off(user, key):
 @needs_display
 def test_recordings_begin_and_end_with_the_key_and_with_the_run(user):
     user.press("r")
-    wait_until(lambda: any(path.name.startswith(".") for path in user._captures.glob(".*.mp4")))
+    wait_until(lambda: any(path.name.startswith(".") for path in user.captures.glob(".*.mp4")))
     start = user.snapshot()["frame"]
     wait_until(lambda: user.snapshot()["frame"] > start + 5)
     user.press("r")
     wait_until(lambda: user.files(".mp4"))
     (first,) = user.files(".mp4")
     user.press("r")
-    wait_until(lambda: any(path.name.startswith(".") for path in user._captures.glob(".*.mp4")))
+    wait_until(lambda: any(path.name.startswith(".") for path in user.captures.glob(".*.mp4")))
     user.press("q")
     _, errors = user.process.communicate(timeout=WAIT_S)
     assert user.process.returncode == 0, errors
@@ -299,7 +300,7 @@ def test_recordings_begin_and_end_with_the_key_and_with_the_run(user):
         assert all(picture.shape == (48, 64, 3) for _, picture in frames)
         assert f"saved {path}" in errors
     assert len(read_video(first)) > 5
-    assert not list(user._captures.glob(".*"))
+    assert not list(user.captures.glob(".*"))
 
 
 @needs_display
@@ -314,7 +315,7 @@ def test_a_paused_run_ends_on_a_signal(user, number):
 @needs_display
 def test_closing_a_paused_window_ends_the_run(user):
     user.pause()
-    connection = Xlib.display.Display(user._environment["DISPLAY"])
+    connection = Xlib.display.Display(user.environment["DISPLAY"])
     window = connection.create_resource_object("window", int(user.window))
     protocols, delete = (connection.intern_atom(name) for name in ("WM_PROTOCOLS", "WM_DELETE_WINDOW"))
     window.send_event(

@@ -62,6 +62,7 @@ def test_accumulated_parts_take_the_steps_of_whole_batches(data):
         assert weights_in_parts[name] == pytest.approx(values, rel=1e-3, abs=5e-5), name
 
 
+@pytest.mark.slow
 def test_fit_on_two_processes_writes_once_and_validates_on_all_images(data, tmp_path):
     out = tmp_path / "run"
 

@@ -49,6 +49,7 @@ def whole_run(data, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_saves_the_step_and_the_run_goes_on_from_it(data, whole_run, tmp_path, number):
     with fit(data, tmp_path) as process:
