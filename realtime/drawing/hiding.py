@@ -100,7 +100,8 @@ class Blur:
         names = [name.strip() for name in wanted.split(",")]
         for name in names:
             if name not in class_names:
-                raise ModelError(f"--blur {name}: the model does not find that; choose of {', '.join(class_names)}")
+                choices = f"choose of {', '.join(class_names)}"
+                raise ModelError("the model does not find that", parameter="blur", value=name, remedy=choices)
         self._labels = [class_names.index(name) for name in names]
         self._held: list[HeldBox] = []
         self._clock_s = 0.0

@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from realtime.sinks.base import Ending
+from realtime.sinks.base import ClosingSink, Ending
 from realtime.sinks.parts import parts_of_faces
 from realtime.sinks.text_file import TextFile
 from realtime.structures import Result
@@ -11,7 +11,7 @@ from realtime.structures import Result
 COLUMNS = ("frame", "pts_s", "face", "feature", "label", "score", "x1", "y1", "x2", "y2")
 
 
-class CsvSink:
+class CsvSink(ClosingSink):
     """A CSV file of one line a detection, boxes in pixels of the frame, that appears when it is whole."""
 
     needs_canvas = False

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from realtime.sinks.base import Ending
+from realtime.sinks.base import ClosingSink, Ending
 from realtime.sinks.text_file import TextFile
 from realtime.structures import Result
 
@@ -36,7 +36,7 @@ class JsonLinesFile(TextFile):
         self.write(json_line(value) + "\n")
 
 
-class JsonLinesSink:
+class JsonLinesSink(ClosingSink):
     """One line a frame: index, timestamp, detections and faces, with boxes in pixels of the frame."""
 
     needs_canvas = False

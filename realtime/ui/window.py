@@ -14,7 +14,7 @@ import numpy as np
 from realtime.controls import Controls
 from realtime.errors import SinkError
 from realtime.faces.grouping import faces_above
-from realtime.sinks.base import Ending, StopRun
+from realtime.sinks.base import ClosingSink, Ending, StopRun
 from realtime.structures import Detections, Result
 from realtime.ui.snapshot import Snapshots
 from realtime.ui.view import View, fit
@@ -32,7 +32,7 @@ NO_CHARACTERS = {
 }  # fmt: skip
 
 
-class WindowSink:
+class WindowSink(ClosingSink):
     """Shows each result and gives the keys to the controls; closing the window ends the run."""
 
     is_slow = False  # and most window systems want the main thread

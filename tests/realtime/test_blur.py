@@ -68,7 +68,7 @@ def test_chosen_features_alone_are_hidden():
 
 
 def test_an_unknown_feature_is_told():
-    with pytest.raises(ModelError, match="--blur hair: the model does not find that; choose of face, eye"):
+    with pytest.raises(ModelError, match=r"^blur hair: the model does not find that; choose of face, eye"):
         Blur(NAMES, "face,hair")
 
 

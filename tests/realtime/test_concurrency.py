@@ -145,7 +145,7 @@ def test_a_gpu_gets_one_frame_at_a_time(tmp_path, monkeypatch, provider, concurr
 
 
 def test_the_cpu_in_place_of_a_gpu_gets_several_frames_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("realtime.inference.session.find_obstacle", lambda _provider: "no driver")
+    monkeypatch.setattr("realtime.inference.session.unavailable_reason", lambda _provider: "no driver")
     monkeypatch.setattr("realtime.inference.session._open_on_gpu", lambda *_: pytest.fail("there is no GPU"))
     detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.AUTO, concurrency=4)
     assert (detector.provider, detector.concurrency) == (Provider.CPU, 4)

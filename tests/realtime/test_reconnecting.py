@@ -42,7 +42,9 @@ class Pauses(list):
 
 def reconnecting(script, *, retry_first=False, retry_later=True, **options):
     said = []
-    source = ReconnectingSource(script, retry_first=retry_first, retry_later=retry_later, say=said.append, **options)
+    source = ReconnectingSource(
+        script, retry_first=retry_first, retry_later=retry_later, on_message=said.append, **options
+    )
     source.said = said
     return source
 
@@ -181,7 +183,7 @@ def test_a_run_can_be_stopped_while_it_pauses():
 
 
 def test_closing_does_not_wait_for_a_source_that_hangs(monkeypatch):
-    monkeypatch.setattr("realtime.sources.reconnecting.CLOSE_WAIT_S", 0.01)
+    monkeypatch.setattr("realtime.sources.reconnecting.CLOSE_TIMEOUT_S", 0.01)
     gate = Gate()
     inner = live(5, each=lambda index: index == 1 and gate())
     source = reconnecting(Script(inner))
