@@ -91,7 +91,10 @@ class ReconnectingSource(FrameSource):
 
         Raises:
             SourceError: the source broke, and is not opened again.
+            RuntimeError: it was not started.
         """
+        if not self._is_started:
+            raise RuntimeError("a ReconnectingSource must be started before it is read")
         return self._latest.get()
 
     def interrupt(self) -> None:

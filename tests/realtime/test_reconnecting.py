@@ -46,7 +46,7 @@ def reconnecting(script, *, retry_first=False, retry_later=True, **options):
         script, retry_first=retry_first, retry_later=retry_later, on_message=said.append, **options
     )
     source.said = said
-    return source
+    return source.start()
 
 
 def pipeline_of(source, detector, *sinks):
@@ -282,3 +282,23 @@ def test_a_shown_frame_is_never_older_than_one_inference_and_one_interval(infere
     assert max(ages_s) <= inference_s + INTERVAL_S + 1e-9
     came = round(clock.now_s / INTERVAL_S) + 1
     assert came - 2 <= stats.frames + stats.dropped <= came  # the last one waits
+
+
+def test_nothing_is_opened_before_the_start():
+    script = Script(live(1))
+    source = ReconnectingSource(script, retry_first=False, retry_later=False, on_message=lambda _: None)
+    with pytest.raises(RuntimeError, match="must be started"):
+        source.read()
+    assert script.opened == []
+    assert not [thread for thread in threading.enumerate() if thread.name == "receive"]
+    source.close()
+
+
+def test_a_with_block_starts_and_closes_it():
+    script = Script(live(1))
+    with ReconnectingSource(script, retry_first=False, retry_later=False, on_message=lambda _: None) as source:
+        assert source.size_wh == (64, 48)
+        assert len(frames_until_the_end(source)) == 1
+    with reconnecting(Script(live(1))) as source:  # started already
+        assert len(frames_until_the_end(source)) == 1
+    assert script.opened[0].closed == 1

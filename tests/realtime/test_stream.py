@@ -239,7 +239,9 @@ def test_the_right_password_opens_and_a_wrong_one_is_not_shown(scheme, server):
     with server(lambda viewer: viewer.play(grey_for_ever(50)), credentials="admin:hunter2") as host:
         with opened(f"{scheme}://admin:hunter2@{host}/live") as source:
             assert source.size_wh == (64, 48)
-        with pytest.raises(SourceError, match=rf"^cannot open stream {scheme}://\*\*\*@{host}/live: the sender wants"):
+        with pytest.raises(
+            SourceError, match=rf"^cannot open stream {scheme}://\*\*\*@{host}/live: the sender rejects"
+        ):
             StreamSource(f"{scheme}://admin:hunter3@{host}/live", PATIENT)
 
 
