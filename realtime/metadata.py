@@ -7,7 +7,7 @@ Standard library only: ``export`` writes with this module what the app reads wit
 import json
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -153,7 +153,7 @@ _BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u20
 _FALLBACKS = {"precision": json.dumps("float32")}
 """Values of keys that a file may lack: those from before half precision have no ``precision``."""
 
-_CHECKS = {
+_CHECKS: dict[str, Callable[[Any], bool]] = {
     "class_names": _are_names,
     "input_wh": lambda v: isinstance(v, list) and len(v) == 2 and all(_is_int(side, 32, MAX_SIDE_PX) for side in v),
     "max_detections": lambda v: _is_int(v, 1, 100_000),

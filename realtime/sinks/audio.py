@@ -6,12 +6,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, cast
 
 from realtime.ffmpeg import av
 from realtime.sources.decode_errors import DecodeErrors
 from realtime.sources.timeline import Timeline
 
+AudioPacket: TypeAlias = "av.Packet[av.AudioStream]"
 COPYABLE_CODECS = {
     "mp4": frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}),
     "mov": frozenset({"aac", "mp3", "ac3", "alac"}),
@@ -61,7 +62,7 @@ class AudioTracks:
         self._audio = audio
         self._source = av.open(str(audio.path), metadata_errors="replace")
         self._target = target
-        self._ahead: av.Packet | None = None
+        self._ahead: AudioPacket | None = None
         self._tracks: dict[int, _Track] = {}
         for stream in self._source.streams.audio:
             if stream.codec_context is None or not stream.rate or not stream.channels:
@@ -90,7 +91,7 @@ class AudioTracks:
         """Close the file that the audio comes from."""
         self._source.close()
 
-    def _all(self) -> Iterator[av.Packet]:
+    def _all(self) -> Iterator[AudioPacket]:
         for packet in self._read():
             try:
                 yield from self._tracks[packet.stream.index].remuxed(packet)
@@ -99,7 +100,7 @@ class AudioTracks:
         for track in self._tracks.values():
             yield from track.rest()
 
-    def _read(self) -> Iterator[av.Packet]:
+    def _read(self) -> Iterator[AudioPacket]:
         """The packets of all tracks, without the empty ones at the end."""
         streams = [self._source.streams[index] for index in self._tracks]
         failures = 0
@@ -108,7 +109,7 @@ class AudioTracks:
                 for packet in self._source.demux(streams):
                     failures = 0
                     if packet.size:
-                        yield packet
+                        yield cast("AudioPacket", packet)
                 break
             except (av.FFmpegError, OSError):
                 failures += 1
@@ -142,7 +143,7 @@ class _Track:
             self._stream = cast("av.AudioStream", target.add_stream(name, rate=rate, layout=layout))
         self._stream.metadata.update({key: source.metadata[key] for key in KEPT_METADATA if key in source.metadata})
 
-    def remuxed(self, packet: av.Packet) -> list[av.Packet]:
+    def remuxed(self, packet: AudioPacket) -> list[AudioPacket]:
         """The packets for the target of one packet of the source."""
         if packet.is_corrupt:
             self._audio.errors.audio_packets += 1
@@ -152,11 +153,11 @@ class _Track:
         frames = [frame for frame in self._source.codec_context.decode(packet) if self._place_frame(frame)]
         return [encoded for frame in frames for encoded in self._stream.encode(frame)]
 
-    def rest(self) -> list[av.Packet]:
+    def rest(self) -> list[AudioPacket]:
         """The packets that the encoder still holds."""
         return [] if self._is_copied or self._last_dts is None else list(self._stream.encode(None))
 
-    def _place(self, packet: av.Packet) -> bool:
+    def _place(self, packet: AudioPacket) -> bool:
         """Set a packet's time in the target; False if it lies outside the part."""
         dts = packet.pts if packet.dts is None else packet.dts
         if dts is None:

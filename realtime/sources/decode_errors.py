@@ -1,6 +1,5 @@
 """Counts of the errors in a damaged file."""
 
-import struct
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import BinaryIO
@@ -61,7 +60,7 @@ def missing_bytes(path: Path) -> int:
         if head[4:8] == b"ftyp":
             return max(0, _boxes_end(file, size) - size)
     if head[:4] == b"RIFF" and len(head) >= 8:
-        return max(0, 8 + struct.unpack("<I", head[4:8])[0] - size)
+        return max(0, 8 + int.from_bytes(head[4:8], "little") - size)
     return max(0, _matroska_end(head) - size)
 
 

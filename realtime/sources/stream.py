@@ -159,7 +159,7 @@ class StreamSource(FrameSource):
                 raise SourceError(f"lost stream {self._name}: no frame that can be decoded arrived in time")
 
 
-def _frames_of(packet: av.Packet) -> list[av.VideoFrame]:
+def _frames_of(packet: "av.Packet[av.stream.Stream]") -> list[av.VideoFrame]:
     try:
         return [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
     except av.FFmpegError:  # damaged in transit; the next key frame repairs it

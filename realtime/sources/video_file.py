@@ -179,7 +179,7 @@ class VideoFileSource(FrameSource):
                 continue
             yield from frames
 
-    def _packets(self) -> Iterator[av.Packet | None]:
+    def _packets(self) -> Iterator["av.Packet[av.VideoStream] | None"]:
         """Packets of the video, then None to flush the decoder."""
         failures = 0
         while failures < MAX_FAILURES:
