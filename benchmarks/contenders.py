@@ -55,8 +55,8 @@ def ours(model: str, provider: str = "cpu", chosen: str = "") -> Detect:
         conv_search=ConvSearch.EXHAUSTIVE if "exhaustive" in words else ConvSearch.HEURISTIC,
     )
     detector = OnnxDetector(find_model(model), provider=Provider(provider), settings=settings)
-    if detector.capture_refusal:  # its time would stand under the name of another
-        raise RuntimeError(detector.capture_refusal)
+    if detector.cuda_graph_error:  # its time would stand under the name of another
+        raise RuntimeError(detector.cuda_graph_error)
     names = detector.metadata.class_names
 
     def detect(image: np.ndarray) -> Found:

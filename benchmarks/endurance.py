@@ -19,7 +19,7 @@ from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
 from realtime.pipeline import Pipeline
 from realtime.results import Result
-from realtime.sinks.base import Ending, Sink
+from realtime.sinks.base import ClosingSink, Ending, Sink
 from realtime.sources.video_file import VideoFileSource
 
 SETTLED_FRAMES = 500
@@ -30,7 +30,7 @@ SAMPLES = 200
 """Looks at the memory in a run."""
 
 
-class Watch:
+class Watch(ClosingSink):
     """Notes when each frame came, and now and then how much memory this process holds."""
 
     needs_canvas = False

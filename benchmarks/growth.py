@@ -36,7 +36,7 @@ from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
 from realtime.pipeline import Pipeline
 from realtime.results import Result
-from realtime.sinks.base import Ending
+from realtime.sinks.base import ClosingSink, Ending
 
 PHOTOS = Path(__file__).parents[1] / "export" / "images"
 INPUT_SIDES_PX = (192, 256, 320, 416)
@@ -228,7 +228,7 @@ def crowd(count: int, size_wh: tuple[int, int]) -> np.ndarray:
 # Running
 
 
-class Clock:
+class Clock(ClosingSink):
     """Takes drawn pictures, and notes when each one came."""
 
     needs_canvas = True

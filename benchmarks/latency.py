@@ -29,7 +29,7 @@ from realtime.inference.providers import Provider
 from realtime.inference.timed import Detector
 from realtime.pipeline import Pipeline
 from realtime.results import Result
-from realtime.sinks.base import Ending, Sink
+from realtime.sinks.base import ClosingSink, Ending, Sink
 from realtime.sources.base import LIVE_TIME_BASE, FrameSource
 from realtime.structures import Frame
 from realtime.ui.overlay import Toast
@@ -155,7 +155,7 @@ class ClockCamera(FrameSource):
         """Nothing is held."""
 
 
-class AgeReader:
+class AgeReader(ClosingSink):
     """Where the app would show a picture: notes how old it is."""
 
     is_slow = False

@@ -34,7 +34,7 @@ from realtime.inference.timed import Detector
 from realtime.letterbox import LetterboxTransform
 from realtime.pipeline import Pipeline
 from realtime.results import Result
-from realtime.sinks.base import Ending
+from realtime.sinks.base import ClosingSink, Ending
 from realtime.sinks.encoding import Encoding
 from realtime.sources.video_file import VideoFileSource
 from realtime.structures import Detections
@@ -202,7 +202,7 @@ class Recalled:
         return next(self._found)
 
 
-class Taker:
+class Taker(ClosingSink):
     """Takes drawn pictures, and keeps them if told to."""
 
     needs_canvas = True

@@ -14,7 +14,7 @@ import typer
 from steadiness import SAMPLE, read
 
 from realtime.results import Result
-from realtime.sinks.audio import Sound
+from realtime.sinks.audio import Audio
 from realtime.sinks.base import Ending
 from realtime.sinks.video_file import VideoFileSink
 from realtime.sources.base import FrameSource
@@ -74,7 +74,7 @@ def make_clip(path: Path, size_wh: tuple[int, int], frames: int, held: int = 48)
     sound = _make_sound(path.with_suffix(".wav"), float(frames / FRAME_RATE))
     source = MemorySource(pictures(size_wh, held), frames)
     sink = VideoFileSink(
-        path, size_wh=size_wh, frame_rate=source.frame_rate, time_base=source.time_base, sound=Sound(sound)
+        path, size_wh=size_wh, frame_rate=source.frame_rate, time_base=source.time_base, audio=Audio(sound)
     )
     ending = Ending.FAILED
     try:

@@ -137,7 +137,7 @@ def recorded(clip: Iterator[Frame], frame_rate: int, path: Path) -> Path:
     first = next(clip)
     size_wh = first.image.shape[1], first.image.shape[0]
     sink = VideoFileSink(
-        path, size_wh=size_wh, frame_rate=Fraction(frame_rate), time_base=Fraction(1, frame_rate), sound=None
+        path, size_wh=size_wh, frame_rate=Fraction(frame_rate), time_base=Fraction(1, frame_rate), audio=None
     )
     ending = Ending.FAILED
     try:

@@ -206,4 +206,4 @@ def _open(
         return VideoFileSource(Path(name), start_s=start_s, duration_s=duration_s)
     if start_s or duration_s is not None:
         raise ValueError(f"start_s and duration_s are for files; '{name}' is live")
-    return open_live(name, mode=CameraMode(), stream=StreamOptions(), reconnect=None, say=on_message)
+    return open_live(name, mode=CameraMode(), stream=StreamOptions(), reconnect=None, on_message=on_message)

@@ -1,4 +1,4 @@
-"""Benchmark of the whole app on this machine: every stage timed while the pipeline runs."""
+"""Benchmark of the whole app on this machine: the time of every stage while the pipeline runs."""
 
 import platform
 import tempfile
@@ -34,21 +34,21 @@ def run_benchmark(
     threshold: float,
     requests: StopRequests,
 ) -> tuple[RunStats, dict[str, Any]]:
-    """Run the pipeline of ``realtime video``, encoder included, on a file or on made 1280x720 pictures.
+    """Run the pipeline of ``realtime video``, with its encoder, on a file or on synthetic 1280x720 frames.
 
-    Then the same pictures as they would come from a camera: one at a time, and nothing is written.
+    Then run the same frames as if from a camera: one at a time, and nothing is written.
 
     Args:
-        batch: the detector as it is opened for files.
-        live: the same model as it is opened for cameras.
-        video: file to read; None for made pictures.
-        max_frames: how many frames to run, at most, and ``LIVE_FRAMES`` of them as from a camera.
-        threshold: least score.
-        requests: stop the runs.
+        batch: the detector, opened as for files.
+        live: the same model, opened as for cameras.
+        video: file to read; None for synthetic frames.
+        max_frames: how many frames to run at most; as from a camera, at most ``LIVE_FRAMES`` of them.
+        threshold: minimum score.
+        requests: stops the runs.
 
     Returns:
-        The statistics, and the same with the circumstances as plain JSON values; of the frames until then, if a
-        stop was requested.
+        The statistics, and a report of them and the configuration as plain JSON values. After a stop they cover the
+        frames until then.
 
     Raises:
         RealtimeError: the video cannot be read.
@@ -61,7 +61,7 @@ def run_benchmark(
             size_wh=source.size_wh,
             frame_rate=source.frame_rate,
             time_base=source.time_base,
-            sound=None,
+            audio=None,
         )
         stats = _run(source, batch, [sink], threshold, max_frames, requests)
     report = {
@@ -80,7 +80,7 @@ def run_benchmark(
         again = VideoFileSource(video) if video else SyntheticSource(DEFAULT_SIZE_WH, max_frames)
         _warm_up(live, source.size_wh)
         alone = _run(again, live, [], threshold, min(max_frames, LIVE_FRAMES), requests)
-        if alone.frames:  # none if it was stopped just then
+        if alone.frames:  # none if it was stopped before the first
             report["live"] = {"frames_per_s": round(alone.frames_per_s, 2), "stages_ms": alone.stages_ms}
     return stats, report
 
@@ -116,6 +116,6 @@ def table(stats: RunStats, report: dict[str, Any]) -> str:
 
 
 def _warm_up(detector: OnnxDetector, size_wh: tuple[int, int]) -> None:
-    picture = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
+    image = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
     for _ in range(WARM_UP_RUNS):
-        detector.detect(picture)
+        detector.detect(image)

@@ -1,4 +1,13 @@
-"""The exceptions of the app. Each message says what was tried, what was found and what to do next."""
+"""The exceptions of the app. They carry what was tried, what was found and what to do next, in words without flags."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from realtime.redaction import redacted
+
+Tool = Literal["docker", "doctor", "export", "video"]
+"""Something that a user of the command line would run; ``realtime.wording`` has the command."""
+MAX_CHARS = 2000
 
 
 def one_line(text: object, limit: int = 300) -> str:
@@ -11,8 +20,67 @@ def one_line(text: object, limit: int = 300) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """What to do about an error."""
+
+    text: str = ""
+    """An instruction that holds for a program and for a user of the command line alike."""
+    parameter: str | None = None
+    """An argument that helps as well, or instead."""
+    values: tuple[str, ...] = ()
+    """Values of that argument, any of which will do."""
+    tool: Tool | None = None
+    """What carries out ``text`` on the command line."""
+    target: str = ""
+    """The file that ``tool`` is run on."""
+
+    def __str__(self) -> str:
+        return join_alternatives(
+            self.text, f"use {self.parameter} {' or '.join(self.values)}" if self.parameter else ""
+        )
+
+
 class RealtimeError(Exception):
-    """Something that the user can mend; the command line prints it as one line."""
+    """Something that the user can fix. ``str`` gives one line without flags; the command line adds them.
+
+    It can be pickled, as long as ``value`` can.
+    """
+
+    def __init__(
+        self, message: str, *, parameter: str | None = None, value: object = None, remedy: Remedy | str = ""
+    ) -> None:
+        """Say what went wrong.
+
+        Args:
+            message: what was tried and what was found.
+            parameter: the argument that cannot be served, such as ``provider``; None if it is none.
+            value: of that argument.
+            remedy: what to do next.
+        """
+        super().__init__(message)
+        self.message = message
+        self.parameter = parameter
+        self.value = value
+        self.remedy = Remedy(remedy) if isinstance(remedy, str) else remedy
+
+    def __str__(self) -> str:
+        return self.worded(self.parameter or "", str(self.remedy))
+
+    def worded(self, parameter: str, remedy: str) -> str:
+        """The error as one line, with other words for the parameter and the remedy."""
+        subject = f"{parameter} {self.value}: " if parameter else ""
+        return redacted(one_line("; ".join(filter(None, (f"{subject}{self.message}", remedy))), MAX_CHARS))
+
+    @property
+    def reason(self) -> str:
+        """The error where it is known which argument it is about: without it, and without an alternative to it."""
+        return self.worded("", self.remedy.text)
+
+
+def join_alternatives(*alternatives: str) -> str:
+    """Those that are not empty, with "or" between them."""
+    return ", or ".join(filter(None, alternatives))
 
 
 class SourceError(RealtimeError):

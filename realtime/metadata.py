@@ -1,23 +1,23 @@
 """The contract between an exported model and the app, kept in the ONNX file's ``metadata_props``.
 
-Standard library only: ``export`` writes with this module what the app reads with it.
+Standard library only: ``export`` writes with this module what the app reads with it. Keys that are not fields of
+``ModelMetadata`` are ignored, such as ``resize_mode``, which earlier versions wrote.
 """
 
 import json
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from realtime.errors import ModelError, one_line
+from realtime.errors import ModelError, Remedy, one_line
 
 SCHEMA_VERSION = 1
 KEY_PREFIX = "realtime."
-RESIZE_MODES = ("letterbox",)
 PRECISIONS = ("float32", "float16")
 MAX_SIDE_PX = 8192
-"""Larger inputs are refused: a hostile file must not make the app allocate without bound."""
+"""Larger inputs are refused: a hostile file must not make the app allocate unlimited memory."""
 MAX_VALUE_CHARS = 1_000_000
 
 INPUT_NAME = "image"
@@ -26,7 +26,7 @@ OUTPUT_NAMES = ("boxes", "scores", "labels")
 
 @dataclass(frozen=True, slots=True)
 class ModelMetadata:
-    """What the app must know of a model besides its graph."""
+    """What the app must know about a model besides its graph."""
 
     class_names: tuple[str, ...]
     """Names by label: output label ``i`` is ``class_names[i]``."""
@@ -37,15 +37,14 @@ class ModelMetadata:
     threshold: float
     """Default score threshold."""
     min_score: float
-    """Score below which the graph gives nothing."""
+    """Score below which the graph returns nothing."""
     architecture: str
     training: dict[str, Any]
     """Data, recipe and metrics of the training run, for people."""
-    resize_mode: str = "letterbox"
     padding_value: int = 114
     """Grey level of the letterbox border."""
     precision: str = "float32"
-    """Of the layers that have weights; files that do not say it were written before there was another."""
+    """Of the layers that have weights."""
     schema_version: int = SCHEMA_VERSION
 
     def to_props(self) -> dict[str, str]:
@@ -63,34 +62,21 @@ class ModelMetadata:
         Raises:
             ModelError: a key is missing or its value is not what the contract says.
         """
-        again = f"Re-export it with: python -m export onnx CHECKPOINT -o {source}"
         if not any(key.startswith(KEY_PREFIX) for key in props):
-            raise ModelError(f"{source}: this ONNX file has no metadata of this app. {again}")
+            raise _model_error(source, "this ONNX file has no metadata of this app")
         values: dict[str, Any] = {}
         for field in fields(cls):
-            text = props.get(KEY_PREFIX + field.name)
-            if text is None and field.name in _ADDED_LATER:
-                continue
+            text = props.get(KEY_PREFIX + field.name, _FALLBACKS.get(field.name))
             if text is None:
-                raise ModelError(f"{source}: metadata key '{field.name}' is missing. {again}")
-            if len(text) > MAX_VALUE_CHARS:
-                raise ModelError(f"{source}: metadata key '{field.name}' is too long: {len(text)} characters. {again}")
-            try:
-                value = json.loads(text)
-            except (ValueError, RecursionError):
-                raise ModelError(f"{source}: metadata key '{field.name}' is not JSON: {text[:40]!r}. {again}") from None
-            check = _CHECKS[field.name]
-            if not check(value):
-                shown = one_line(text, 60)
-                raise ModelError(f"{source}: metadata key '{field.name}' has a bad value: {shown}. {again}")
-            values[field.name] = tuple(value) if isinstance(value, list) else value
+                raise _model_error(source, f"metadata key '{field.name}' is missing")
+            values[field.name] = _parsed(field.name, text, source)
         return cls(**values)
 
     def check_graph(self, inputs: Sequence["_NodeArg"], outputs: Sequence["_NodeArg"], source: str) -> None:
-        """Check that the graph's inputs and outputs are those that the metadata promise.
+        """Check that the graph's inputs and outputs are as the metadata say.
 
         Raises:
-            ModelError: a name, type or shape differs.
+            ModelError: a name, type or shape is different.
         """
         width, height = self.input_wh
         rows = self.max_detections
@@ -108,8 +94,25 @@ class ModelMetadata:
                 )
 
 
+def _model_error(source: str, message: str) -> ModelError:
+    return ModelError(f"{source}: {message}", remedy=Remedy("export it again", tool="export", target=source))
+
+
+def _parsed(key: str, text: str, source: str) -> Any:
+    """The value of a key, lists as tuples."""
+    if len(text) > MAX_VALUE_CHARS:
+        raise _model_error(source, f"metadata key '{key}' is too long: {len(text)} characters")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _model_error(source, f"metadata key '{key}' is not JSON: {text[:40]!r}") from None
+    if not _CHECKS[key](value):
+        raise _model_error(source, f"metadata key '{key}' has a bad value: {one_line(text, 60)}")
+    return tuple(value) if isinstance(value, list) else value
+
+
 class _NodeArg:
-    """The part of ``onnxruntime.NodeArg`` that is read here."""
+    """The part of ``onnxruntime.NodeArg`` that is used here."""
 
     name: str
     type: str
@@ -134,23 +137,23 @@ def _are_names(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    """Text that can be printed and drawn: it cannot steer a terminal, and all of it is characters."""
+    """Text that can be printed and drawn: only characters, none of which control a terminal."""
     return (
         isinstance(value, str)
         and len(value) <= 200
-        and not any(unicodedata.category(char) in _UNPRINTABLE or char in _TURNS for char in value)
+        and not any(unicodedata.category(char) in _UNPRINTABLE or char in _BIDI_CONTROLS for char in value)
     )
 
 
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""Unicode's categories: controls (escape sequences among them), halves of surrogate pairs, separators of lines."""
-_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Marks that make the text after them run the other way; joiners, which some scripts need, are let through."""
+"""Unicode categories: control characters (such as escape), surrogates, line and paragraph separators."""
+_BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that change the direction of the text after them. Joiners, which some scripts need, are allowed."""
 
-_ADDED_LATER = frozenset({"precision"})
-"""Keys that a file may lack."""
+_FALLBACKS = {"precision": json.dumps("float32")}
+"""Values of keys that a file may lack: those from before half precision have no ``precision``."""
 
-_CHECKS = {
+_CHECKS: dict[str, Callable[[Any], bool]] = {
     "class_names": _are_names,
     "input_wh": lambda v: isinstance(v, list) and len(v) == 2 and all(_is_int(side, 32, MAX_SIDE_PX) for side in v),
     "max_detections": lambda v: _is_int(v, 1, 100_000),
@@ -158,7 +161,6 @@ _CHECKS = {
     "min_score": _is_fraction,
     "architecture": _is_text,
     "training": lambda v: isinstance(v, dict),
-    "resize_mode": lambda v: v in RESIZE_MODES,
     "padding_value": lambda v: _is_int(v, 0, 255),
     "precision": lambda v: v in PRECISIONS,
     "schema_version": lambda v: _is_int(v, SCHEMA_VERSION, SCHEMA_VERSION),

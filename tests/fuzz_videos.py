@@ -11,7 +11,7 @@ from pathlib import Path
 
 from realtime.errors import RealtimeError
 from realtime.results import Result
-from realtime.sinks.audio import Sound
+from realtime.sinks.audio import Audio
 from realtime.sinks.base import Ending
 from realtime.sinks.video_file import VideoFileSink
 from realtime.sources.video_file import VideoFileSource
@@ -32,11 +32,11 @@ def damaged(data: bytes, seed: int) -> bytes:
 
 
 def copy(path: Path, out: Path) -> str:
-    """Take a video through source and sink; says what was lost."""
-    source = VideoFileSource(path)
+    """Take a video through source and sink; returns what was lost."""
+    source, audio = VideoFileSource(path), Audio(path)
     sink = VideoFileSink(
         out, size_wh=source.size_wh, frame_rate=source.frame_rate, time_base=source.time_base,
-        sound=Sound(path, losses=source.losses), origin_s=source.origin_s,
+        audio=audio, origin_s=source.origin_s,
     )  # fmt: skip
     frames, ending = 0, Ending.FAILED
     try:
@@ -47,7 +47,7 @@ def copy(path: Path, out: Path) -> str:
     finally:
         sink.close(ending)
         source.close()
-    return f"{frames} frames; {source.losses}"
+    return f"{frames} frames; {source.errors + audio.errors}"
 
 
 def main() -> None:

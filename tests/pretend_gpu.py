@@ -22,7 +22,7 @@ class PretendGpu:
         """Called with each session; what it raises, onnxruntime raises."""
         self.fails_in_run: int | None = None
         """The run in which a session that is to record a graph fails, from 1."""
-        monkeypatch.setattr(network, "find_obstacle", lambda _provider: None)
+        monkeypatch.setattr(network, "unavailable_reason", lambda _provider: None)
         monkeypatch.setattr(network, "BoundSession", lambda session, _device: BoundSession(session, "cpu"))
         real = ort.InferenceSession
 

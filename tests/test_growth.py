@@ -144,4 +144,4 @@ def test_a_long_video_is_the_clip_again_and_again(clip, tmp_path):
         source.close()
     assert len(times_s) == 288  # twice 144
     assert np.diff(times_s) == pytest.approx(1 / 24, abs=1e-3)
-    assert not source.losses
+    assert not source.errors

@@ -64,9 +64,9 @@ def plan(
     Raises:
         SinkError: several videos, and a path that is a file.
     """
-    for option, path in {"--out": out, "--jsonl": jsonl, "--csv": csv, "--crops": crops}.items():
+    for parameter, path in {"out": out, "jsonl": jsonl, "csv": csv, "crops": crops}.items():
         if many and path is not None and path.is_file():
-            raise SinkError(f"{option} {path}: several videos need a folder, and this is a file")
+            raise SinkError("several videos need a folder, and this is a file", parameter=parameter, value=path)
 
     def target(video: Path, path: Path | None, end: str) -> Path | None:
         is_folder = path is not None and (many or path.is_dir())

@@ -99,7 +99,7 @@ def cam(
                 open_timeout_s=open_timeout, read_timeout_s=read_timeout, rtsp_transport=rtsp_transport.value
             ),
             reconnect=reconnect,
-            say=lambda line: typer.echo(line, err=True),
+            on_message=lambda line: typer.echo(line, err=True),
         )
 
     source, detector = open_both(open_source, partial(open_detector, model, provider), provider)

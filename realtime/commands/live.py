@@ -48,7 +48,7 @@ def open_window(
 
     def open_file(path: Path, size_wh: tuple[int, int]) -> Sink:
         return VideoFileSink(
-            path, size_wh=size_wh, frame_rate=source.frame_rate, time_base=source.time_base, sound=None,
+            path, size_wh=size_wh, frame_rate=source.frame_rate, time_base=source.time_base, audio=None,
             pixel_aspect=outputs.original.pixel_aspect if outputs.original else Fraction(1),
         )  # fmt: skip
 

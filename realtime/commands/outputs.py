@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realtime.errors import SinkError
+from realtime.sources.decode_errors import DecodeErrors
 
 if TYPE_CHECKING:
     from realtime.sinks.base import Sink
@@ -31,6 +32,8 @@ class Outputs:
     """The file that the frames come from: its sound, beginning and shape of pixels go into the video."""
     encoding: "Encoding | None" = None
     """Of the video; by default that of its kind of file."""
+    audio_errors: DecodeErrors = field(default_factory=DecodeErrors)
+    """Counts what of the original's audio could not be copied into the video."""
     progress: str | None = None
     """Name under which it is told how far ``original`` has come; None for silence."""
 
@@ -77,14 +80,14 @@ class Outputs:
 
     def _kept(self) -> dict[str, Any]:
         """What the video has from the original, as arguments of ``VideoFileSink``."""
-        from realtime.sinks.audio import Sound
+        from realtime.sinks.audio import Audio
 
         chosen = {"encoding": self.encoding} if self.encoding else {}
         if self.original is None:
             return chosen
         span = self.original
-        sound = Sound(span.path, span.origin_s if span.is_part else -math.inf, span.end_s, span.losses)
-        return chosen | {"sound": sound, "origin_s": span.origin_s, "pixel_aspect": span.pixel_aspect}
+        audio = Audio(span.path, span.origin_s if span.is_part else -math.inf, span.end_s, self.audio_errors)
+        return chosen | {"audio": audio, "origin_s": span.origin_s, "pixel_aspect": span.pixel_aspect}
 
 
 def check_outputs(*outputs: Path | None, originals: Sequence[Path] = ()) -> None:

@@ -9,6 +9,7 @@ from realtime.errors import RealtimeError, SinkError, one_line
 from realtime.inference.providers import Provider
 from realtime.redaction import redacted
 from realtime.stopping import StopRequests
+from realtime.wording import error_line
 
 if TYPE_CHECKING:
     from realtime.commands.outputs import Outputs
@@ -85,7 +86,7 @@ def print_result(text: str) -> None:
 
 def tell_error(error: RealtimeError) -> None:
     """One line for the user, as the whole command would end with."""
-    typer.echo(f"error: {printable(error)}", err=True)
+    typer.echo(f"error: {printable(error_line(error))}", err=True)
 
 
 def printable(text: object) -> str:
@@ -115,8 +116,8 @@ def open_detector(model: str, provider: Provider, *, concurrency: int = 1) -> "O
     detector = OnnxDetector(find_model(model), provider=provider, concurrency=concurrency)
     if detector.fallback_reason:
         typer.echo(f"running on the CPU: {detector.fallback_reason}", err=True)
-    if detector.capture_refusal:
-        typer.echo(f"running without a CUDA graph, somewhat slower: {detector.capture_refusal}", err=True)
+    if detector.cuda_graph_error:
+        typer.echo(f"running without a CUDA graph, somewhat slower: {detector.cuda_graph_error}", err=True)
     if detector.provider is Provider.CPU and detector.metadata.precision == "float16":
         typer.echo(f"{model} is in half precision, for GPUs: slower on the CPU than the model in float32", err=True)
     return detector
@@ -135,9 +136,9 @@ def open_both(
     from concurrent.futures import ThreadPoolExecutor
 
     import realtime.inference.detector  # noqa: F401 - before there are two threads that import
-    from realtime.inference.cuda import find_obstacle
+    from realtime.inference.cuda import unavailable_reason
 
-    if provider is not Provider.CPU and find_obstacle() is None:
+    if provider is not Provider.CPU and unavailable_reason() is None:
         detector = load()
         return open_source(), detector
     with ThreadPoolExecutor(1, thread_name_prefix="load") as loader:

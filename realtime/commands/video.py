@@ -155,7 +155,8 @@ def _process(
         source, detector, outputs, settings.threshold, settings.max_frames,
         raw=settings.raw, blur=settings.blur, name=name,
     )  # fmt: skip
-    if source.losses:
-        raise SourceError(f"{job.video} is damaged: {source.losses}. What could be read is kept")
-    if source.losses.sound_tracks:
-        typer.echo(f"{printable(job.video)}: {source.losses}", err=True)
+    errors = source.errors + outputs.audio_errors
+    if errors:
+        raise SourceError(f"{job.video} is damaged: {errors}. What could be read is kept")
+    if errors.audio_tracks:
+        typer.echo(f"{printable(job.video)}: {errors}", err=True)

@@ -1,1 +1,1 @@
-"""``realtime doctor``: what of this machine the app can use, tried rather than asked for."""
+"""``realtime doctor``: what works on this machine, found by trying it."""

@@ -1,4 +1,4 @@
-"""One check in a process of its own, as ``isolated.run_isolated`` starts it."""
+"""The process that ``isolated.run_isolated`` starts for one check."""
 
 import sys
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Cameras and their modes, asked of Linux's video drivers (V4L2) without starting to capture."""
+"""Cameras and their modes, as Linux's video drivers (V4L2) report them; nothing is captured."""
 
 import contextlib
 import errno
@@ -23,12 +23,12 @@ HAS_DEVICE_CAPABILITIES = 0x80000000
 BUFFER_OF_CAPTURE = 1
 DISCRETE = 1
 MAX_ENTRIES = 128
-"""Of any list that a driver gives: a broken one may never end."""
+"""Limit for any list from a driver: a broken one may never end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """A picture format that a camera offers."""
+    """A format and size that a camera offers."""
 
     pixels: str
     """Four letters, such as MJPG or YUYV."""
@@ -43,7 +43,7 @@ class Mode:
 
 
 def check_cameras(devices: str = "/dev") -> list[Finding]:
-    """Every camera with what it offers, or why it cannot be used."""
+    """Every camera with its modes, or the reason why it cannot be used."""
     if platform.system() != "Linux":
         return [Finding(Level.NOTE, "cameras are not listed on this system", "try one: realtime cam --device 0")]
     paths = sorted(Path(devices).glob("video*"), key=lambda path: (len(path.name), path.name))
@@ -55,7 +55,7 @@ def check_cameras(devices: str = "/dev") -> list[Finding]:
 
 
 def _check_camera(path: Path) -> Finding | None:
-    """None for a device that does not capture pictures: many cameras have a second one for metadata."""
+    """None for a device that does not capture video: many cameras have a second one for metadata."""
     data: dict[str, object] = {"device": str(path)}
     try:
         handle = os.open(path, os.O_RDWR | os.O_NONBLOCK)
@@ -103,7 +103,7 @@ def _modes(handle: int) -> Iterator[Mode]:
         (code,) = struct.unpack_from("I", fmt, 44)
         for entry in _listed(handle, VIDIOC_ENUM_FRAMESIZES, struct.pack("II", 0, code), size=44):
             kind, *numbers = struct.unpack_from("I6I", entry, 8)
-            # A range is given as least and greatest width and their step, then the same of the height.
+            # A range is minimum, maximum and step of the width, then the same for the height.
             width, height = (numbers[0], numbers[1]) if kind == DISCRETE else (numbers[1], numbers[4])
             pixels = one_line(_text(struct.pack("I", code)))
             yield Mode(pixels, width, height, _highest_rate(handle, code, width, height))
@@ -112,7 +112,7 @@ def _modes(handle: int) -> Iterator[Mode]:
 def _highest_rate(handle: int, code: int, width: int, height: int) -> float:
     rates = []
     for entry in _listed(handle, VIDIOC_ENUM_FRAMEINTERVALS, struct.pack("IIII", 0, code, width, height), size=52):
-        # A range begins with the least interval too.
+        # A range also begins with the minimum interval.
         _kind, numerator, denominator = struct.unpack_from("III", entry, 16)
         if numerator:
             rates.append(denominator / numerator)
@@ -120,7 +120,7 @@ def _highest_rate(handle: int, code: int, width: int, height: int) -> float:
 
 
 def _listed(handle: int, request: int, query: bytes, size: int) -> Iterator[bytes]:
-    """Entries of a list that a driver gives one at a time, by an index in the first field, until it says EINVAL."""
+    """The entries of a driver's list, requested by the index in the first field until it returns EINVAL."""
     for index in range(MAX_ENTRIES):
         try:
             yield _ioctl(handle, request, struct.pack("I", index) + query[4:].ljust(size - 4, b"\0"))
@@ -158,7 +158,7 @@ def _join_group(path: Path) -> str:
 
 
 def _group_name(path: Path) -> str | None:
-    """The group that may use a device, if it is one that a user can join."""
+    """The group that may use a device, if a user can join it."""
     import grp
 
     with contextlib.suppress(OSError, KeyError):
@@ -169,7 +169,7 @@ def _group_name(path: Path) -> str | None:
 
 
 def _users(path: Path) -> str:
-    """Programs that have a device open, as far as this user may see."""
+    """Programs that have a device open, as far as this user may see them."""
     users = []
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What a check found."""
+"""The results of checks."""
 
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -10,9 +10,9 @@ class Level(StrEnum):
 
     OK = "ok"
     NOTE = "note"
-    """Something is not there that the app can do without."""
+    """Something optional is missing."""
     WARNING = "warning"
-    """Something is broken that the app can do without."""
+    """Something optional is broken."""
     FAILURE = "failure"
     """The app cannot run."""
 

@@ -1,4 +1,4 @@
-"""Models, and the execution providers that really run them."""
+"""Models, and the execution providers that run them."""
 
 import contextlib
 import os
@@ -15,9 +15,10 @@ from realtime.errors import ModelError, ProviderError, one_line
 from realtime.inference.cuda import INSTALL, gpus
 from realtime.inference.detector import OnnxDetector, find_model, shipped_models
 from realtime.inference.providers import PROVIDER_NAMES, Provider
-from realtime.inference.session import find_obstacle
+from realtime.inference.session import unavailable_reason
+from realtime.wording import error_line, remedy_text
 
-PICTURE_HW = (480, 640)
+IMAGE_HW = (480, 640)
 WARM_UP_RUNS = 3
 TIMED_RUNS = 30
 TIMED_S = 3.0
@@ -34,27 +35,27 @@ def check_models() -> list[Finding]:
 
 
 def check_provider(name: str, model: str) -> list[Finding]:
-    """Run a model on one provider: does it start, which nodes does it run, how long does a picture take."""
+    """Run a model on one provider: whether it starts, which nodes it runs, how long an image takes."""
     provider = Provider(name)
     data: dict[str, object] = {"provider": name, "model": model, "runs": False}
-    obstacle = find_obstacle(provider)
-    if obstacle:
-        level = Level.NOTE if obstacle.is_expected else Level.WARNING
-        return [Finding(level, f"{name}: {obstacle.what}", obstacle.remedy, data)]
+    reason = unavailable_reason(provider)
+    if reason:
+        level = Level.NOTE if reason.is_expected else Level.WARNING
+        return [Finding(level, f"{name}: {reason.message}", remedy_text(reason.remedy), data)]
     try:
         detector = OnnxDetector(find_model(model), provider=provider)
         median_ms = _median_ms(detector)
     except (ModelError, ProviderError) as error:
-        text = str(error).removeprefix("--provider ").removeprefix(f"{name}: ")
-        said = _loading_error(model, provider) if isinstance(error, ProviderError) else ""
-        return [Finding(Level.WARNING, f"{name}: {said or text}", _REMEDIES[provider], data)]
+        loading_error = _loading_error(model, provider) if isinstance(error, ProviderError) else ""
+        text = loading_error or _text(error)
+        return [Finding(Level.WARNING, f"{name}: {text}", _REMEDIES[provider], data)]
     on_provider, total = detector.node_counts.get(PROVIDER_NAMES[provider], 0), sum(detector.node_counts.values())
     data |= {"runs": True, "median_ms": round(median_ms, 2), "nodes": detector.node_counts}
-    if detector.capture_refusal:
-        data |= {"cuda_graph": detector.capture_refusal}
+    if detector.cuda_graph_error:
+        data |= {"cuda_graph": detector.cuda_graph_error}
     size = "x".join(map(str, detector.metadata.input_wh))
-    text = f"{name}: runs {model} ({size}): {median_ms:.1f} ms a picture, {on_provider} of {total} nodes on {name}"
-    text += f"; without CUDA graph: {detector.capture_refusal}" if detector.capture_refusal else ""
+    text = f"{name}: runs {model} ({size}): {median_ms:.1f} ms per image, {on_provider} of {total} nodes on {name}"
+    text += f"; without CUDA graph: {detector.cuda_graph_error}" if detector.cuda_graph_error else ""
     return [Finding(Level.OK, text, data=data)]
 
 
@@ -65,8 +66,13 @@ _REMEDIES = {
 }
 
 
+def _text(error: ModelError | ProviderError) -> str:
+    """The error without the provider, which the line begins with."""
+    return error.reason if error.parameter == "provider" else error_line(error)
+
+
 def _loading_error(model: str, provider: Provider) -> str:
-    """Why the library of a provider cannot be loaded: onnxruntime says it on standard error alone, and goes on."""
+    """Why a provider's library cannot be loaded: onnxruntime only prints it to standard error, and continues."""
     ort.set_default_logger_severity(ERROR_SEVERITY)
     with tempfile.TemporaryFile() as log:
         real_stderr = os.dup(2)
@@ -83,9 +89,9 @@ def _loading_error(model: str, provider: Provider) -> str:
 
 
 def _median_ms(detector: OnnxDetector) -> float:
-    """Median milliseconds of an inference, at most ``TIMED_S`` seconds of them; the first ones are left out."""
-    picture = np.random.default_rng(0).integers(256, size=(*PICTURE_HW, 3), dtype=np.uint8)
-    network_input, transform = detector.preprocess(picture)
+    """Median milliseconds of an inference, measured for at most ``TIMED_S`` seconds after a warm-up."""
+    image = np.random.default_rng(0).integers(256, size=(*IMAGE_HW, 3), dtype=np.uint8)
+    network_input, transform = detector.preprocess(image)
     for _ in range(WARM_UP_RUNS):
         detector.infer(network_input, transform)
     times: list[float] = []
@@ -107,7 +113,7 @@ def check_gpus() -> list[Finding]:
         Finding(
             Level.OK,
             f"{gpu.name}, {gpu.memory_gib:.0f} GiB, compute capability {gpu.capability[0]}.{gpu.capability[1]}; its "
-            f"driver speaks CUDA {cuda_version}",
+            f"driver supports CUDA {cuda_version}",
             data={"name": gpu.name, "memory_gib": round(gpu.memory_gib, 1), "driver_cuda": cuda_version},
         )
         for gpu in found

@@ -1,4 +1,4 @@
-"""Each check in a process of its own: a library that crashes, hangs or prints harms that check alone."""
+"""Each check in a process of its own, so that a library that crashes, hangs or prints affects that check only."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def run_isolated(name: str, *arguments: str, timeout_s: float, if_broken: Level)
         timeout_s: after which it is killed.
         if_broken: level of the finding if the check itself dies.
     """
-    # -P and the path of this process: the check must find the modules that the app finds, whatever lies in this folder.
+    # -P and this process's path: the check must find the same modules as the app, whatever the current folder holds.
     command = [sys.executable, "-P", "-m", "realtime.doctor", name, *arguments]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
@@ -37,8 +37,8 @@ def run_isolated(name: str, *arguments: str, timeout_s: float, if_broken: Level)
     try:
         return [Finding.from_json(values) for values in json.loads(done.stdout)]
     except (ValueError, KeyError, TypeError):
-        said = f": {one_line(messages[-1])}" if messages else ""
-        return [Finding(if_broken, f"{name}: the check {_how_it_ended(done.returncode)}{said}", _REINSTALL)]
+        message = f": {one_line(messages[-1])}" if messages else ""
+        return [Finding(if_broken, f"{name}: the check {_how_it_ended(done.returncode)}{message}", _REINSTALL)]
 
 
 _REINSTALL = "a library is broken; install the app again in a new virtual environment"
@@ -56,11 +56,11 @@ def _how_it_ended(code: int) -> str:
 def answer(check: Check, arguments: list[str]) -> None:
     """Run a check in this process and write its findings as JSON to standard output.
 
-    Libraries print there too, from C as well; so the descriptor is moved out of their way first.
+    Libraries print there too, even from C; so the descriptor is redirected first.
     """
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as real_output:
         os.dup2(2, 1)
         findings = [finding.to_json() for finding in check(*arguments)]
         json.dump(findings, real_output)
         real_output.flush()
-        os._exit(0)  # libraries may crash while they are unloaded, which says nothing about their use
+        os._exit(0)  # libraries may crash while they are unloaded, which does not matter here

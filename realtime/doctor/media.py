@@ -1,4 +1,4 @@
-"""Windows, and the video formats that the app reads and writes."""
+"""Windows, and the codecs that the app reads and writes."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from realtime.doctor.findings import Finding, Level
 from realtime.ffmpeg import av
 
 DECODERS = ("h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg", "aac")
-PICTURE_WH = (64, 64)
+IMAGE_WH = (64, 64)
 
 
 def check_window() -> list[Finding]:
@@ -33,9 +33,9 @@ def check_window() -> list[Finding]:
 
 
 def _show_window() -> None:
-    """For a moment; what Qt does if it cannot, it does to this process alone."""
+    """Show a window for a moment. If Qt aborts the process, only this check is affected."""
     cv2.namedWindow("realtime doctor", cv2.WINDOW_NORMAL)
-    cv2.imshow("realtime doctor", np.zeros((*PICTURE_WH[::-1], 3), np.uint8))
+    cv2.imshow("realtime doctor", np.zeros((*IMAGE_WH[::-1], 3), np.uint8))
     cv2.waitKey(1)
     cv2.destroyAllWindows()
 
@@ -51,9 +51,9 @@ def check_camera_backends() -> list[Finding]:
 
 
 def check_encoder(name: str) -> list[Finding]:
-    """Encode a picture, or a moment of silence, in memory."""
+    """Encode a frame, or a moment of silence, in memory."""
     try:
-        packets = _encode_sound(name) if name == "aac" else _encode_picture(name)
+        packets = _encode_audio(name) if name == "aac" else _encode_frame(name)
     except (av.FFmpegError, ValueError) as error:
         remedy = "install PyAV from PyPI, which brings its own FFmpeg: pip install --force-reinstall av"
         text = f"cannot encode {name}: {type(error).__name__}; --out and --record need it"
@@ -61,25 +61,25 @@ def check_encoder(name: str) -> list[Finding]:
     return [Finding(Level.OK, f"encodes {name}", data={"encoder": name, "works": True, "packets": packets})]
 
 
-def _encode_picture(name: str) -> int:
+def _encode_frame(name: str) -> int:
     encoder: Any = av.CodecContext.create(name, "w")
-    encoder.width, encoder.height = PICTURE_WH
+    encoder.width, encoder.height = IMAGE_WH
     encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1, 25)
-    picture = av.VideoFrame.from_ndarray(np.zeros((*PICTURE_WH[::-1], 3), np.uint8), format="bgr24")
-    picture.pts = 0
-    return len([*encoder.encode(picture.reformat(format="yuv420p")), *encoder.encode(None)])
+    frame = av.VideoFrame.from_ndarray(np.zeros((*IMAGE_WH[::-1], 3), np.uint8), format="bgr24")
+    frame.pts = 0
+    return len([*encoder.encode(frame.reformat(format="yuv420p")), *encoder.encode(None)])
 
 
-def _encode_sound(name: str) -> int:
+def _encode_audio(name: str) -> int:
     encoder: Any = av.CodecContext.create(name, "w")
     encoder.sample_rate, encoder.layout, encoder.format = 48_000, "mono", "fltp"
-    sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-    sound.sample_rate, sound.pts = 48_000, 0
-    return len([*encoder.encode(sound), *encoder.encode(None)])
+    silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+    silence.sample_rate, silence.pts = 48_000, 0
+    return len([*encoder.encode(silence), *encoder.encode(None)])
 
 
 def check_decoders() -> list[Finding]:
-    """The video formats that most files and cameras come in."""
+    """The codecs of most files and cameras."""
     missing = [name for name in DECODERS if not _has_decoder(name)]
     data = {"decoders": [name for name in DECODERS if name not in missing], "missing": missing}
     if not missing:

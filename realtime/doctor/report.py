@@ -26,31 +26,31 @@ CHECKS = {
 
 TIMEOUT_S = 60.0
 PROVIDER_TIMEOUTS_S = {"cpu": 120.0, "cuda": 180.0, "tensorrt": 900.0}
-"""TensorRT tries many ways to compute each node before its first picture."""
+"""TensorRT times many implementations of each node before its first image."""
 
 Runner = Callable[..., list[Finding]]
 
 
 @dataclass(slots=True)
 class Report:
-    """What was found, by section."""
+    """The findings by section."""
 
     sections: dict[str, list[Finding]] = field(default_factory=dict)
 
     @property
     def can_run(self) -> bool:
-        """Whether the app works here: its libraries load, and the model runs on some provider."""
+        """Whether the app works here: its libraries load, and the model runs on at least one provider."""
         return bool(self._working) and not any(
             finding.level is Level.FAILURE for findings in self.sections.values() for finding in findings
         )
 
     @property
     def verdict(self) -> str:
-        """One line: does the app run here, and on what."""
+        """One line: whether the app runs here, and on which provider fastest."""
         if not self.can_run:
             return "the app cannot run here; what is marked as failure says why"
         best = min(self._working, key=lambda data: data["median_ms"])
-        return f"the app runs here; fastest on {best['provider']}, {best['median_ms']:.1f} ms a picture"
+        return f"the app runs here; fastest on {best['provider']}, {best['median_ms']:.1f} ms per image"
 
     @property
     def _working(self) -> list[dict[str, Any]]:
@@ -63,7 +63,7 @@ class Report:
 
 
 def examine(model: str, run: Runner = run_isolated) -> Iterator[tuple[str, list[Finding]]]:
-    """Run all checks, with ``model`` on each provider; give the findings section by section, as they come."""
+    """Run all checks, with ``model`` on each provider; yields each section when it is complete."""
 
     def check(name: str, *arguments: str, if_broken: Level = Level.WARNING) -> list[Finding]:
         return run(name, *arguments, timeout_s=TIMEOUT_S, if_broken=if_broken)

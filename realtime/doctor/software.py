@@ -1,4 +1,4 @@
-"""The app's own version and those of the libraries that it stands on."""
+"""The versions of the app and of the libraries that it needs."""
 
 import platform
 from collections.abc import Callable
@@ -15,16 +15,16 @@ LIBRARIES = {
     "av": "PyAV",
     "onnxruntime": "onnxruntime",
 }
-"""Module and name of what the app cannot do without."""
-TWINS = (
+"""Module and name of each library that the app needs."""
+CONFLICTING = (
     ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-rocm"),
     ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
 )
-"""Packages that write the same files: of each row only one may be installed."""
+"""Packages that install the same files: only one of each row may be installed."""
 
 
 def check_app() -> list[Finding]:
-    """Version of the app, of Python and of the system, and packages that overwrite each other."""
+    """The versions of the app, Python and the system, and packages that overwrite each other."""
     try:
         app = version(DISTRIBUTION)
     except PackageNotFoundError:
@@ -37,8 +37,8 @@ def check_app() -> list[Finding]:
 
 def _conflicts(installed: set[str]) -> list[Finding]:
     findings = []
-    for twins in TWINS:
-        found = [name for name in twins if name in installed]
+    for packages in CONFLICTING:
+        found = [name for name in packages if name in installed]
         if len(found) > 1:
             findings.append(
                 Finding(
@@ -52,11 +52,11 @@ def _conflicts(installed: set[str]) -> list[Finding]:
 
 
 def check_library(module: str) -> list[Finding]:
-    """Import one library and say which version it is."""
+    """Import one library and report its version."""
     name = LIBRARIES[module]
     try:
         found = _VERSIONS[module]()
-    except Exception as error:  # whatever a broken library raises while it is imported
+    except Exception as error:  # whatever a broken library raises on import
         reason = f"{type(error).__name__}: {one_line(error)}"
         return [Finding(Level.FAILURE, f"{name} cannot be imported: {reason}", _remedy(module, str(error)))]
     return [Finding(Level.OK, f"{name} {found}", data={module: found})]

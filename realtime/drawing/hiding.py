@@ -100,9 +100,8 @@ class Pixelate:
         names = [name.strip() for name in hidden.split(",")]
         for name in names:
             if name not in class_names:
-                raise ModelError(
-                    f"cannot hide '{name}': the model has no such class. Choose from {', '.join(class_names)}"
-                )
+                choices = f"choose from {', '.join(class_names)}"
+                raise ModelError("the model has no such class", parameter="blur", value=name, remedy=choices)
         self._labels = [class_names.index(name) for name in names]
         self._held: list[HeldBox] = []
         self._clock_s = 0.0

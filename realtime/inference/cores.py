@@ -1,9 +1,9 @@
-"""The processor's cores, and how many frames are detected at a time on them."""
+"""The processor's cores, and how many frames are detected on them at the same time."""
 
 import os
 
 MAX_CONCURRENCY = 8
-"""Frames at a time at most: each needs memory of its own in the network, tens of megabytes, for ResNet-50 hundreds."""
+"""Each frame needs its own memory in the network: tens of megabytes, for ResNet-50 hundreds."""
 
 
 def core_count() -> int:
@@ -12,5 +12,5 @@ def core_count() -> int:
 
 
 def file_concurrency() -> int:
-    """Frames at a time where no frame is in a hurry: one for each core, up to ``MAX_CONCURRENCY``."""
+    """Concurrency for files, where throughput counts and latency does not: one per core, up to ``MAX_CONCURRENCY``."""
     return min(core_count(), MAX_CONCURRENCY)

@@ -1,4 +1,4 @@
-"""What CUDA needs on this machine, and the first thing of it that is missing."""
+"""What CUDA needs on this machine, and the first of it that is missing."""
 
 import contextlib
 import ctypes
@@ -6,18 +6,20 @@ import io
 import platform
 import sysconfig
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnxruntime as ort
 
+from realtime.errors import Remedy
+
 INSTALL = "pip install 'facial-feature-rcnn[cuda]'"
 NVIDIA_PCI_VENDOR = "0x10de"
 DISPLAY_PCI_CLASS = "0x03"
-LEAST_DRIVER = {12: "525", 13: "580"}
-"""Driver branch that each major version of CUDA asks for on Linux (NVIDIA's CUDA compatibility guide)."""
-LEAST_CAPABILITY = {12: (5, 0), 13: (7, 5)}
-"""Oldest compute capability that the libraries of each major version still know."""
+MIN_DRIVER = {12: "525", 13: "580"}
+"""Oldest driver branch for each major version of CUDA on Linux (NVIDIA's CUDA compatibility guide)."""
+MIN_CAPABILITY = {12: (5, 0), 13: (7, 5)}
+"""Oldest compute capability that the libraries of each major version still support."""
 CAPABILITY_ATTRIBUTES = (75, 76)
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of cuda.h."""
 CU_INIT_ERRORS = {
@@ -30,16 +32,13 @@ CU_INIT_ERRORS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Obstacle:
-    """Why CUDA cannot be used."""
+class UnavailableReason:
+    """Why an execution provider cannot be used."""
 
-    what: str
-    remedy: str
+    message: str
+    remedy: Remedy = field(default_factory=Remedy)
     is_expected: bool = False
-    """True where there is no NVIDIA GPU at all, so that nothing is wrong."""
-
-    def __str__(self) -> str:
-        return f"{self.what}; {self.remedy}" if self.remedy else self.what
+    """True where nothing is wrong: there is no NVIDIA GPU, for example."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +50,21 @@ class Gpu:
     memory_gib: float
 
 
-def find_obstacle() -> Obstacle | None:
-    """The first thing that CUDA misses here, or None; libraries that are there are loaded on the way.
+def unavailable_reason() -> UnavailableReason | None:
+    """The first thing that CUDA lacks on this machine, or None. Libraries that are found are loaded.
 
-    The driver is asked first, since onnxruntime fails loudly without it.
+    The driver is checked first, since onnxruntime prints errors of its own without it.
     """
     if "CUDAExecutionProvider" not in ort.get_available_providers():
-        return Obstacle(
+        return UnavailableReason(
             "this onnxruntime is built without CUDA",
-            "" if platform.system() == "Darwin" else "replace it with onnxruntime-gpu if there is an NVIDIA GPU",
+            Remedy(
+                "" if platform.system() == "Darwin" else "replace it with onnxruntime-gpu if there is an NVIDIA GPU"
+            ),
             is_expected=True,
         )
     major = cuda_major()
-    return _driver_obstacle(major) or _library_obstacle(major)
+    return _driver_problem(major) or _library_problem(major)
 
 
 def cuda_major() -> int:
@@ -72,7 +73,7 @@ def cuda_major() -> int:
 
 
 def gpus() -> tuple[str, list[Gpu]]:
-    """The version of CUDA that the driver speaks, such as ``13.1``, and the GPUs that it sees.
+    """The version of CUDA that the driver supports, such as ``13.1``, and the GPUs that it sees.
 
     Raises:
         OSError: there is no driver.
@@ -91,53 +92,57 @@ def gpus() -> tuple[str, list[Gpu]]:
     return f"{version // 1000}.{version % 1000 // 10}", found
 
 
-def _driver_obstacle(major: int) -> Obstacle | None:
+def _driver_problem(major: int) -> UnavailableReason | None:
+    wanted = MIN_DRIVER.get(major, f"for CUDA {major}")
     try:
         driver = _load_driver()
     except OSError:
         if not _has_nvidia_card():
-            return Obstacle("no NVIDIA driver found, and no NVIDIA GPU", "", is_expected=True)
-        wanted = LEAST_DRIVER.get(major, "of CUDA " + str(major))
-        return Obstacle(
+            return UnavailableReason("no NVIDIA driver found, and no NVIDIA GPU", is_expected=True)
+        return UnavailableReason(
             "no NVIDIA driver found, though there is an NVIDIA GPU",
-            f"install driver {wanted} or newer; in a container, start it with --gpus all",
+            Remedy(f"install driver {wanted} or newer; in a container, give it access to the GPU", tool="docker"),
         )
     version = _number(driver.cuDriverGetVersion)
     if version // 1000 < major:
-        return Obstacle(
-            f"the NVIDIA driver is too old: it speaks CUDA {version // 1000}.{version % 1000 // 10}, and "
+        return UnavailableReason(
+            f"the NVIDIA driver is too old: it supports CUDA {version // 1000}.{version % 1000 // 10}, and "
             f"onnxruntime {ort.__version__} needs CUDA {major}",
-            f"install driver {LEAST_DRIVER.get(major, 'for CUDA ' + str(major))} or newer",
+            Remedy(f"install driver {wanted} or newer"),
         )
     result = driver.cuInit(0)
     if result:
-        what, remedy = CU_INIT_ERRORS.get(
-            result, (f"the NVIDIA driver does not start (cuInit gives {result})", "see what nvidia-smi says")
+        message, remedy = CU_INIT_ERRORS.get(
+            result, (f"the NVIDIA driver does not start (cuInit gives {result})", "check it with nvidia-smi")
         )
-        return Obstacle(what, remedy)
+        return UnavailableReason(message, Remedy(remedy))
+    return _capability_problem(major)
+
+
+def _capability_problem(major: int) -> UnavailableReason | None:
     _, found = gpus()
-    least = LEAST_CAPABILITY.get(major, (0, 0))
-    if found and all(gpu.capability < least for gpu in found):
-        return Obstacle(
-            f"the GPU is too old: {found[0].name} has compute capability {_dotted(found[0].capability)}, and CUDA "
-            f"{major} needs {_dotted(least)}",
-            "use --provider cpu, or an onnxruntime-gpu for an older CUDA",
-        )
-    return None
+    minimum = MIN_CAPABILITY.get(major, (0, 0))
+    if not found or any(gpu.capability >= minimum for gpu in found):
+        return None
+    return UnavailableReason(
+        f"the GPU is too old: {found[0].name} has compute capability {_dotted(found[0].capability)}, and CUDA "
+        f"{major} needs {_dotted(minimum)}",
+        Remedy("install an onnxruntime-gpu for an older CUDA", parameter="provider", values=("cpu",)),
+    )
 
 
-def _library_obstacle(major: int) -> Obstacle | None:
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it cannot load, among the app's own output
+def _library_problem(major: int) -> UnavailableReason | None:
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it cannot load to standard output
         ort.preload_dlls()
     for name, version in (("cudart", major), ("cublasLt", major), ("cublas", major), ("curand", 10), ("cudnn", 9)):
         if _loads(_file_name(name, version)):
             continue
         package = f"cuDNN {version}" if name == "cudnn" else f"CUDA {major}"
-        what = f"{package} is missing: {_file_name(name, version)} cannot be loaded"
+        message = f"{package} is missing: {_file_name(name, version)} cannot be loaded"
         others = _other_versions(name, version)
         if others:
-            what += f" (found, but of no use: {', '.join(others)})"
-        return Obstacle(what, f"install it with: {INSTALL}")
+            message += f" (found, but not usable: {', '.join(others)})"
+        return UnavailableReason(message, Remedy(f"install it with: {INSTALL}"))
     return None
 
 
@@ -152,7 +157,7 @@ def _number(function: Callable[..., int], *arguments: int) -> int:
 
 
 def _has_nvidia_card() -> bool:
-    """Linux lists the devices of the PCI bus; elsewhere a card without its driver cannot be told from none."""
+    """Whether Linux lists an NVIDIA card on the PCI bus; on other systems a card without a driver goes unnoticed."""
     for device in Path("/sys/bus/pci/devices").glob("*"):
         with contextlib.suppress(OSError):
             vendor, kind = (device / "vendor").read_text().strip(), (device / "class").read_text()

@@ -1,4 +1,4 @@
-"""The detector: one ONNX file run by onnxruntime on a chosen execution provider."""
+"""The detector: one ONNX file, run by onnxruntime on an execution provider."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ MODELS_FOLDER = Path(__file__).parents[1] / "models"
 
 
 class OnnxDetector:
-    """Finds objects in pictures with an exported model."""
+    """Finds objects in images with an exported model."""
 
     def __init__(
         self,
@@ -27,14 +27,14 @@ class OnnxDetector:
         settings: GpuSettings | None = None,
         concurrency: int = 1,
     ) -> None:
-        """Load a model. On a GPU, do so in the thread that will run it: see ``BoundSession``.
+        """Load a model. For a GPU, do so in the thread that will run it: see ``BoundSession``.
 
         Args:
-            model: ONNX file written by ``python -m export onnx``.
+            model: ONNX file written by ``export``.
             provider: where to run; ``AUTO`` prefers CUDA and may fall back to the CPU, the others never fall back.
-            settings: of the GPU, in place of the usual ones.
-            concurrency: how many threads will each run a frame of their own at a time. They share the cores, so that
-                one frame alone is quickest with 1, a stream with one for each core; on a GPU it is always 1.
+            settings: of the GPU; by default ``GpuSettings()``.
+            concurrency: how many threads will each run a frame of their own at a time. They share the cores: a single
+                frame is fastest with 1, many frames with one thread for each core. On a GPU it is always 1.
 
         Raises:
             ModelError: the file is missing, damaged, or does not keep the contract.
@@ -44,26 +44,26 @@ class OnnxDetector:
             raise ModelError(f"cannot read model {model}: not found")
         self._model = model
         self.fallback_reason: str | None = None
-        """Why ``AUTO`` took the CPU, for one line to the user."""
+        """Why ``AUTO`` chose the CPU, in one line."""
         self.provider = Provider.CUDA if provider is Provider.AUTO else provider
         settings = settings or GpuSettings()
-        # The threads that run a frame each work as well; onnxruntime's own help whichever of them comes first.
+        # Each calling thread computes too; onnxruntime's own threads, of which there are fewer, help all of them.
         threads = max(1, core_count() - concurrency + 1)
         try:
             network = open_network(model, self.provider, settings, threads)
         except ProviderError as error:
             if provider is not Provider.AUTO:
                 raise
-            self.fallback_reason = str(error).removeprefix("--provider cuda: ")
+            self.fallback_reason = error.reason
             self.provider = Provider.CPU
             network = open_network(model, self.provider, settings, threads)
         self._session, self._run, self.metadata = network.session, network.run, network.metadata
-        self.capture_refusal = network.capture_refusal
-        """Why a GPU runs without a CUDA graph though there was to be one, for one line to the user."""
+        self.cuda_graph_error = network.cuda_graph_error
+        """Why the GPU runs without the CUDA graph that was asked for, in one line."""
         self.node_counts = network.node_counts
         """How many nodes of the graph each execution provider of onnxruntime runs."""
         self.concurrency = concurrency if self.provider is Provider.CPU else 1
-        """How many frames may be detected at a time, each by a thread of its own."""
+        """How many threads may call ``detect`` at the same time."""
         self._letterbox = ThreadLocalLetterbox(self.metadata.input_wh, self.metadata.padding_value)
 
     def detect(self, image: np.ndarray) -> Detections:
@@ -78,14 +78,14 @@ class OnnxDetector:
         return self.infer(*self.preprocess(image))
 
     def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
-        """The first stage of ``detect``: the network's input and the transform for its boxes."""
+        """The first stage of ``detect``: the network's input, and the transform of its boxes."""
         return self._letterbox(image)
 
     def infer(self, network_input: np.ndarray, transform: LetterboxTransform) -> Detections:
         """The second stage of ``detect``: run the network and map its boxes back.
 
         Raises:
-            ModelError: the graph fails, or gives something else than it promised.
+            ModelError: the graph fails, or its outputs are not as its metadata say.
         """
         try:
             outputs = self._run(network_input)
@@ -97,11 +97,11 @@ class OnnxDetector:
         if (boxes.shape, scores.shape, labels.shape) != ((rows, 4), (rows,), (rows,)):
             raise ModelError(
                 f"{self._model}: the network gave boxes {boxes.shape}, scores {scores.shape} and labels "
-                f"{labels.shape}, not the {rows} rows that its metadata promise"
+                f"{labels.shape}, not the {rows} rows that its metadata say"
             )
         named = _meaningful(boxes, scores, labels, len(self.metadata.class_names))
         boxes, labels, scores = transform.to_frame(boxes[named]), labels[named], np.minimum(scores[named], 1)
-        seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # neither turned inside out nor in the letterbox's border
+        seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # neither inverted nor wholly in the letterbox's border
         return Detections(boxes[seen], labels[seen], scores[seen], self.metadata.class_names)
 
 
@@ -122,13 +122,15 @@ def find_model(name: str) -> Path:
     if path.is_file():
         return path
     known = ", ".join(shipped_models()) or "none"
-    raise ModelError(f"--model {name}: neither a file nor a model that comes with the app (there: {known})")
+    raise ModelError(
+        f"neither a file nor a model that comes with the app (there: {known})", parameter="model", value=name
+    )
 
 
 def _meaningful(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, class_count: int) -> np.ndarray:
-    """Indices of the rows that can be drawn, best first; unused rows have score 0, broken ones anything.
+    """Indices of the valid rows, by falling score; unused rows have score 0.
 
-    A file from elsewhere may give boxes that are no numbers, scores out of 0..1 or labels that have no name.
+    A file from elsewhere may give boxes that are not finite, scores outside 0..1 or labels without a name.
     """
     # A softmax may exceed 1 by a rounding error.
     valid = (scores > 0) & (scores < 1.001) & (labels >= 0) & (labels < class_count)

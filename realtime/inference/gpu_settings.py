@@ -9,32 +9,32 @@ from realtime.inference.providers import PROVIDER_NAMES, Provider
 
 
 class ConvSearch(StrEnum):
-    """How cuDNN chooses among its ways to compute a convolution."""
+    """How cuDNN chooses an algorithm for a convolution."""
 
     EXHAUSTIVE = "EXHAUSTIVE"
-    """Time all of them when a shape is first met."""
+    """Time all of them the first time that a shape occurs."""
     HEURISTIC = "HEURISTIC"
-    """Ask its model of the card."""
+    """Use cuDNN's heuristics for the card."""
 
 
 @dataclass(frozen=True, slots=True)
 class GpuSettings:
-    """Settings of the CUDA provider; the first holds for TensorRT too.
+    """Settings of the CUDA provider; the first applies to TensorRT too.
 
-    Not measured yet on a card: ``benchmarks/gpu.py`` times them against each other. ``tf32`` is off for accuracy.
+    ``benchmarks/gpu.py`` compares them; not measured on a card yet. ``tf32`` is off for accuracy.
     """
 
     cuda_graph: bool = True
-    """Record all kernels of a run once, and launch them as one."""
+    """Record the kernels of a run once, and launch them together."""
     nhwc: bool = True
-    """Convolutions with channels last, the order of tensor cores."""
+    """Convolutions with channels last, the layout of tensor cores."""
     tf32: bool = False
-    """float32 products of factors rounded to 11 bits. The votes of boxes are such a product: it would move one at 600
-    px by up to a quarter of a pixel, also in a model of half precision, whose boxes are float32."""
+    """Round the factors of float32 products to 11 bits. Box voting is such a product: a box at 600 px would move by up
+    to a quarter of a pixel, also in a half-precision model, whose boxes are float32."""
     conv_search: ConvSearch = ConvSearch.HEURISTIC
 
     def attempts(self) -> Iterator["GpuSettings"]:
-        """These settings, then the same without a CUDA graph, which a session may refuse to record."""
+        """These settings, then the same without a CUDA graph, since recording one may fail."""
         yield self
         if self.cuda_graph:
             yield replace(self, cuda_graph=False)
@@ -42,14 +42,14 @@ class GpuSettings:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What TensorRT builds for one model and one card, and where."""
+    """What TensorRT builds for one model and one card."""
 
     folder: Path
     is_built: bool
     timings: Path
-    """Folder of what it has timed for any model, which shortens the next build."""
+    """Folder of the timing cache of all models, which shortens the next build."""
     half: bool
-    """Whether it may compute in float16: if the model does."""
+    """Whether it may compute in float16, as the model does."""
 
 
 def providers_of(
@@ -59,7 +59,7 @@ def providers_of(
     if provider is Provider.CUDA:
         return [(PROVIDER_NAMES[provider], cuda_options(settings))]
     if provider is Provider.TENSORRT and engine:
-        # What TensorRT cannot do is left to CUDA, as its makers advise. A graph is recorded by one provider alone.
+        # Nodes that TensorRT lacks run on CUDA, as onnxruntime recommends. Only one provider may record a graph.
         rest = cuda_options(replace(settings, cuda_graph=False))
         return [
             (PROVIDER_NAMES[provider], tensorrt_options(settings, engine)),
@@ -69,7 +69,7 @@ def providers_of(
 
 
 def cuda_options(settings: GpuSettings) -> dict[str, str]:
-    """Options of onnxruntime's CUDA provider, which takes 0 and 1."""
+    """Options of onnxruntime's CUDA provider, whose booleans are 0 and 1."""
     return {
         "enable_cuda_graph": str(int(settings.cuda_graph)),
         "prefer_nhwc": str(int(settings.nhwc)),
@@ -79,7 +79,7 @@ def cuda_options(settings: GpuSettings) -> dict[str, str]:
 
 
 def tensorrt_options(settings: GpuSettings, engine: Engine) -> dict[str, str]:
-    """Options of onnxruntime's TensorRT provider, which takes True and False."""
+    """Options of onnxruntime's TensorRT provider, whose booleans are True and False."""
     return {
         "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": str(engine.folder),

@@ -1,4 +1,4 @@
-"""A session whose input and outputs lie in buffers that are allocated once, on the device that runs the network."""
+"""A session with preallocated input and output buffers on the device that runs the network."""
 
 from typing import Any
 
@@ -8,16 +8,15 @@ import onnxruntime as ort
 ELEMENT_TYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(int64)": np.int64}
 """The types of the contract (``realtime.metadata``), by onnxruntime's names."""
 WARM_UP_RUNS = 4
-"""onnxruntime's CUDA provider runs twice to allocate all its memory, records the graph in the third run, and replays it
-from the fourth on."""
+"""onnxruntime's CUDA provider allocates its memory in two runs, records the graph in the third, and replays it from the
+fourth on."""
 
 
 class BoundSession:
-    """Runs a network on one device; nothing is allocated there after the first runs, and only the picture goes up.
+    """Runs a network on one device; nothing is allocated there after the warm-up, and only the image is uploaded.
 
-    A recorded CUDA graph replays addresses, so the input must be written into the same buffer each time. It belongs to
-    the thread that recorded it: warm up in the thread that runs the network (another one would begin with warm-up runs
-    of its own).
+    A recorded CUDA graph replays addresses, so the input must be written to the same buffer each time. The graph
+    belongs to the thread that recorded it: warm up in the thread that runs the network (another would warm up again).
     """
 
     def __init__(self, session: ort.InferenceSession, device: str) -> None:
@@ -41,14 +40,14 @@ class BoundSession:
         """Upload the input, run, download the outputs.
 
         Args:
-            network_input: of the shape and type of the graph's input; it may be changed afterwards.
+            network_input: of the shape and type of the graph's input; it is copied.
 
         Returns:
-            The outputs by name, copies that the next run leaves alone.
+            The outputs by name, as copies.
 
         Raises:
-            ValueError: the input has another shape or type than the graph's. (onnxruntime copies any array of the right
-                number of elements.)
+            ValueError: the input has another shape or type than the graph's. (onnxruntime accepts any array with the
+                right number of elements.)
             Exception: onnxruntime's own, which share no base class.
         """
         if network_input.shape != self._shape or network_input.dtype != self._dtype:
@@ -57,13 +56,13 @@ class BoundSession:
                 f"{network_input.shape}"
             )
         self._input.update_inplace(network_input)
-        # The copy goes by another stream than the network, which must not begin before it is there.
+        # The copy runs in another CUDA stream than the network, which must wait for it.
         self._binding.synchronize_inputs()
         self._session.run_with_iobinding(self._binding)
         return {name: np.array(buffer.numpy()) for name, buffer in self._outputs.items()}
 
     def warm_up(self) -> None:
-        """Run until all is allocated, and a graph recorded and replayed if there is to be one."""
+        """Run until everything is allocated, and the graph, if there is one, is recorded and replayed."""
         nothing = np.zeros(self._shape, self._dtype)
         for _ in range(WARM_UP_RUNS):
             self.run(nothing)

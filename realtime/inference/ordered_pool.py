@@ -1,4 +1,4 @@
-"""The same work on one item after another, or on several at a time, with the results in the items' order."""
+"""Parallel work on a stream of items, with the results in the order of the items."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -11,20 +11,20 @@ Done = TypeVar("Done")
 
 
 class OrderedPool(Generic[Item, Done]):
-    """Works on items in threads of its own; with one worker, in the caller's."""
+    """Works on items in its own threads; with one worker, in the caller's."""
 
     def __init__(self, work: Callable[[Item], Done], workers: int, name: str) -> None:
-        """``name``: what the names of the threads begin with."""
+        """``name``: prefix of the names of the threads."""
         self._work = work
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix=name) if workers > 1 else None
-        # One more than there are workers: none is idle while the caller is busy with the first.
+        # One more than the workers, so that none is idle while the caller handles the first result.
         self._depth = workers + 1 if workers > 1 else 1
 
     def map(self, items: Iterator[Item]) -> Iterator[Done]:
-        """What was made of each of the items, none of which is None, in their order; a few of them are taken ahead.
+        """The result of each item (which must not be None), in order; a few items are read ahead.
 
         Raises:
-            Exception: of ``items``, after the results of all that came before it; of the work, in place of its result.
+            Exception: raised by ``items``, after the results of all items before; or by the work, in place of a result.
         """
         pending: deque[Callable[[], Done]] = deque()
         item: Item | None = None
@@ -45,10 +45,10 @@ class OrderedPool(Generic[Item, Done]):
             try:
                 raise error
             finally:
-                del error  # it refers to this very frame, which would live on
+                del error  # its traceback refers to this stack frame, which would live on
 
     def close(self) -> None:
-        """Wait for the workers, and drop what they have not begun."""
+        """Wait for the workers, and drop the items that are not started."""
         if self._threads:
             self._threads.shutdown(cancel_futures=True)
 

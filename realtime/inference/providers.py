@@ -1,4 +1,4 @@
-"""The execution providers of onnxruntime that the app knows; nothing heavy, for the command line's help."""
+"""The execution providers of onnxruntime that are supported. Imports nothing heavy, for the command line's help."""
 
 from enum import StrEnum
 

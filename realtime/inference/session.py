@@ -1,4 +1,4 @@
-"""A model opened on an execution provider of onnxruntime, all of its nodes on that provider, or the reason why not."""
+"""A model opened on an execution provider of onnxruntime with all of its nodes there, or the reason why not."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -8,22 +8,23 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from realtime.errors import ModelError, ProviderError, one_line
+from realtime.errors import ModelError, ProviderError, Remedy, one_line
 from realtime.inference import cuda, tensorrt
-from realtime.inference.cuda import Obstacle
+from realtime.inference.cuda import UnavailableReason
+from realtime.inference.elapsed_time import show_elapsed_time
 from realtime.inference.gpu_settings import Engine, GpuSettings, providers_of
 from realtime.inference.io_binding import BoundSession
+from realtime.inference.onnx_file import read_metadata_props
 from realtime.inference.providers import PROVIDER_NAMES, Provider
-from realtime.inference.waiting import wait_aloud
 from realtime.metadata import INPUT_NAME, OUTPUT_NAMES, ModelMetadata
 
 BUILDING = "building the TensorRT engine, this takes minutes the first time"
 FATAL_SEVERITY = 4
-"""What goes wrong is raised; onnxruntime's own lines about it would show names out of the file unfiltered."""
+"""Errors are raised; onnxruntime's own log lines about them would print names from the file unfiltered."""
 SPIN_US = 1000
-"""How long threads of the network that have nothing to do stay on their cores: between two of its nodes that is quicker
-than to sleep and be woken, between two frames the cores are for drawing, reading and an encoder. With onnxruntime's own
-limit a camera of 30 frames/s kept 1.3 cores busy in place of 0.6, at the same latency; a fifth of this costs 3 ms."""
+"""How long idle threads of the network spin: between two nodes that is faster than sleeping, but between two frames the
+cores are needed for drawing, reading and encoding. With onnxruntime's default, a camera at 30 frames/s kept 1.3 cores
+busy instead of 0.6, at the same latency; a fifth of this value costs 3 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,9 @@ class Network:
     session: ort.InferenceSession
     metadata: ModelMetadata
     run: Callable[[np.ndarray], dict[str, np.ndarray]]
-    """The outputs by name, of an input uint8 (1,H,W,3)."""
-    capture_refusal: str | None = None
+    """Maps an input uint8 (1,H,W,3) to the outputs by name."""
+    cuda_graph_error: str | None = None
+    """Why it runs without the CUDA graph that was asked for."""
 
     @property
     def node_counts(self) -> dict[str, int]:
@@ -42,34 +44,45 @@ class Network:
         return {name: kinds.total() for name, kinds in _placement(self.session).items()}
 
 
-def find_obstacle(provider: Provider) -> Obstacle | None:
-    """The first thing that a provider misses on this machine, or None."""
+def unavailable_reason(provider: Provider) -> UnavailableReason | None:
+    """The first thing that a provider lacks on this machine, or None."""
     if provider is Provider.CPU:
         return None
-    return cuda.find_obstacle() or (tensorrt.find_obstacle() if provider is Provider.TENSORRT else None)
+    return cuda.unavailable_reason() or (tensorrt.unavailable_reason() if provider is Provider.TENSORRT else None)
 
 
 def open_network(model: Path, provider: Provider, settings: GpuSettings, threads: int) -> Network:
     """Load a model on one provider, which is not ``AUTO``.
 
-    ``threads``: how many cores of the CPU run a node, that of the caller counted in.
+    ``threads``: how many cores of the CPU run a node, including the caller's.
 
     Raises:
         ModelError: the file is damaged or does not keep the contract.
         ProviderError: the provider does not work here, or not with all nodes of the model.
     """
     ort.set_default_logger_severity(FATAL_SEVERITY)
-    ort.disable_telemetry_events()  # pictures of people, and what is done with them, are nobody's business
+    ort.disable_telemetry_events()  # images of people, and what is done with them, stay on the machine
     if provider is Provider.CPU:
         return _open_on_cpu(model, threads)
-    obstacle = find_obstacle(provider)
-    if obstacle is not None:
-        raise ProviderError(f"--provider {provider.value}: {obstacle}")
+    reason = unavailable_reason(provider)
+    if reason is not None:
+        raise _provider_error(provider, reason.message, reason.remedy)
     if provider is Provider.CUDA:
         return _open_on_gpu(model, provider, settings)
-    half = _open_on_cpu(model, threads).metadata.precision == "float16"
-    with tensorrt.engine_for(model, half=half) as engine:
+    with tensorrt.engine_for(model, half=_precision(model) == "float16") as engine:
         return _open_on_gpu(model, provider, settings, engine)
+
+
+def _provider_error(provider: Provider, message: str, remedy: Remedy | str = "") -> ProviderError:
+    return ProviderError(message, parameter="provider", value=provider.value, remedy=remedy)
+
+
+def _precision(model: Path) -> str:
+    try:
+        props = read_metadata_props(model)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{model}: not a readable ONNX model: {one_line(error)}") from error
+    return ModelMetadata.from_props(props, source=str(model)).precision
 
 
 def _open_on_cpu(model: Path, threads: int) -> Network:
@@ -86,7 +99,7 @@ def _open_on_cpu(model: Path, threads: int) -> Network:
 
 
 def _open_on_gpu(model: Path, provider: Provider, settings: GpuSettings, engine: Engine | None = None) -> Network:
-    """With a CUDA graph if ``settings`` want one and it can be recorded, else without."""
+    """With a CUDA graph if ``settings`` ask for one and it can be recorded, else without."""
     refusal: Exception | None = None
     for attempt in settings.attempts():
         try:
@@ -96,10 +109,9 @@ def _open_on_gpu(model: Path, provider: Provider, settings: GpuSettings, engine:
         except Exception as error:  # onnxruntime's exceptions share no base class
             refusal = error
         else:
-            return replace(network, capture_refusal=one_line(refusal) if refusal else None)
+            return replace(network, cuda_graph_error=one_line(refusal) if refusal else None)
     assert refusal
-    why = _why_not_placed(model, provider, engine, refusal)
-    raise ProviderError(f"--provider {provider.value}: {why}") from refusal
+    raise _placement_error(model, provider, engine, refusal) from refusal
 
 
 def _bound_network(model: Path, provider: Provider, settings: GpuSettings, engine: Engine | None) -> Network:
@@ -107,9 +119,9 @@ def _bound_network(model: Path, provider: Provider, settings: GpuSettings, engin
         return _session(model, provider, settings, engine, strict=True)
 
     is_quick = engine is None or engine.is_built
-    session = open_session() if is_quick else wait_aloud(BUILDING, open_session)
+    session = open_session() if is_quick else show_elapsed_time(BUILDING, open_session)
     if session.get_providers()[0] != PROVIDER_NAMES[provider]:
-        raise ProviderError(f"--provider {provider.value}: onnxruntime fell back to {session.get_providers()[0]}")
+        raise _provider_error(provider, f"onnxruntime fell back to {session.get_providers()[0]}")
     metadata = _checked_metadata(session, model)
     bound = BoundSession(session, "cuda")
     bound.warm_up()
@@ -131,7 +143,7 @@ def _session(
     threads: int = 1,
     strict: bool,
 ) -> ort.InferenceSession:
-    """Open a session; a strict one is refused by onnxruntime if one node, shape arithmetic included, needs the CPU."""
+    """Open a session. A strict one fails to open if any node, shape arithmetic included, would run on the CPU."""
     options = ort.SessionOptions()
     options.log_severity_level = FATAL_SEVERITY
     options.intra_op_num_threads = threads
@@ -139,28 +151,31 @@ def _session(
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if strict:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    # Its Python layer would otherwise answer a failure, even in the middle of a run, with a new session on the CPU.
+    # Otherwise onnxruntime's Python layer answers a failure, even in the middle of a run, with a session on the CPU.
     return ort.InferenceSession(model, options, providers=providers_of(provider, settings, engine), enable_fallback=0)
 
 
-def _why_not_placed(model: Path, provider: Provider, engine: Engine | None, error: Exception) -> str:
-    """In words: which nodes would run on the CPU, if that is why a strict session was refused."""
+def _placement_error(model: Path, provider: Provider, engine: Engine | None, error: Exception) -> ProviderError:
+    """Which nodes would run on the CPU, if that is why a strict session could not be opened."""
+    cannot_run = _provider_error(provider, f"onnxruntime cannot run {model} there: {one_line(error)}")
     try:
         session = _session(model, provider, GpuSettings(cuda_graph=False), engine, strict=False)
     except Exception:  # the model, or the provider, does not work at all
-        return f"onnxruntime cannot run {model} there: {one_line(error)}"
+        return cannot_run
     nodes = _placement(session)
     on_cpu = nodes.get(PROVIDER_NAMES[Provider.CPU], Counter())
     total = sum(kinds.total() for kinds in nodes.values())
     if session.get_providers()[0] != PROVIDER_NAMES[provider]:
-        return f"it does not start, and all {total} nodes would run on the CPU. See why with: realtime doctor"
+        message = f"it does not start, and all {total} nodes would run on the CPU"
+        return _provider_error(provider, message, Remedy("find out why", tool="doctor"))
     if not on_cpu:
-        return f"onnxruntime cannot run {model} there: {one_line(error)}"
+        return cannot_run
     kinds = ", ".join(f"{count} {one_line(kind, 40)}" for kind, count in on_cpu.most_common(5))
     more = ", …" if len(on_cpu) > 5 else ""
-    return (
-        f"onnxruntime placed {on_cpu.total()} of {total} nodes on the CPU ({kinds}{more}). Re-export the model with: "
-        "python -m export onnx, or use --provider cpu"
+    return _provider_error(
+        provider,
+        f"onnxruntime placed {on_cpu.total()} of {total} nodes on the CPU ({kinds}{more})",
+        Remedy("export the model again", parameter="provider", values=("cpu",), tool="export", target=str(model)),
     )
 
 

@@ -14,26 +14,29 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from realtime.errors import ProviderError
-from realtime.inference.cuda import Obstacle, cuda_major, gpus
+from realtime.errors import ProviderError, Remedy
+from realtime.inference.cuda import UnavailableReason, cuda_major, gpus
 from realtime.inference.gpu_settings import Engine
+from realtime.inference.providers import Provider
 
 VERSION = 10
 """The major version that onnxruntime's provider was linked with."""
 LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
 WHEEL_FOLDER = "tensorrt_libs"
-"""Where NVIDIA's Python packages put the libraries, which the loader does not know."""
+"""Where NVIDIA's Python packages put the libraries; the loader does not look there."""
 
 
-def find_obstacle() -> Obstacle | None:
-    """What TensorRT misses besides CUDA, or None; its libraries are loaded on the way."""
+def unavailable_reason() -> UnavailableReason | None:
+    """What TensorRT lacks besides CUDA, or None. Its libraries are loaded."""
     if "TensorrtExecutionProvider" not in ort.get_available_providers():
-        return Obstacle("this onnxruntime is built without TensorRT", "use --provider cuda", is_expected=True)
+        use_cuda = Remedy(parameter="provider", values=("cuda",))
+        return UnavailableReason("this onnxruntime is built without TensorRT", use_cuda, is_expected=True)
     for library in LIBRARIES:
         if _load(library) is None:
-            return Obstacle(
+            install = f"install it with: pip install 'tensorrt-cu{cuda_major()}=={VERSION}.*'"
+            return UnavailableReason(
                 f"TensorRT {VERSION} is missing: {_file_name(library)} cannot be loaded",
-                f"install it with: pip install 'tensorrt-cu{cuda_major()}=={VERSION}.*', or use --provider cuda",
+                Remedy(install, parameter="provider", values=("cuda",)),
             )
     return None
 
@@ -42,8 +45,8 @@ def find_obstacle() -> Obstacle | None:
 def engine_for(model: Path, *, half: bool) -> Iterator[Engine]:
     """The engine of a model on this card, to open a session with.
 
-    A new one is built in a folder of its own, which gets its name when the session is open: a build that is broken off
-    leaves nothing that would be taken for an engine.
+    A new engine is built in a temporary folder, which is renamed once the session is open: an interrupted build leaves
+    nothing that could be mistaken for an engine.
 
     Raises:
         ProviderError: the cache folder cannot be written.
@@ -54,9 +57,12 @@ def engine_for(model: Path, *, half: bool) -> Iterator[Engine]:
         cache.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=cache))
     except OSError as error:
+        variable = CACHE_VARIABLES.get(platform.system(), "XDG_CACHE_HOME")
         raise ProviderError(
-            f"--provider tensorrt: cannot keep its engine in {cache}: {error.strerror}. Choose another folder with the "
-            f"environment variable {CACHE_VARIABLES.get(platform.system(), 'XDG_CACHE_HOME')}"
+            f"cannot keep its engine in {cache}: {error.strerror}",
+            parameter="provider",
+            value=Provider.TENSORRT.value,
+            remedy=f"choose another folder with the environment variable {variable}",
         ) from error
     try:
         engine = Engine(building, is_built=False, timings=cache, half=half)
@@ -80,7 +86,7 @@ CACHE_VARIABLES = {"Windows": "LOCALAPPDATA", "Linux": "XDG_CACHE_HOME"}
 
 
 def cache_folder() -> Path:
-    """The user's folder for what the app can make again, by the conventions of the system."""
+    """The user's cache folder for the app, by the conventions of the system."""
     home, system = Path.home(), platform.system()
     default = {"Windows": home / "AppData" / "Local", "Darwin": home / "Library" / "Caches"}.get(
         system, home / ".cache"
@@ -91,7 +97,7 @@ def cache_folder() -> Path:
 
 
 def _key(model: Path, *, half: bool) -> str:
-    """Differs for all that an engine cannot be carried over to: another graph, card, or version of a library."""
+    """Changes with everything that an engine depends on: the graph, the card, the versions of the libraries."""
     parts = (ort.__version__, _library_version(), _gpu_name(), str(half))
     digest = hashlib.sha256("\n".join(parts).encode())
     digest.update(model.read_bytes())
@@ -111,9 +117,9 @@ def _gpu_name() -> str:
 
 
 def _load(library: str) -> ctypes.CDLL | None:
-    """Load a library from where the loader looks, or from NVIDIA's Python packages.
+    """Load a library from the loader's search path, or from NVIDIA's Python packages.
 
-    Its symbols are made known to all, so that onnxruntime, which asks for it by its bare name, finds it loaded.
+    Its symbols are global, so that onnxruntime, which loads it by its bare name, finds it loaded.
     """
     name = _file_name(library)
     for path in (name, str(Path(sysconfig.get_path("purelib")) / WHEEL_FOLDER / name)):

@@ -1,4 +1,4 @@
-"""Detection in one frame of a run, timed."""
+"""Timed detection in one frame."""
 
 import time
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ from realtime.structures import Detections, Frame
 
 
 class Detector(Protocol):
-    """What a run needs of a detector: its two stages, so that each can be timed."""
+    """The two stages of a detector, so that each can be timed."""
 
     metadata: ModelMetadata
     concurrency: int
-    """How many frames it is given at a time, each by a thread of its own."""
+    """How many threads may call it at the same time."""
 
     def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
-        """The network's input for a picture uint8 (H,W,3) BGR, and the transform for its boxes."""
+        """The network's input for an image uint8 (H,W,3) BGR, and the transform of its boxes."""
 
     def infer(self, network_input: np.ndarray, transform: LetterboxTransform) -> Detections:
-        """All detections above the model's ``min_score``, boxes in pixels of the picture, best first."""
+        """All detections above the model's ``min_score``, boxes in pixels of the image, by falling score."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """A frame and what was found in it."""
+    """A frame and the detections in it."""
 
     frame: Frame
     found: Detections

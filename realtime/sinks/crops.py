@@ -10,14 +10,14 @@ import numpy as np
 from realtime.atomic_files import partial_folder
 from realtime.errors import SinkError
 from realtime.results import Result
-from realtime.sinks.base import Ending
+from realtime.sinks.base import ClosingSink, Ending
 from realtime.structures import PARTS
 
 NOT_IN_NAMES = r'[/\\:*?"<>|]'
 """What some system does not allow in the name of a file."""
 
 
-class CropsSink:
+class CropsSink(ClosingSink):
     """A folder of PNG files cut out of the undrawn frames; it appears under its name when it is whole.
 
     A name is made of the frame, the face and the feature, ``000012_face001_left_eye_0.png`` say, so that names sort.

@@ -4,14 +4,14 @@ import csv
 from pathlib import Path
 
 from realtime.results import Result
-from realtime.sinks.base import Ending
+from realtime.sinks.base import ClosingSink, Ending
 from realtime.sinks.text_file import TextFile
 from realtime.structures import PARTS
 
 COLUMNS = ("frame", "pts_s", "face", "feature", "label", "score", "x1", "y1", "x2", "y2")
 
 
-class CsvSink:
+class CsvSink(ClosingSink):
     """A CSV file of one line a detection, boxes in pixels of the frame, that appears when it is whole."""
 
     needs_canvas = False

@@ -1,10 +1,11 @@
-"""Video encoders and the containers that hold what they make."""
+"""Video encoders and the containers that hold their streams."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from realtime.errors import SinkError
+from realtime.errors import Remedy, SinkError
 from realtime.ffmpeg import av
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
@@ -12,14 +13,14 @@ CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", "
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """A video coding and how to encode it fast enough to go along with detection."""
+    """A video codec, with settings fast enough to keep up with detection."""
 
     encoder: str
     """FFmpeg's name."""
     containers: frozenset[str]
-    """Where players expect it."""
+    """Those in which players expect it."""
     crf: int
-    """Quality by default."""
+    """Default quality."""
     max_crf: int
     options: dict[str, str]
 
@@ -37,12 +38,12 @@ CODECS = {
     ),
 }  # fmt: skip
 os.environ.setdefault("SVT_LOG", "1")
-"""Else the AV1 encoder tells about itself on standard error."""
+"""Otherwise the AV1 encoder prints its settings to standard error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """What the user asks of the encoder."""
+    """Settings of the encoder."""
 
     codec: str | None = None
     """A key of ``CODECS``; by default VP9 in WebM and H.264 elsewhere."""
@@ -51,14 +52,14 @@ class Encoding:
 
 
 def container_of(path: Path) -> str:
-    """FFmpeg's name of the container that the end of a name stands for.
+    """FFmpeg's name of the container that the suffix of a path stands for.
 
     Raises:
-        SinkError: an end that stands for none.
+        SinkError: an unknown suffix.
     """
     container = CONTAINERS.get(path.suffix.lower())
     if container is None:
-        raise SinkError(f"cannot write {path}: use a name that ends in {', '.join(CONTAINERS)}")
+        raise SinkError(f"cannot write {path}: unknown kind of video", remedy=_use_suffix(CONTAINERS))
     return container
 
 
@@ -66,29 +67,34 @@ def choose(path: Path, encoding: Encoding) -> tuple[Codec, dict[str, str]]:
     """The codec for a file, and the encoder's options.
 
     Raises:
-        SinkError: the file's kind does not go with the codec, or the codec is unknown, or this FFmpeg lacks it.
+        SinkError: the container does not hold the codec, or the codec is unknown, or this FFmpeg lacks it.
     """
     container = container_of(path)
     name = encoding.codec or ("vp9" if container == "webm" else "h264")
-    there = [known for known, codec in CODECS.items() if is_available(codec)]
-    if name not in there:
-        raise SinkError(f"--codec {name}: there is no encoder for it here; choose {', '.join(there)}")
+    available = [known for known, codec in CODECS.items() if is_available(codec)]
+    if name not in available:
+        choices = f"choose {', '.join(available)}"
+        raise SinkError("there is no encoder for it here", parameter="codec", value=name, remedy=choices)
     codec = CODECS[name]
     if container not in codec.containers:
-        ends = [end for end, kind in CONTAINERS.items() if kind in codec.containers]
-        fitting = [known for known in there if container in CODECS[known].containers]
+        suffix = _use_suffix([suffix for suffix, kind in CONTAINERS.items() if kind in codec.containers])
+        codecs = tuple(known for known in available if container in CODECS[known].containers)
         raise SinkError(
-            f"cannot write {path}: {path.suffix} does not hold {name}. Use a name that ends in {', '.join(ends)}, "
-            f"or --codec {' or '.join(fitting)}"
+            f"cannot write {path}: {path.suffix} does not hold {name}",
+            remedy=Remedy(suffix, parameter="codec", values=codecs),
         )
     crf = codec.crf if encoding.crf is None else encoding.crf
     if crf > codec.max_crf:
-        raise SinkError(f"--crf {crf}: {name} takes 0 (best) to {codec.max_crf}")
+        raise SinkError(f"{name} takes 0 (best) to {codec.max_crf}", parameter="crf", value=crf)
     return codec, codec.options | {"crf": str(crf)}
 
 
+def _use_suffix(suffixes: Iterable[str]) -> str:
+    return f"use a name that ends in {', '.join(suffixes)}"
+
+
 def is_available(codec: Codec) -> bool:
-    """True if the FFmpeg that PyAV brings can encode it."""
+    """Whether PyAV's FFmpeg can encode it."""
     try:
         av.codec.Codec(codec.encoder, "w")
     except (av.codec.codec.UnknownCodecError, ValueError):

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from realtime.results import Result
-from realtime.sinks.base import Ending
+from realtime.sinks.base import ClosingSink, Ending
 from realtime.sinks.text_file import TextFile
 
 
@@ -25,7 +25,7 @@ class JsonLinesFile(TextFile):
         self.write(json_line(value) + "\n")
 
 
-class JsonLinesSink:
+class JsonLinesSink(ClosingSink):
     """One line a frame: index, timestamp, detections and faces, with boxes in pixels of the frame."""
 
     needs_canvas = False

@@ -1,4 +1,4 @@
-"""Names of the files that are made by a key."""
+"""Names of the files that keys of the window create."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def stamped_paths(folder: Path, *suffixes: str, taken: Collection[Path] = ()) -> list[Path]:
-    """One path for each suffix, named alike by the time of day to the millisecond; none exists or is ``taken``."""
+    """One path for each suffix, all named by the same time in milliseconds; none of them exists or is ``taken``."""
     stamp = f"realtime-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
     for number in count(1):
         stem = stamp if number == 1 else f"{stamp}_{number}"

@@ -1,4 +1,4 @@
-"""How far a file has come, on standard error."""
+"""The progress through a file, on standard error."""
 
 import sys
 import time
@@ -6,30 +6,30 @@ from typing import TYPE_CHECKING, TextIO
 
 from realtime.formatting import clock
 from realtime.results import Result
-from realtime.sinks.base import Ending
+from realtime.sinks.base import ClosingSink, Ending
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 REFRESH_S = 0.1
 LINE_EVERY_S = 60.0
-"""Time between plain lines where standard error is no terminal; shorter runs print none."""
+"""Time between plain lines if standard error is not a terminal; shorter runs print none."""
 
 
-class ProgressSink:
-    """A bar with the time left on a terminal; elsewhere a plain line a minute."""
+class ProgressSink(ClosingSink):
+    """On a terminal a bar with the time left, elsewhere a plain line a minute."""
 
     needs_canvas = False
     is_slow = False
 
     def __init__(self, name: str, *, origin_s: float, length_s: float | None, stream: TextIO | None = None) -> None:
-        """Begin at once.
+        """Start the clock.
 
         Args:
             name: of the file.
-            origin_s: timestamp at which it begins.
-            length_s: its seconds; None if they are not known.
-            stream: in place of standard error.
+            origin_s: timestamp of its beginning.
+            length_s: its length in seconds; None if it is unknown.
+            stream: where to write; by default standard error.
         """
         self._name = name
         self._origin_s = origin_s
@@ -51,23 +51,23 @@ class ProgressSink:
         done_s = result.frame.pts_s - self._origin_s
         rate = f"{self._frames / max(now_s - self._started_s, 1e-6):.1f} frames/s"
         if self._is_terminal:
-            self._bar = self._bar or self._begin_bar()
+            self._bar = self._bar or self._start_bar()
             self._bar.update(self._bar.task_ids[0], completed=done_s, rate=rate, refresh=True)
         else:
             self._stream.write(self._line(done_s, rate) + "\n")
             self._stream.flush()
 
     def close(self, ending: Ending) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
 
-    def _begin_bar(self) -> "Progress":
-        # Not before there is something to show: the first frame comes sooner, and scripts never need it.
+    def _start_bar(self) -> "Progress":
+        # Imported when there is something to show: the first frame comes sooner, and scripts never need it.
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        # Refreshed by hand: a thread of its own would outlive a run that ends badly.
+        # Refreshed by hand: its own thread would outlive a run that crashes.
         bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),

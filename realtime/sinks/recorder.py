@@ -1,4 +1,4 @@
-"""Video files that are begun and ended by a key."""
+"""Video files that a key starts and ends."""
 
 import threading
 from collections.abc import Callable
@@ -8,20 +8,19 @@ from pathlib import Path
 from realtime.controls import Controls
 from realtime.errors import SinkError
 from realtime.results import Result
-from realtime.sinks.base import Ending, Sink
+from realtime.sinks.base import ClosingSink, Ending, Sink
 from realtime.sinks.naming import stamped_paths
 from realtime.sinks.threaded import ThreadedSink
 
 OpenFile = Callable[[Path, tuple[int, int]], Sink]
-"""Begins a file of a name, for frames of a width and height."""
+"""Starts a file at a path, for frames of a width and height."""
 SUFFIX = ".mp4"
 
 
-class Recorder:
-    """Writes the drawn frames into a new file whenever ``controls.recording`` is set, without what the window adds.
+class Recorder(ClosingSink):
+    """Writes the drawn frames to a new file whenever ``controls.recording`` is set, without the window's overlay.
 
-    Each file is encoded, and finished, beside the run. A recording is kept however the run ends: unlike a file that was
-    asked for as a whole, it is whole at any length.
+    Each file is encoded and finished in parallel with the run. A recording is kept however the run ends.
     """
 
     is_slow = False  # its files have threads of their own
@@ -29,7 +28,7 @@ class Recorder:
     def __init__(
         self, controls: Controls, folder: Path, open_file: OpenFile, on_message: Callable[[str], None]
     ) -> None:
-        """``on_message`` is called, from any thread, with what was saved, or why it failed; the run goes on without."""
+        """``on_message`` is called, from any thread, with what was saved or an error; the run continues after it."""
         self._controls = controls
         self._folder = folder
         self._open_file = open_file
@@ -37,7 +36,7 @@ class Recorder:
         self._recording: _Recording | None = None
         self._finishing: list[threading.Thread] = []
         self._paths: set[Path] = set()
-        """Of all recordings: one that is still being finished does not exist yet."""
+        """Of all recordings; those that are not finished do not exist yet."""
 
     @property
     def needs_canvas(self) -> bool:
@@ -45,10 +44,10 @@ class Recorder:
         return self._controls.recording
 
     def write(self, result: Result) -> None:
-        """Add a frame to the file, beginning or ending one as the controls say."""
+        """Add a frame to the file, starting or ending one as the controls say."""
         size_wh = result.canvas.shape[1], result.canvas.shape[0]
         if self._recording and not (self._controls.recording and self._recording.size_wh == size_wh):
-            self._finish_aside(self._recording)
+            self._finish_in_thread(self._recording)
             self._recording = None
         if not self._controls.recording:
             return
@@ -74,7 +73,7 @@ class Recorder:
             thread.join()
         self._finishing.clear()
 
-    def _finish_aside(self, recording: "_Recording") -> None:
+    def _finish_in_thread(self, recording: "_Recording") -> None:
         self._finishing = [thread for thread in self._finishing if thread.is_alive()]
         thread = threading.Thread(target=self._finish, args=(recording,), name="encode", daemon=True)
         thread.start()
@@ -90,14 +89,14 @@ class Recorder:
 
 
 class _Recording:
-    """One file, whose time begins with its first frame."""
+    """One file, whose timestamps start at its first frame."""
 
-    def __init__(self, path: Path, file: Sink, size_wh: tuple[int, int], begins_s: float) -> None:
+    def __init__(self, path: Path, file: Sink, size_wh: tuple[int, int], origin_s: float) -> None:
         self.path = path
         self.size_wh = size_wh
         self.file = ThreadedSink(file, on_write=lambda _ms: None)
-        self._begins_s = begins_s
+        self._origin_s = origin_s
 
     def write(self, result: Result) -> None:
-        frame = replace(result.frame, pts_s=result.frame.pts_s - self._begins_s)
+        frame = replace(result.frame, pts_s=result.frame.pts_s - self._origin_s)
         self.file.write(replace(result, frame=frame))

@@ -1,4 +1,4 @@
-"""Text files that are there whole or not at all."""
+"""Text files that are written completely or not at all."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ from realtime.sinks.base import Ending
 
 
 class TextFile:
-    """A UTF-8 text file, lines ended by a line feed, that appears under its name when it is whole."""
+    """A UTF-8 text file with line feeds that appears under its name when it is complete."""
 
     def __init__(self, path: Path) -> None:
-        """Begin to write.
+        """Start writing.
 
         Raises:
             SinkError: the folder does not exist or cannot be written to.
@@ -21,10 +21,10 @@ class TextFile:
         self._file = self._partial.open("w", encoding="utf-8", newline="")
 
     def write(self, text: str) -> None:
-        """Add some text.
+        """Append text.
 
         Raises:
-            SinkError: the disk is full, say.
+            SinkError: the file cannot be written, for example because the disk is full.
         """
         try:
             self._file.write(text)
@@ -32,7 +32,7 @@ class TextFile:
             raise SinkError(f"cannot write {self._path}: {error.strerror}") from error
 
     def close(self, ending: Ending) -> None:
-        """Put the file in place, or remove what was written if the run failed. May be called twice."""
+        """Move the file into place, or remove it if the run failed. May be called twice."""
         if self._file.closed:
             return
         try:

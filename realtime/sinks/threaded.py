@@ -6,17 +6,20 @@ from collections.abc import Callable
 
 from realtime.buffer import ClosableBuffer
 from realtime.results import Result
-from realtime.sinks.base import Ending, Sink
+from realtime.sinks.base import ClosingSink, Ending, Sink
 
-GIVE_UP_S = 5.0
-"""How long a write may still take once its result is not wanted any more."""
+ABANDON_S = 5.0
+"""How long a write may still take once its result is discarded."""
 
 
-class ThreadedSink:
-    """Lets a slow sink (an encoder) work beside the detector. Its errors surface in the next ``write`` or ``close``."""
+class ThreadedSink(ClosingSink):
+    """Runs a slow sink (an encoder) in parallel with the detector, in a thread that starts with the first result.
+
+    The sink's errors are raised by the next ``write`` or ``close``.
+    """
 
     AHEAD = 4
-    """Results that may wait for the sink; a further one makes the run wait."""
+    """Results that may wait for the sink; one more blocks the run."""
 
     is_slow = False
 
@@ -28,30 +31,37 @@ class ThreadedSink:
         self._buffer: ClosableBuffer[Result] = ClosableBuffer(self.AHEAD)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
-        self._thread.start()
+        self._is_started = False
 
     def write(self, result: Result) -> None:
-        """Hand one result over; waits while the sink is far behind.
+        """Queue one result; waits while the queue is full.
 
         Raises:
-            SinkError: the sink refused an earlier result.
+            SinkError: the sink failed at an earlier result.
         """
+        if not self._is_started:
+            self._thread.start()
+            self._is_started = True
         if not self._buffer.put(result) and self._error is not None:
             raise self._error
 
     def close(self, ending: Ending) -> None:
-        """Let the sink finish what it was given (or drop it, if the run failed), then close it."""
+        """Let the sink finish what is queued (or drop it, if the run failed), then close it."""
         self._buffer.close(discard=ending is Ending.FAILED)
         try:
-            self._thread.join(GIVE_UP_S if ending is Ending.FAILED else None)
-        except BaseException:  # a second Ctrl+C: give up what is not written yet
+            self._join(ABANDON_S if ending is Ending.FAILED else None)
+        except BaseException:  # a second Ctrl+C: drop what is not written yet
             self._buffer.close(discard=True)
-            self._thread.join(GIVE_UP_S)
+            self._join(ABANDON_S)
             self._close_sink(Ending.FAILED)
             raise
         self._close_sink(ending if self._error is None else Ending.FAILED)
         if self._error is not None and ending is not Ending.FAILED:
             raise self._error
+
+    def _join(self, timeout_s: float | None) -> None:
+        if self._is_started:
+            self._thread.join(timeout_s)
 
     def _close_sink(self, ending: Ending) -> None:
         """Close it, unless its thread hangs in a write: freeing an encoder under its thread would crash the process."""
@@ -64,6 +74,6 @@ class ThreadedSink:
                 started = time.perf_counter()
                 self._sink.write(result)
                 self._on_write(1000 * (time.perf_counter() - started))
-        except BaseException as error:  # raised to the run, whatever it is
+        except BaseException as error:  # raised in the run, whatever it is
             self._error = error
             self._buffer.close(discard=True)

@@ -1,4 +1,4 @@
-"""Video files, encoded by PyAV (FFmpeg): H.264 that plays in a browser, or as asked, with the sound of the original."""
+"""Video files, encoded by PyAV (FFmpeg): by default H.264 that plays in a browser, with the audio of the original."""
 
 import math
 from fractions import Fraction
@@ -13,17 +13,17 @@ from realtime.errors import SinkError
 from realtime.ffmpeg import av
 from realtime.letterbox import Letterbox
 from realtime.results import Result
-from realtime.sinks.audio import Sound, SoundTracks
-from realtime.sinks.base import Ending
+from realtime.sinks.audio import Audio, AudioTracks
+from realtime.sinks.base import ClosingSink, Ending
 from realtime.sinks.encoding import Encoding, choose, container_of
 
 BT709 = 1
 """Number of Rec. ITU-R BT.709 in H.264's tables of colour spaces, primaries and transfer functions."""
 BLACK = 0
-"""Ground on which frames lie whose size is not that of the file."""
+"""Border of frames whose size is not that of the file."""
 
 
-class VideoFileSink:
+class VideoFileSink(ClosingSink):
     """Writes the drawn frames at the timestamps of the original."""
 
     needs_canvas = True
@@ -36,25 +36,25 @@ class VideoFileSink:
         size_wh: tuple[int, int],
         frame_rate: Fraction,
         time_base: Fraction,
-        sound: Sound | None = None,
+        audio: Audio | None = None,
         origin_s: float = 0.0,
         pixel_aspect: Fraction = Fraction(1),
         encoding: Encoding = Encoding(),  # noqa: B008 - frozen
     ) -> None:
-        """Begin a file; it appears under its name when it is whole.
+        """Start a file, which appears under its name when it is complete.
 
         Args:
-            path: its end says the kind, one of ``encoding.CONTAINERS``.
-            size_wh: width and height in pixels of the frames. Odd sides gain a pixel, as 4:2:0 wants even ones.
+            path: its suffix chooses the container, one of ``encoding.CONTAINERS``.
+            size_wh: width and height in pixels of the frames. Odd sides gain a pixel, since 4:2:0 needs even ones.
             frame_rate: nominal frames per second.
             time_base: unit of the timestamps in seconds.
-            sound: the sound that goes along; None for none.
+            audio: copied into the file; None for none.
             origin_s: timestamp of the frames that becomes 0 in the file.
             pixel_aspect: width of a pixel by its height.
             encoding: codec and quality.
 
         Raises:
-            SinkError: an unknown kind of file or codec, or a place that cannot be written to.
+            SinkError: the container or codec is unknown, or the file cannot be written.
         """
         container_format = container_of(path)
         codec, codec_options = choose(path, encoding)
@@ -76,12 +76,12 @@ class VideoFileSink:
             context = self._stream.codec_context
             context.time_base = time_base
             context.sample_aspect_ratio = pixel_aspect
-            # Untagged colours are guessed differently by different players.
+            # Players guess untagged colours differently.
             context.colorspace = context.color_primaries = context.color_trc = BT709
             context.color_range = av.video.reformatter.ColorRange.MPEG
             if codec.encoder == "libx265" and container_format in {"mp4", "mov"}:
-                context.codec_tag = "hvc1"  # Apple's players take no other
-            self._sound = SoundTracks(sound, self._container, container_format, origin_s=origin_s) if sound else None
+                context.codec_tag = "hvc1"  # Apple's players accept no other
+            self._audio = AudioTracks(audio, self._container, container_format, origin_s=origin_s) if audio else None
         except (av.FFmpegError, OSError, ValueError) as error:
             self._partial.unlink(missing_ok=True)
             raise SinkError(f"cannot write {path}: {error}") from error
@@ -98,21 +98,21 @@ class VideoFileSink:
             pad_h, pad_w = height - canvas.shape[0], width - canvas.shape[1]
             if 0 <= pad_h <= 1 and 0 <= pad_w <= 1:
                 canvas = cv2.copyMakeBorder(canvas, 0, pad_h, 0, pad_w, cv2.BORDER_REPLICATE)
-            else:  # the source changed its size; a file cannot
+            else:  # the source has changed its size, which a file cannot
                 canvas = self._fit(canvas)[0][0]
-        picture = self._as_yuv(canvas)
-        # Timestamps of damaged files may stand still or go back; the encoder needs them to rise.
+        frame = self._as_yuv(canvas)
+        # Timestamps of damaged files may repeat or go back; the encoder needs increasing ones.
         self._last_pts = max(round(pts_s / self._time_base), self._last_pts + 1)
-        picture.pts, picture.time_base = self._last_pts, self._time_base
+        frame.pts, frame.time_base = self._last_pts, self._time_base
         try:
-            self._mux(picture)
-            if self._sound:
-                self._sound.copy_until(pts_s)
+            self._mux(frame)
+            if self._audio:
+                self._audio.copy_until(pts_s)
         except (av.FFmpegError, OSError) as error:
             raise SinkError(f"cannot write {self._path}: {error.strerror or error}") from error
 
     def close(self, ending: Ending) -> None:
-        """Finish the file and put it in place; or remove it if the run failed or gave no frame."""
+        """Finish the file and move it into place, or remove it if the run failed or had no frame."""
         if self._closed:
             return
         self._closed = True
@@ -120,10 +120,10 @@ class VideoFileSink:
         try:
             if keep:
                 self._mux(None)
-                if self._sound:
-                    # Sound may outlast the picture; after a run that was cut short it ends with it.
+                if self._audio:
+                    # Audio may outlast the video; after a stopped run it ends with the last frame.
                     end_s = math.inf if ending is Ending.COMPLETE else float(self._last_pts * self._time_base)
-                    self._sound.copy_until(end_s)
+                    self._audio.copy_until(end_s)
             self._container.close()
             if keep:
                 self._partial.replace(self._path)
@@ -131,17 +131,17 @@ class VideoFileSink:
             if keep:
                 raise SinkError(f"cannot write {self._path}: {error.strerror or error}") from error
         finally:
-            if self._sound:
-                self._sound.close()
+            if self._audio:
+                self._audio.close()
             self._partial.unlink(missing_ok=True)
 
     def _as_yuv(self, canvas: np.ndarray) -> av.VideoFrame:
-        # Not copied first, and in this thread alone: several take longer to wait for than to do without, where the
-        # cores have an encoder and a detector to run. One converter for all, since it takes time to set up.
-        picture = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(canvas), format="bgr24")
+        # In this thread alone: on cores that run an encoder and a detector, waiting for several threads takes longer.
+        # One converter for all frames, since it takes time to set up.
+        frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(canvas), format="bgr24")
         to_709 = av.video.reformatter.Colorspace.ITU709
-        return self._reformatter.reformat(picture, format="yuv420p", dst_colorspace=to_709, threads=1)
+        return self._reformatter.reformat(frame, format="yuv420p", dst_colorspace=to_709, threads=1)
 
-    def _mux(self, picture: av.VideoFrame | None) -> None:
-        for packet in self._stream.encode(picture):
+    def _mux(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(frame):
             self._container.mux(packet)

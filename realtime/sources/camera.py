@@ -5,19 +5,19 @@ from fractions import Fraction
 
 import cv2
 
-from realtime.errors import SourceError
+from realtime.errors import Remedy, SourceError
 from realtime.sources.base import LIVE_TIME_BASE, UNKNOWN_FRAME_RATE, FrameSource
 from realtime.structures import Frame
 
 MJPG = cv2.VideoWriter.fourcc(*"MJPG")
 RAW_BYTES_PER_PIXEL = 2
-"""Of YUYV, in which most cameras give raw pictures."""
+"""Of YUYV, the raw format of most cameras."""
 USB2_BYTES_PER_S = 35e6
-"""What USB 2.0 carries in practice; cameras that shall send more raw pictures than that send fewer."""
+"""What USB 2.0 carries in practice; cameras that are asked for more raw video lower their frame rate."""
 
 
 class CameraSource(FrameSource):
-    """A camera by its index or device file; a frame's time is when it was grabbed."""
+    """A camera, by its index or device file. A frame's time is when it was grabbed."""
 
     is_live = True
     time_base = LIVE_TIME_BASE
@@ -33,42 +33,44 @@ class CameraSource(FrameSource):
             frame_rate: frames per second to ask for; by default the driver's choice.
 
         Raises:
-            SourceError: there is none of this name, or it gives no picture.
+            SourceError: there is no such camera, or it delivers no frames.
         """
         self._device = device
         self._next_index = 0
         self._first: Frame | None = self._open(size_wh, frame_rate)
-        told_rate = self._capture.get(cv2.CAP_PROP_FPS)
-        rate = Fraction(told_rate).limit_denominator(1001) if 1 <= told_rate <= 1000 else None
+        reported_rate = self._capture.get(cv2.CAP_PROP_FPS)
+        rate = Fraction(reported_rate).limit_denominator(1001) if 1 <= reported_rate <= 1000 else None
         self.frame_rate = rate or UNKNOWN_FRAME_RATE
         asked = _mode(size_wh, frame_rate)
         given = _mode(size_wh and self.size_wh, frame_rate and (rate or "an unknown rate"))
         self.difference = (
             None if asked == given else f"camera {device}: asked for {asked}, the driver gives {given}{self._format()}"
         )
-        """What was asked for and what came instead, in words; None if there is no difference."""
+        """What was asked for and what the driver gives instead, in one line; None if they agree."""
 
     def _open(self, size_wh: tuple[int, int] | None, frame_rate: Fraction | None) -> Frame:
-        """Open the camera and grab its first picture; without MJPG if it gives none that way."""
+        """Open the camera and grab its first frame; without MJPG if that gives none."""
         for with_mjpg in [True, False] if _exceeds_usb2(size_wh, frame_rate) else [False]:
-            # OpenCV takes a path for a video file unless it is told otherwise.
+            # OpenCV would open a path as a video file.
             backend = [cv2.CAP_V4L2] if isinstance(self._device, str) else []
             self._capture = cv2.VideoCapture(self._device, *backend)
             try:
-                self._ask_for(size_wh, frame_rate, with_mjpg=with_mjpg)
+                self._request_mode(size_wh, frame_rate, with_mjpg=with_mjpg)
                 return self._grab()
-            except NoPictureError:
+            except NoFrameError:
                 self._capture.release()
             except BaseException:
                 self._capture.release()
                 raise
-        raise SourceError(f"cannot open camera {self._device}: it gives no picture; another program may use it")
+        raise SourceError(
+            f"cannot open camera {self._device}: it delivers no frames", remedy="close other programs that use it"
+        )
 
-    def _ask_for(self, size_wh: tuple[int, int] | None, frame_rate: Fraction | None, *, with_mjpg: bool) -> None:
-        """Tell the driver; the format goes first, since it decides which sizes and rates there are."""
+    def _request_mode(self, size_wh: tuple[int, int] | None, frame_rate: Fraction | None, *, with_mjpg: bool) -> None:
+        """Ask the driver; the format comes first, since it decides which sizes and rates there are."""
         if not self._capture.isOpened():
-            see = "See what is there with: realtime doctor"
-            raise SourceError(f"cannot open camera {self._device}: not found or in use. {see}")
+            remedy = Remedy("check which cameras there are", tool="doctor")
+            raise SourceError(f"cannot open camera {self._device}: not found or in use", remedy=remedy)
         if with_mjpg:
             self._capture.set(cv2.CAP_PROP_FOURCC, MJPG)
         if size_wh is not None:
@@ -86,7 +88,7 @@ class CameraSource(FrameSource):
         """Wait for the next frame.
 
         Raises:
-            SourceError: the camera gives no more pictures; it was unplugged, say.
+            SourceError: the camera delivers no more frames, for example because it was unplugged.
         """
         if self._first is not None:
             frame, self._first = self._first, None
@@ -97,9 +99,9 @@ class CameraSource(FrameSource):
         ok, image = self._capture.read()
         captured_at_s = time.monotonic()
         if not ok:
-            raise NoPictureError(f"camera {self._device} gives no more pictures after frame {self._next_index - 1}")
+            raise NoFrameError(f"camera {self._device} delivers no more frames after frame {self._next_index - 1}")
         image.flags.writeable = False
-        self.size_wh = image.shape[1], image.shape[0]  # drivers promise what they do not give
+        self.size_wh = image.shape[1], image.shape[0]  # not always what the driver reports
         frame = Frame(image, self._next_index, captured_at_s - self._opened_at_s, captured_at_s)
         self._next_index += 1
         return frame
@@ -109,12 +111,12 @@ class CameraSource(FrameSource):
         self._capture.release()
 
 
-class NoPictureError(SourceError):
-    """An open camera that gives no picture."""
+class NoFrameError(SourceError):
+    """An open camera that delivers no frame."""
 
 
 def _exceeds_usb2(size_wh: tuple[int, int] | None, frame_rate: Fraction | None) -> bool:
-    """Whether raw pictures are too much for USB 2.0, so that JPEG ones (MJPG) are what makes the mode fast."""
+    """Whether raw video is too much for USB 2.0, so that the mode needs JPEG (MJPG)."""
     width, height = size_wh or (640, 480)
     return width * height * RAW_BYTES_PER_PIXEL * (frame_rate or UNKNOWN_FRAME_RATE) > USB2_BYTES_PER_S
 

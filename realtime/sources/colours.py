@@ -1,4 +1,4 @@
-"""Decoded pictures as BGR, whatever their matrix, range, depth and transfer function."""
+"""Decoded frames as BGR, whatever their matrix, range, depth and transfer function."""
 
 from typing import Any
 
@@ -18,48 +18,48 @@ WIDE_PRIMARIES = frozenset({BT2020, 11, 12})
 
 
 class BgrConverter:
-    """Converts the pictures of one video by their own tags; high dynamic range and wide gamuts are mapped to BT.709.
+    """Converts the frames of one video by their own tags; high dynamic range and wide gamuts are mapped to BT.709.
 
-    Pictures without a matrix are taken for BT.709 if they are larger than standard definition, else for BT.601, as
-    players do.
+    Frames without a matrix are assumed to be BT.709 if they are larger than standard definition, else BT.601, as in
+    players.
     """
 
     def __init__(self) -> None:
-        # One for all pictures: it keeps the table of the mapping, which takes seconds to make.
+        # One for all frames: it keeps the table of the mapping, which takes seconds to compute.
         self._reformatter = av.video.reformatter.VideoReformatter()
 
-    def __call__(self, picture: av.VideoFrame, size_wh: tuple[int, int]) -> np.ndarray:
-        """Convert one picture.
+    def __call__(self, frame: av.VideoFrame, size_wh: tuple[int, int]) -> np.ndarray:
+        """Convert one frame.
 
         Args:
-            picture: as decoded; its tags may be changed.
+            frame: as decoded; its tags may be changed.
             size_wh: width and height in pixels of the result.
 
         Returns:
             uint8 (H,W,3), BGR.
 
         Raises:
-            av.FFmpegError: there is no way to convert it.
+            av.FFmpegError: it cannot be converted.
         """
-        if picture.colorspace == UNSPECIFIED and not picture.format.is_rgb:
-            picture.colorspace = BT709 if picture.width >= 1280 or picture.height > 576 else BT601
+        if frame.colorspace == UNSPECIFIED and not frame.format.is_rgb:
+            frame.colorspace = BT709 if frame.width >= 1280 or frame.height > 576 else BT601
         try:
-            return self._converted(picture, size_wh, _mapping(picture))
-        except (av.FFmpegError, ValueError):  # tags that no one can serve: do without them
-            picture.colorspace = BT709
-            return self._converted(picture, size_wh, {})
+            return self._converted(frame, size_wh, _mapping(frame))
+        except (av.FFmpegError, ValueError):  # tags that FFmpeg cannot apply: do without them
+            frame.colorspace = BT709
+            return self._converted(frame, size_wh, {})
 
-    def _converted(self, picture: av.VideoFrame, size_wh: tuple[int, int], mapping: dict[str, Any]) -> np.ndarray:
+    def _converted(self, frame: av.VideoFrame, size_wh: tuple[int, int], mapping: dict[str, Any]) -> np.ndarray:
         width, height = size_wh
-        return self._reformatter.reformat(picture, width, height, format="bgr24", **mapping).to_ndarray()
+        return self._reformatter.reformat(frame, width, height, format="bgr24", **mapping).to_ndarray()
 
 
-def _mapping(picture: av.VideoFrame) -> dict[str, Any]:
-    """The colours that the picture must be mapped to, if it is not of a common kind."""
-    if picture.color_trc not in HDR_TRANSFERS and picture.color_primaries not in WIDE_PRIMARIES:
+def _mapping(frame: av.VideoFrame) -> dict[str, Any]:
+    """The colours that the frame must be mapped to; empty for common ones."""
+    if frame.color_trc not in HDR_TRANSFERS and frame.color_primaries not in WIDE_PRIMARIES:
         return {}
-    if picture.color_trc == UNSPECIFIED:
-        picture.color_trc = BT709
-    if picture.color_primaries == UNSPECIFIED:
-        picture.color_primaries = BT2020
+    if frame.color_trc == UNSPECIFIED:
+        frame.color_trc = BT709
+    if frame.color_primaries == UNSPECIFIED:
+        frame.color_primaries = BT2020
     return {"dst_color_trc": BT709, "dst_color_primaries": BT709}

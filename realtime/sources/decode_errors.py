@@ -1,44 +1,46 @@
-"""What of a damaged file could not be read."""
+"""Counts of the errors in a damaged file."""
 
-import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import BinaryIO
 
 SEGMENT_ID = b"\x18\x53\x80\x67"
 HEAD_BYTES = 4096
-"""The segment of a Matroska file begins well within these."""
+"""The segment of a Matroska file begins well within them."""
 
 
 @dataclass(slots=True)
-class Losses:
-    """Counts of what was skipped. The readers of pictures and of sound share one; each has fields of its own."""
+class DecodeErrors:
+    """Counts of what was skipped in a damaged file, by the reader of its frames or of its audio."""
 
     packets: int = 0
-    """Pieces of the file that could not be read or decoded."""
+    """Packets of video that could not be read or decoded."""
     frames: int = 0
-    """Frames that were decoded with errors and are used all the same."""
-    sound_packets: int = 0
-    """Pieces of sound that could not be taken over."""
-    sound_tracks: int = 0
-    """Sound tracks that are left out, since their coding is not known here."""
+    """Frames that were decoded with errors and used all the same."""
+    audio_packets: int = 0
+    """Packets of audio that could not be remuxed or encoded."""
+    audio_tracks: int = 0
+    """Audio tracks that are left out because their codec is unknown here."""
     missing_bytes: int = 0
     """How much longer the file should be by its own account."""
 
     def __bool__(self) -> bool:
-        """True if the file is damaged; a sound track of an unknown kind is no damage."""
-        return any((self.packets, self.frames, self.sound_packets, self.missing_bytes))
+        """True if the file is damaged; an audio track of an unknown codec is no damage."""
+        return any((self.packets, self.frames, self.audio_packets, self.missing_bytes))
+
+    def __add__(self, other: "DecodeErrors") -> "DecodeErrors":
+        return DecodeErrors(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
     def __str__(self) -> str:
         """For people, such as "3 packets are lost, the file ends 512 bytes early"."""
         parts = (
             (self.packets, "packet is lost", "packets are lost"),
             (self.frames, "frame has errors", "frames have errors"),
-            (self.sound_packets, "packet of sound is lost", "packets of sound are lost"),
+            (self.audio_packets, "audio packet is lost", "audio packets are lost"),
             (
-                self.sound_tracks,
-                "sound track of an unknown kind is left out",
-                "sound tracks of unknown kinds are left out",
+                self.audio_tracks,
+                "audio track with an unknown codec is left out",
+                "audio tracks with unknown codecs are left out",
             ),
         )
         found = [f"{count} {one if count == 1 else many}" for count, one, many in parts if count]
@@ -48,9 +50,9 @@ class Losses:
 
 
 def missing_bytes(path: Path) -> int:
-    """Bytes by which an MP4, MOV, Matroska, WebM or AVI file is shorter than it says itself; 0 for others.
+    """Bytes by which an MP4, MOV, Matroska, WebM or AVI file is shorter than its headers say; 0 for others.
 
-    FFmpeg's readers take an early end for the end.
+    FFmpeg's demuxers do not report an early end.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -58,7 +60,7 @@ def missing_bytes(path: Path) -> int:
         if head[4:8] == b"ftyp":
             return max(0, _boxes_end(file, size) - size)
     if head[:4] == b"RIFF" and len(head) >= 8:
-        return max(0, 8 + struct.unpack("<I", head[4:8])[0] - size)
+        return max(0, 8 + int.from_bytes(head[4:8], "little") - size)
     return max(0, _matroska_end(head) - size)
 
 
@@ -69,20 +71,20 @@ def _boxes_end(file: BinaryIO, size: int) -> int:
         file.seek(at)
         head = file.read(16)
         length = int.from_bytes(head[:4], "big")
-        if length == 1:  # a longer number follows
+        if length == 1:  # a 64-bit length follows
             length = int.from_bytes(head[8:16], "big")
-        if length < 8 or not head[4:8].isalnum():  # up to the end of the file, or no box
+        if length < 8 or not head[4:8].isalnum():  # a box up to the end of the file, or no box
             return size
         at += length
     return at
 
 
 def _matroska_end(head: bytes) -> int:
-    """Where the segment ends; 0 if there is none, or its length was left open, as in a live recording."""
+    """Where the segment ends; 0 if there is none, or its length is unknown, as in a live recording."""
     at = head.find(SEGMENT_ID) + len(SEGMENT_ID)
     if not head.startswith(b"\x1a\x45\xdf\xa3") or at < len(SEGMENT_ID) or at >= len(head) or head[at] == 0:
         return 0
-    # An EBML number (RFC 8794): the leading zero bits of its first byte tell how many bytes follow.
+    # An EBML number (RFC 8794): the leading zero bits of its first byte give the number of bytes that follow.
     more = 8 - head[at].bit_length()
     digits = head[at : at + 1 + more]
     length = int.from_bytes(digits, "big") & ((1 << (7 * (1 + more))) - 1)

@@ -1,4 +1,4 @@
-"""Interlaced video as whole pictures."""
+"""Deinterlacing."""
 
 from collections.abc import Iterable, Iterator
 from typing import cast
@@ -7,38 +7,36 @@ from realtime.ffmpeg import av
 
 FILTER = "bwdif"
 OPTIONS = "mode=send_frame:deint=interlaced"
-"""One picture out for each one in; those that are not interlaced pass as they are."""
+"""One frame out for each frame in; progressive frames pass unchanged."""
 
 
-def whole_pictures(pictures: Iterable[av.VideoFrame], stream: av.VideoStream) -> Iterator[av.VideoFrame]:
-    """The pictures of ``stream`` in their order, without combs from the first interlaced one on."""
+def deinterlace(frames: Iterable[av.VideoFrame], stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """The frames of ``stream`` in order, deinterlaced from the first interlaced one on."""
     graph: av.filter.Graph | None = None
     shape = None
-    for picture in pictures:
-        if graph is not None and shape != _shape(picture):
+    for frame in frames:
+        if graph is not None and shape != _shape(frame):
             yield from _rest(graph, stream)
             graph = None
-        if graph is None and picture.interlaced_frame:
-            graph, shape = _graph(picture, stream), _shape(picture)
+        if graph is None and frame.interlaced_frame:
+            graph, shape = _graph(frame, stream), _shape(frame)
         if graph is None:
-            yield picture
+            yield frame
         else:
-            graph.push(picture)
+            graph.push(frame)
             yield from _ready(graph, stream)
     if graph is not None:
         yield from _rest(graph, stream)
 
 
-def _shape(picture: av.VideoFrame) -> tuple[int, int, str]:
-    """What must stay the same in a graph."""
-    return picture.width, picture.height, picture.format.name
+def _shape(frame: av.VideoFrame) -> tuple[int, int, str]:
+    """What must not change within a graph."""
+    return frame.width, frame.height, frame.format.name
 
 
-def _graph(picture: av.VideoFrame, stream: av.VideoStream) -> av.filter.Graph:
+def _graph(frame: av.VideoFrame, stream: av.VideoStream) -> av.filter.Graph:
     graph = av.filter.Graph()
-    source = graph.add_buffer(
-        width=picture.width, height=picture.height, format=picture.format, time_base=stream.time_base
-    )
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=stream.time_base)
     graph.link_nodes(source, graph.add(FILTER, OPTIONS), graph.add("buffersink")).configure()
     return graph
 
@@ -51,9 +49,9 @@ def _rest(graph: av.filter.Graph, stream: av.VideoStream) -> Iterator[av.VideoFr
 def _ready(graph: av.filter.Graph, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
     while True:
         try:
-            picture = cast("av.VideoFrame", graph.pull())
+            frame = cast("av.VideoFrame", graph.pull())
         except (av.BlockingIOError, av.EOFError):
             return
-        if picture.pts is not None and picture.time_base and stream.time_base:
-            picture.pts = round(picture.pts * picture.time_base / stream.time_base)  # the filter counts in halves
-        yield picture
+        if frame.pts is not None and frame.time_base and stream.time_base:
+            frame.pts = round(frame.pts * frame.time_base / stream.time_base)  # the filter's time base is half as long
+        yield frame

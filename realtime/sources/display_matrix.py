@@ -1,4 +1,4 @@
-"""Pictures as they are to be seen, whichever way the camera was held."""
+"""Rotation and mirroring by the display matrix of a video."""
 
 import math
 from typing import Any
@@ -8,16 +8,16 @@ import numpy as np
 from realtime.ffmpeg import SideDataContainer, av
 
 
-def upright(image: np.ndarray, picture: av.VideoFrame) -> np.ndarray:
-    """Apply a picture's display matrix, if it has one: quarter turns, then a mirror or none.
+def apply_display_matrix(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """Apply a frame's display matrix, if it has one: quarter turns, then perhaps a mirror.
 
     Args:
-        image: uint8 (H,W,3), converted from ``picture``.
-        picture: as decoded.
+        image: uint8 (H,W,3), converted from ``frame``.
+        frame: as decoded.
     """
-    # Not picture.side_data, which the picture keeps and which keeps the picture: both would lie there, megabytes each,
-    # until the garbage collector runs.
-    found: Any = list(SideDataContainer(picture))  # type: ignore[call-arg]  # unknown to the stub
+    # Not frame.side_data: frame and side data then refer to each other, and both stay in memory, megabytes each, until
+    # the garbage collector runs.
+    found: Any = list(SideDataContainer(frame))  # type: ignore[call-arg]  # unknown to the stub
     matrix = next((bytes(data) for data in found if data.type.name == "DISPLAYMATRIX"), None)
     if matrix is None:
         return image

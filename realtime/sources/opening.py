@@ -1,11 +1,11 @@
-"""Opening a live source by what the user calls it."""
+"""Opening a live source by number, device file or address."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from realtime.errors import SourceError
+from realtime.errors import Remedy, SourceError
 from realtime.sources.base import FrameSource
 from realtime.sources.camera import CameraSource
 from realtime.sources.reconnecting import ReconnectingSource
@@ -14,14 +14,14 @@ from realtime.sources.stream import StreamOptions, StreamSource
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraMode:
-    """What is asked of a camera's driver; None leaves it the choice."""
+    """What a camera's driver is asked for; None leaves the choice to it."""
 
     size_wh: tuple[int, int] | None = None
     frame_rate: Fraction | None = None
 
 
 def open_live(
-    device: str, *, mode: CameraMode, stream: StreamOptions, reconnect: bool | None, say: Callable[[str], None]
+    device: str, *, mode: CameraMode, stream: StreamOptions, reconnect: bool | None, on_message: Callable[[str], None]
 ) -> FrameSource:
     """Open a camera or a stream.
 
@@ -29,42 +29,50 @@ def open_live(
         device: number or device file of a camera, or the address of a stream.
         mode: for a camera.
         stream: for a stream.
-        reconnect: open it again when it breaks, and wait for one that is not there yet. None: a stream that was there
-            is opened again, a camera is not.
-        say: told, in a line, what the user should know; from any thread.
+        reconnect: open it again when it breaks, and wait for it if it is not there yet. None: a stream is opened again
+            once it was connected, a camera is not.
+        on_message: called with lines that the user should see, from any thread.
 
     Raises:
-        SourceError: it cannot be opened, or ``device`` names nothing of the kind.
+        SourceError: it cannot be opened, or ``device`` is neither a camera nor an address.
     """
     if "://" in device:
-        if mode != CameraMode():
-            raise SourceError("--size and --fps are asked of cameras; a stream comes as its sender makes it")
+        _refuse_mode(mode)
         return ReconnectingSource(
             lambda: StreamSource(device, stream),
             retry_first=bool(reconnect),
             retry_later=reconnect is not False,
-            say=say,
-        )
+            on_message=on_message,
+        ).start()
     name = _camera_name(device)
 
     def open_camera() -> FrameSource:
         camera = CameraSource(name, size_wh=mode.size_wh, frame_rate=mode.frame_rate)
         if camera.difference:
-            say(camera.difference)
+            on_message(camera.difference)
         return camera
 
     if reconnect:
-        return ReconnectingSource(open_camera, retry_first=True, retry_later=True, say=say)
+        return ReconnectingSource(open_camera, retry_first=True, retry_later=True, on_message=on_message).start()
     return open_camera()
+
+
+def _refuse_mode(mode: CameraMode) -> None:
+    size = f"{mode.size_wh[0]}x{mode.size_wh[1]}" if mode.size_wh else None
+    rate = None if mode.frame_rate is None else f"{float(mode.frame_rate):g}"
+    for parameter, value in (("size_wh", size), ("frame_rate", rate)):
+        if value is not None:
+            message = "only cameras can be asked for it; the size and rate of a stream are its sender's"
+            raise SourceError(message, parameter=parameter, value=value)
 
 
 def _camera_name(device: str) -> int | str:
     if device.isascii() and device.isdecimal():
         return int(device)
     if Path(device).is_file():
-        raise SourceError(f"--device {device}: it is a file. Use: realtime video {device}")
+        as_video = Remedy("open it as a video file", tool="video", target=device)
+        raise SourceError("it is a file", parameter="device", value=device, remedy=as_video)
     if device.startswith("/dev/"):
         return device
-    raise SourceError(
-        f"--device {device}: neither a camera's number or device file (0, /dev/video2) nor an address (rtsp://…)"
-    )
+    message = "neither a camera's number or device file (0, /dev/video2) nor an address (rtsp://…)"
+    raise SourceError(message, parameter="device", value=device)

@@ -17,14 +17,14 @@ from realtime.ffmpeg import av
 from realtime.redaction import redacted
 from realtime.sources.base import LIVE_TIME_BASE, UNKNOWN_FRAME_RATE, FrameSource
 from realtime.sources.colours import BgrConverter
-from realtime.sources.display_matrix import upright
+from realtime.sources.display_matrix import apply_display_matrix
 from realtime.structures import Frame
 
 CLOSED = "the sender closed the connection"
-IN_PIECES = frozenset({"hls", "dash"})
-"""Formats that come in pieces of some seconds each, as fast as the network is."""
-LONGEST_STEP_S = 1.0
-"""A picture that is due later than this, or late by as much, begins a new clock."""
+SEGMENTED = frozenset({"hls", "dash"})
+"""Formats that arrive in segments of some seconds each, as fast as the network allows."""
+MAX_STEP_S = 1.0
+"""A frame that is due later than this, or is late by as much, restarts the clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,37 +32,37 @@ class StreamOptions:
     """How a stream is opened and read."""
 
     open_timeout_s: float = 10.0
-    """Longest wait for the answer of the sender, and then for the first picture."""
+    """Longest wait for the answer of the sender, and then for the first frame."""
     read_timeout_s: float = 5.0
-    """Longest wait for each further picture."""
+    """Longest wait for each further frame."""
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
-    """TCP loses no packets and passes through firewalls; some senders know only UDP."""
+    """TCP loses no packets and passes through firewalls; some senders support only UDP."""
 
     def for_ffmpeg(self) -> dict[str, str]:
-        """What is handed to FFmpeg; each protocol takes its own and leaves the rest."""
+        """Options for FFmpeg; each protocol uses its own and ignores the rest."""
         return {
             "rtsp_transport": self.rtsp_transport,
             "allowed_media_types": "video",
-            "overrun_nonfatal": "1",  # UDP: lose packets rather than the stream when the machine is late
-            "analyzeduration": "500000",  # microseconds; the usual five seconds would delay the first picture
+            "overrun_nonfatal": "1",  # UDP: lose packets, not the stream, when the machine is too slow
+            "analyzeduration": "500000",  # microseconds; the default of five seconds would delay the first frame
         }
 
 
 class StreamSource(FrameSource):
-    """One connection to a stream. A frame's time is when it came, whatever the sender's clock says.
+    """One connection to a stream. A frame's time is when it arrived, whatever the sender's clock says.
 
-    Pictures are decoded as they come, with no reading ahead and no frame-parallel decoding, which would hold some back.
-    Recordings and streams in pieces, which come faster than they are to be seen, are read at their own speed.
+    Frames are decoded as they arrive, without reading ahead or frame-parallel decoding, which would delay them.
+    Recordings and segmented streams, which arrive faster than real time, are read at their own speed.
     """
 
     is_live = True
     time_base = LIVE_TIME_BASE
 
     def __init__(self, url: str, options: StreamOptions) -> None:
-        """Connect, and wait for the first picture.
+        """Connect, and wait for the first frame.
 
         Raises:
-            SourceError: nobody answers, the address is wrong, or there is no video in it.
+            SourceError: nobody answers, the address is wrong, or the stream has no video.
         """
         self._name = redacted(re.sub(r"\s", "%20", url))
         self._options = options
@@ -74,12 +74,12 @@ class StreamSource(FrameSource):
                 url, options=options.for_ffmpeg(), timeout=(options.open_timeout_s, options.read_timeout_s)
             )
         except (av.FFmpegError, OSError, ValueError) as error:
-            # The error itself holds the address with its password, so that it must not be chained.
+            # The error itself contains the address with its password: it must not be chained.
             reason = _reason(error, time.monotonic() - self._opened_at_s, options.open_timeout_s)
             if reason == CLOSED and not _is_host_known(url):
                 reason = "the host is unknown"
             raise SourceError(
-                f"cannot open stream {self._name}: {reason}. Check the address and that the sender runs"
+                f"cannot open stream {self._name}: {reason}", remedy="check the address and that the sender runs"
             ) from None
         try:
             self._first: Frame | None = self._begin()
@@ -95,20 +95,20 @@ class StreamSource(FrameSource):
         rate = stream.average_rate or stream.guessed_rate
         self.frame_rate = rate if rate and 1 <= rate <= 1000 else UNKNOWN_FRAME_RATE
         self._has_end = self._container.duration is not None
-        self._is_paced = self._has_end or not IN_PIECES.isdisjoint(self._container.format.name.split(","))
+        self._is_paced = self._has_end or not SEGMENTED.isdisjoint(self._container.format.name.split(","))
         self._clock_s = -math.inf
-        """Monotonic time of timestamp 0, for what is read at its own speed."""
-        self._pictures = self._decoded(stream.index)
-        first = self._grab(self._options.open_timeout_s)  # whoever joins late waits for the next key frame
+        """Monotonic time of timestamp 0, for streams that are read at their own speed."""
+        self._frames = self._decoded(stream.index)
+        first = self._grab(self._options.open_timeout_s)  # it comes with the next key frame
         if first is None:
-            raise SourceError(f"cannot open stream {self._name}: it holds no picture")
+            raise SourceError(f"cannot open stream {self._name}: it has no frame")
         return first
 
     def read(self) -> Frame | None:
-        """Wait for the next frame; None at the end of a recording that a server sent.
+        """Wait for the next frame; None at the end of a recording.
 
         Raises:
-            SourceError: the connection was lost, or no picture came in time.
+            SourceError: the connection was lost, or no frame arrived in time.
         """
         if self._first is not None:
             frame, self._first = self._first, None
@@ -123,17 +123,17 @@ class StreamSource(FrameSource):
         asked_at_s = time.monotonic()
         self._deadline_s = asked_at_s + timeout_s
         try:
-            picture = next(self._pictures, None)
-            image = None if picture is None else self._converted(picture)
+            decoded = next(self._frames, None)
+            image = None if decoded is None else self._converted(decoded)
         except (av.FFmpegError, OSError, ValueError) as error:
             reason = _reason(error, time.monotonic() - asked_at_s, timeout_s)
             raise SourceError(f"lost stream {self._name}: {reason}") from None
-        if picture is None or image is None:
+        if decoded is None or image is None:
             if self._has_end:
                 return None
             raise SourceError(f"lost stream {self._name}: {CLOSED}")
-        if self._is_paced and picture.time is not None:
-            self._wait_for(picture.time)
+        if self._is_paced and decoded.time is not None:
+            self._wait_for(decoded.time)
         captured_at_s = time.monotonic()
         image.flags.writeable = False
         self.size_wh = image.shape[1], image.shape[0]
@@ -141,38 +141,38 @@ class StreamSource(FrameSource):
         self._next_index += 1
         return frame
 
-    def _converted(self, picture: av.VideoFrame) -> np.ndarray:
-        return upright(self._to_bgr(picture, (picture.width, picture.height)), picture)
+    def _converted(self, frame: av.VideoFrame) -> np.ndarray:
+        return apply_display_matrix(self._to_bgr(frame, (frame.width, frame.height)), frame)
 
     def _wait_for(self, pts_s: float) -> None:
         ahead_s = self._clock_s + pts_s - time.monotonic()
-        if abs(ahead_s) > LONGEST_STEP_S:
+        if abs(ahead_s) > MAX_STEP_S:
             self._clock_s, ahead_s = time.monotonic() - pts_s, 0.0
         time.sleep(max(0.0, ahead_s))
 
     def _decoded(self, stream_index: int) -> Iterator[av.VideoFrame]:
-        # Packets of sound are looked at too: while they flow, FFmpeg's own time limit says nothing about the picture.
+        # Audio packets are read too: while they arrive, FFmpeg's own timeout does not notice that no video does.
         for packet in self._container.demux():
             if packet.stream_index == stream_index:
-                yield from _pictures_of(packet)
+                yield from _frames_of(packet)
             if time.monotonic() > self._deadline_s:
-                raise SourceError(f"lost stream {self._name}: no picture that can be decoded came in time")
+                raise SourceError(f"lost stream {self._name}: no frame that can be decoded arrived in time")
 
 
-def _pictures_of(packet: av.Packet) -> list[av.VideoFrame]:
+def _frames_of(packet: "av.Packet[av.stream.Stream]") -> list[av.VideoFrame]:
     try:
         return [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
-    except av.FFmpegError:  # damaged on its way; the next key frame mends it
+    except av.FFmpegError:  # damaged in transit; the next key frame repairs it
         return []
 
 
 def _reason(error: Exception, waited_s: float, timeout_s: float) -> str:
-    if isinstance(error, av.error.ExitError) or waited_s >= timeout_s:  # RTSP has another word for it
+    if isinstance(error, av.error.ExitError) or waited_s >= timeout_s:  # RTSP reports a timeout as another error
         return f"no answer for {waited_s:.1f} s"
     if isinstance(error, av.error.HTTPUnauthorizedError):
-        return "the sender wants another user or password"
+        return "the sender rejects the user or password"
     if isinstance(error, av.error.InvalidDataError):
-        return "what came is no video"
+        return "the data is no video"
     if isinstance(error, OSError) and error.errno == errno.EIO:
         return CLOSED
     return str(getattr(error, "strerror", None) or type(error).__name__).lower()
@@ -181,5 +181,5 @@ def _reason(error: Exception, waited_s: float, timeout_s: float) -> str:
 def _is_host_known(url: str) -> bool:
     try:
         return bool(socket.getaddrinfo(urlsplit(url).hostname, None))
-    except (OSError, ValueError):  # a name that is none may be no text for a look-up either
+    except (OSError, ValueError):  # an invalid name may not even be encoded for a look-up
         return False

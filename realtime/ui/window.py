@@ -11,7 +11,7 @@ import numpy as np
 from realtime.controls import Controls
 from realtime.errors import SinkError
 from realtime.results import Result
-from realtime.sinks.base import Ending, StopRun
+from realtime.sinks.base import ClosingSink, Ending, StopRun
 from realtime.structures import Detections
 from realtime.ui.display import no_window_reason, supports_x11_only
 from realtime.ui.keys import key_name
@@ -24,7 +24,7 @@ LARGEST_WH = (1280, 720)
 """The window opens no larger than this, for which most screens have room, and no smaller than half of it."""
 
 
-class WindowSink:
+class WindowSink(ClosingSink):
     """Shows each result and gives the keys to the controls; closing the window ends the run."""
 
     is_slow = False  # and most window systems want the main thread

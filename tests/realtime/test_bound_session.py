@@ -130,7 +130,7 @@ def test_a_graph_is_recorded_before_the_first_picture(tmp_path, monkeypatch):
     (session,) = gpu.opened
     assert session.records_graph
     assert session.runs == WARM_UP_RUNS
-    assert detector.capture_refusal is None
+    assert detector.cuda_graph_error is None
     assert detector.detect(PICTURE).labels.tolist() == [0, 1]
 
 
@@ -162,7 +162,7 @@ def test_a_gpu_that_fails_either_way_is_told_by_its_last_words(tmp_path, monkeyp
         raise RuntimeError("no graph" if session.records_graph else "out of memory")
 
     PretendGpu(monkeypatch, on_open=fail)
-    with pytest.raises(ProviderError, match=r"^--provider cuda: onnxruntime cannot run \S+ there: out of memory$"):
+    with pytest.raises(ProviderError, match=r"^provider cuda: onnxruntime cannot run \S+ there: out of memory$"):
         OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CUDA)
 
 
@@ -178,7 +178,7 @@ def test_a_model_that_breaks_the_contract_is_no_reason_to_try_again(tmp_path, mo
 @pytest.mark.skipif(without_driver(), reason="needs an NVIDIA GPU: no driver found")
 def test_a_replayed_graph_sees_each_new_picture(session):
     on_gpu = OnnxDetector(find_model("nano"), provider=Provider.CUDA)
-    assert on_gpu.capture_refusal is None
+    assert on_gpu.cuda_graph_error is None
     assert set(on_gpu.node_counts) == {"CUDAExecutionProvider"}
     on_cpu = OnnxDetector(find_model("nano"), provider=Provider.CPU)
     for shift in (0, 1, 2, 0):

@@ -13,6 +13,7 @@ from realtime.errors import SourceError
 from realtime.sources.camera import CameraSource
 from realtime.sources.opening import CameraMode, open_live
 from realtime.sources.stream import StreamOptions
+from realtime.wording import error_line
 
 YUYV = cv2.VideoWriter.fourcc(*"YUYV")
 MJPG = cv2.VideoWriter.fourcc(*"MJPG")
@@ -92,19 +93,19 @@ def test_an_unplugged_camera_is_an_error_not_an_end():
     camera = CameraSource(0)
     for _ in range(3):
         camera.read()
-    with pytest.raises(SourceError, match="camera 0 gives no more pictures after frame 2"):
+    with pytest.raises(SourceError, match="camera 0 delivers no more frames after frame 2"):
         camera.read()
 
 
 def test_a_camera_that_is_not_there_is_released_and_named():
-    with pytest.raises(SourceError, match=r"cannot open camera 5: not found or in use\. See .* realtime doctor"):
+    with pytest.raises(SourceError, match=r"cannot open camera 5: not found or in use; check which cameras there are"):
         CameraSource(5)
     assert FakeCapture.opened[0].released
 
 
 def test_a_camera_without_pictures_is_released_and_named(monkeypatch):
     monkeypatch.setattr(FakeCapture, "pictures", 0)
-    with pytest.raises(SourceError, match="cannot open camera 0: it gives no picture"):
+    with pytest.raises(SourceError, match="cannot open camera 0: it delivers no frames"):
         CameraSource(0)
 
 
@@ -174,7 +175,9 @@ def test_a_camera_whose_mjpg_gives_no_picture_is_opened_without(monkeypatch):
 
 def opened(device, reconnect=None, **mode):
     said = []
-    source = open_live(device, mode=CameraMode(**mode), stream=StreamOptions(), reconnect=reconnect, say=said.append)
+    source = open_live(
+        device, mode=CameraMode(**mode), stream=StreamOptions(), reconnect=reconnect, on_message=said.append
+    )
     source.said = said
     return source
 
@@ -204,7 +207,7 @@ def test_an_unplugged_camera_comes_back_if_asked_for(monkeypatch):
             taken.release(2 if i % 3 == 2 else 1)
         taken.release(1000)
     assert source.said[:2] == [
-        "camera 0 gives no more pictures after frame 2; reconnecting, 1st try in 0.001 s",
+        "camera 0 delivers no more frames after frame 2; reconnecting, 1st try in 0.001 s",
         "connected again",
     ]
     assert all(capture.released for capture in FakeCapture.opened)
@@ -214,17 +217,17 @@ def test_without_the_option_an_unplugged_camera_ends_the_run():
     with closing(opened("0")) as camera:
         for _ in range(3):
             camera.read()
-        with pytest.raises(SourceError, match="camera 0 gives no more pictures after frame 2"):
+        with pytest.raises(SourceError, match="camera 0 delivers no more frames after frame 2"):
             camera.read()
 
 
 @pytest.mark.parametrize(
     ("device", "message"),
     [
-        ("nix", "--device nix: neither a camera's number or device file (0, /dev/video2) nor an address (rtsp://…)"),
-        ("-1", "--device -1: neither a camera's number"),
-        ("", "--device : neither a camera's number"),
-        (__file__, "it is a file. Use: realtime video "),
+        ("nix", "device nix: neither a camera's number or device file (0, /dev/video2) nor an address (rtsp://…)"),
+        ("-1", "device -1: neither a camera's number"),
+        ("", "device : neither a camera's number"),
+        (__file__, "it is a file; open it as a video file"),
         ("/dev/video7", "cannot open camera /dev/video7: not found or in use"),
     ],
 )
@@ -234,5 +237,9 @@ def test_what_is_no_live_source_is_refused(device, message):
 
 
 def test_a_stream_takes_no_size():
-    with pytest.raises(SourceError, match="--size and --fps are asked of cameras"):
+    with pytest.raises(SourceError, match="only cameras can be asked for it") as raised:
         opened("rtsp://host/x", size_wh=(640, 480))
+    assert error_line(raised.value).startswith("--size 640x480: only cameras")
+    with pytest.raises(SourceError) as raised:
+        opened("rtsp://host/x", frame_rate=Fraction(30))
+    assert error_line(raised.value).startswith("--fps 30: only cameras")

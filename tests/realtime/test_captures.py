@@ -87,7 +87,7 @@ class Bench:
 
     @staticmethod
     def open_file(path, size_wh):
-        return VideoFileSink(path, size_wh=size_wh, frame_rate=Fraction(25), time_base=Fraction(1, 90_000), sound=None)
+        return VideoFileSink(path, size_wh=size_wh, frame_rate=Fraction(25), time_base=Fraction(1, 90_000), audio=None)
 
     def write(self, *indices, recording, **changes):
         self.controls.recording = recording

@@ -141,7 +141,7 @@ def test_the_benchmark_takes_a_video(folder):
         ("video in.mp4 --out out.webm --codec h264", "cannot write out.webm: .webm does not hold h264"),
         ("video in.mp4 --out out.mp4 --codec theora", "--codec theora: there is no encoder for it here; choose h264"),
         ("video in.mp4 --jsonl x.jsonl --crf 20", "--codec and --crf say how a video is written: add --out"),
-        ("video in.mp4 --out out.mp4 --start 9", "no picture from 9 s to its end; it is"),
+        ("video in.mp4 --out out.mp4 --start 9", "no frame from 9 s to its end; it is"),
         ("video in.mp4 --crops . --model m.onnx", "cannot write to .: it is not an empty folder"),
         ("video in.mp4 --out out.mp4 --blur hair --model m.onnx", "--blur hair: the model does not find that"),
         ("video in.mp4 --out out.mp4 --blur --crops x", "--crops x: crops are readable, and --blur hides face"),

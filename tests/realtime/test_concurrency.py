@@ -21,6 +21,7 @@ from realtime.controls import Controls
 from realtime.errors import ModelError, SourceError
 from realtime.image_io import read_image, write_image
 from realtime.inference import cores
+from realtime.inference.cuda import UnavailableReason
 from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
 from realtime.pipeline import Pipeline
@@ -160,7 +161,8 @@ def test_a_gpu_gets_one_frame_at_a_time(tmp_path, monkeypatch, provider, concurr
 
 
 def test_the_cpu_in_place_of_a_gpu_gets_several_frames_at_a_time(tmp_path, monkeypatch, sessions):
-    monkeypatch.setattr("realtime.inference.session.find_obstacle", lambda _provider: "no driver")
+    reason = UnavailableReason("no driver")
+    monkeypatch.setattr("realtime.inference.session.unavailable_reason", lambda _provider: reason)
     detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.AUTO, concurrency=4)
     assert (detector.provider, detector.concurrency) == (Provider.CPU, 4)
     assert {name for session in sessions for name in session.get_providers()} == {"CPUExecutionProvider"}

@@ -1,4 +1,4 @@
-"""What CUDA may miss, with a scripted driver and loader."""
+"""What CUDA may lack, with a scripted driver and loader."""
 
 import ctypes
 import sys
@@ -6,7 +6,9 @@ import sys
 import onnxruntime as ort
 import pytest
 
+from realtime.errors import Remedy
 from realtime.inference import cuda
+from realtime.wording import remedy_text
 
 ALL = {"libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcudnn.so.9"}
 
@@ -64,48 +66,53 @@ def machine(monkeypatch):
 
 def test_a_machine_that_has_all_is_not_in_the_way(machine, capsys):
     machine(Driver())
-    assert cuda.find_obstacle() is None
+    assert cuda.unavailable_reason() is None
     assert capsys.readouterr().out == ""  # what onnxruntime prints would stand among the app's JSON lines
 
 
 @pytest.mark.parametrize(
-    ("driver", "what", "remedy"),
+    ("driver", "message", "remedy"),
     [
-        (None, "no NVIDIA driver found, though there is an NVIDIA GPU", "install driver 580 or newer"),
-        (Driver(version=12040), "too old: it speaks CUDA 12.4", "install driver 580 or newer"),
+        (
+            None,
+            "no NVIDIA driver found, though there is an NVIDIA GPU",
+            "install driver 580 or newer; in a container, give it access to the GPU with: docker run --gpus all",
+        ),
+        (Driver(version=12040), "too old: it supports CUDA 12.4", "install driver 580 or newer"),
         (Driver(init=100), "the NVIDIA driver sees no GPU", "CUDA_VISIBLE_DEVICES"),
         (Driver(init=803), "library and kernel module differ", "restart the machine"),
         (Driver(init=999), "cuInit gives 999", "nvidia-smi"),
         (Driver(capability=(6, 1)), "GeForce has compute capability 6.1, and CUDA 13 needs 7.5", "--provider cpu"),
     ],
 )
-def test_what_is_wrong_with_the_driver_is_told(machine, driver, what, remedy):
+def test_what_is_wrong_with_the_driver_is_told(machine, driver, message, remedy):
     machine(driver)
-    obstacle = cuda.find_obstacle()
-    assert what in obstacle.what
-    assert remedy in obstacle.remedy
-    assert not obstacle.is_expected
+    reason = cuda.unavailable_reason()
+    assert message in reason.message
+    assert remedy in remedy_text(reason.remedy)
+    assert not reason.is_expected
 
 
 @pytest.mark.parametrize(
-    ("libraries", "what"),
+    ("libraries", "message"),
     [
         (set(), "CUDA 13 is missing: libcudart.so.13 cannot be loaded"),
         (
             {"libcudart.so.12", "libcublasLt.so.12"},
-            "CUDA 13 is missing: libcudart.so.13 cannot be loaded (found, but of no use: libcudart.so.12)",
+            "CUDA 13 is missing: libcudart.so.13 cannot be loaded (found, but not usable: libcudart.so.12)",
         ),
         (ALL - {"libcurand.so.10"}, "CUDA 13 is missing: libcurand.so.10 cannot be loaded"),
         (ALL - {"libcudnn.so.9"}, "cuDNN 9 is missing: libcudnn.so.9 cannot be loaded"),
         (
             ALL - {"libcudnn.so.9"} | {"libcudnn.so.8"},
-            "cuDNN 9 is missing: libcudnn.so.9 cannot be loaded (found, but of no use: libcudnn.so.8)",
+            "cuDNN 9 is missing: libcudnn.so.9 cannot be loaded (found, but not usable: libcudnn.so.8)",
         ),
     ],
 )
-def test_the_library_that_is_missing_is_named(machine, libraries, what):
+def test_the_library_that_is_missing_is_named(machine, libraries, message):
     machine(Driver(), libraries)
-    assert cuda.find_obstacle() == cuda.Obstacle(what, "install it with: pip install 'facial-feature-rcnn[cuda]'")
+    remedy = Remedy("install it with: pip install 'facial-feature-rcnn[cuda]'")
+    assert cuda.unavailable_reason() == cuda.UnavailableReason(message, remedy)
 
 
 def test_libraries_of_another_version_are_found_among_the_packages(machine, monkeypatch, tmp_path):
@@ -113,19 +120,20 @@ def test_libraries_of_another_version_are_found_among_the_packages(machine, monk
     monkeypatch.setattr(cuda.sysconfig, "get_path", lambda _: str(tmp_path))
     (tmp_path / "nvidia" / "cuda_runtime" / "lib").mkdir(parents=True)
     (tmp_path / "nvidia" / "cuda_runtime" / "lib" / "libcudart.so.12").touch()
-    assert "(found, but of no use: libcudart.so.12)" in cuda.find_obstacle().what
+    assert "(found, but not usable: libcudart.so.12)" in cuda.unavailable_reason().message
 
 
 def test_a_machine_without_a_gpu_is_as_it_should_be(machine):
     machine(None, has_card=False)
-    assert cuda.find_obstacle() == cuda.Obstacle("no NVIDIA driver found, and no NVIDIA GPU", "", is_expected=True)
+    expected = cuda.UnavailableReason("no NVIDIA driver found, and no NVIDIA GPU", is_expected=True)
+    assert cuda.unavailable_reason() == expected
 
 
 def test_an_onnxruntime_without_cuda_is_told(machine):
     machine(Driver(), providers=("CPUExecutionProvider",))
-    obstacle = cuda.find_obstacle()
-    assert obstacle.what == "this onnxruntime is built without CUDA"
-    assert obstacle.is_expected
+    reason = cuda.unavailable_reason()
+    assert reason.message == "this onnxruntime is built without CUDA"
+    assert reason.is_expected
 
 
 def test_the_gpus_are_described(machine):

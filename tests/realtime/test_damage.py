@@ -12,7 +12,7 @@ from fakes import make_video, read_video, stub_model
 from made_videos import Kind, make
 
 from realtime.errors import SourceError
-from realtime.sources.decode_errors import Losses, missing_bytes
+from realtime.sources.decode_errors import DecodeErrors, missing_bytes
 from realtime.sources.video_file import VideoFileSource
 
 FRAME = Fraction(1, 25)
@@ -30,7 +30,7 @@ def read(path):
     source = VideoFileSource(path)
     frames = list(iter(source.read, None))
     source.close()
-    return frames, source.losses
+    return frames, source.errors
 
 
 def cut(path, share):
@@ -46,10 +46,10 @@ def test_a_cut_off_file_is_read_to_where_it_ends(tmp_path, suffix, share):
     codec = "libvpx-vp9" if suffix == ".webm" else "libx264"
     whole = make_video(tmp_path / f"v{suffix}", frames=100, codec=codec)
     short, missing = cut(whole, share)
-    frames, losses = read(short)
+    frames, errors = read(short)
     assert 100 * share / 3 < len(frames) < 100
-    assert losses.missing_bytes >= missing - 200  # an index behind the pictures is written last
-    assert "bytes early" in str(losses)
+    assert errors.missing_bytes >= missing - 200  # an index behind the pictures is written last
+    assert "bytes early" in str(errors)
     assert not read(whole)[1]
 
 
@@ -57,10 +57,10 @@ def test_a_cut_off_file_is_read_to_where_it_ends(tmp_path, suffix, share):
 def test_a_cut_off_mp4_is_read_to_where_it_ends(clip, tmp_path, share):
     (tmp_path / "v.mp4").write_bytes(clip.read_bytes())
     short, missing = cut(tmp_path / "v.mp4", share)
-    frames, losses = read(short)
+    frames, errors = read(short)
     assert len(frames) < 144
     assert len(frames) >= 144 * (share - 0.1) - 10
-    assert losses.missing_bytes == missing
+    assert errors.missing_bytes == missing
 
 
 def test_a_cut_off_mp4_without_its_index_is_told(tmp_path):
@@ -73,9 +73,9 @@ def test_a_cut_off_mp4_without_its_index_is_told(tmp_path):
 def test_a_cut_off_avi_is_told(tmp_path):
     whole = make_video(tmp_path / "v.avi", frames=100, codec="mpeg4", time_base=FRAME, pts=range(100))
     short, missing = cut(whole, 0.8)
-    frames, losses = read(short)
+    frames, errors = read(short)
     assert 5 < len(frames) <= 100
-    assert losses.missing_bytes == missing
+    assert errors.missing_bytes == missing
     assert not read(whole)[1]
 
 
@@ -106,8 +106,8 @@ def test_damaged_packets_are_skipped_and_counted(tmp_path):
         at = data.index(packet)
         data[at : at + len(packet)] = b"\xff" * len(packet)
     path.write_bytes(data)
-    frames, losses = read(path)
-    assert losses.packets + losses.frames >= 3
+    frames, errors = read(path)
+    assert errors.packets + errors.frames >= 3
     assert 57 <= len(frames) <= 60
     times = [frame.pts_s for frame in frames]
     assert times == sorted(times)
@@ -115,13 +115,14 @@ def test_damaged_packets_are_skipped_and_counted(tmp_path):
     assert round(float(frames[-1].image.mean()) / 20) == round((20 * 59 % 256) / 20)
 
 
-def test_losses_tell_what_they_are():
-    assert not Losses()
-    assert str(Losses(packets=1, frames=2)) == "1 packet is lost, 2 frames have errors"
-    assert str(Losses(sound_packets=3, missing_bytes=7)) == "3 packets of sound are lost, the file ends 7 bytes early"
+def test_errors_are_added_and_described():
+    assert not DecodeErrors()
+    assert str(DecodeErrors(packets=1, frames=2)) == "1 packet is lost, 2 frames have errors"
+    errors = DecodeErrors(audio_packets=3) + DecodeErrors(missing_bytes=7)
+    assert str(errors) == "3 audio packets are lost, the file ends 7 bytes early"
 
 
-def test_a_sound_track_of_an_unknown_kind_is_left_out_and_told(tmp_path):
+def test_an_audio_track_with_an_unknown_codec_is_left_out_and_reported(tmp_path):
     path = make(tmp_path / "v.mkv", Kind(frames=10, languages=["eng", "deu"]))
     data = path.read_bytes()
     at = data.rindex(b"A_AAC")
@@ -129,7 +130,7 @@ def test_a_sound_track_of_an_unknown_kind_is_left_out_and_told(tmp_path):
     stub_model(tmp_path / "m.onnx")
     done = realtime("video", "v.mkv", "--out", "out.mp4", "--model", "m.onnx", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[-1] == "v.mkv: 1 sound track of an unknown kind is left out"
+    assert done.stderr.splitlines()[-1] == "v.mkv: 1 audio track with an unknown codec is left out"
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert [stream.language for stream in container.streams.audio] == ["eng"]
 

@@ -72,7 +72,7 @@ def test_shipped_models_are_found_by_name():
 @pytest.mark.skipif(not without_driver(), reason="this machine has an NVIDIA driver")
 @pytest.mark.parametrize("provider", [Provider.CUDA, Provider.TENSORRT])
 def test_a_provider_asked_for_by_name_never_falls_back(tmp_path, provider):
-    with pytest.raises(ProviderError, match=f"--provider {provider.value}: "):
+    with pytest.raises(ProviderError, match=f"^provider {provider.value}: "):
         OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=provider)
 
 
@@ -112,10 +112,8 @@ def test_every_node_is_counted_where_it_runs():
 @pytest.mark.skipif(not without_driver(), reason="this machine has an NVIDIA driver")
 def test_a_provider_that_does_not_start_says_that_all_would_run_on_the_cpu(tmp_path, monkeypatch, capfd):
     """onnxruntime itself would open the session on the CPU; here the checks before it are switched off."""
-    monkeypatch.setattr("realtime.inference.session.find_obstacle", lambda _provider: None)
-    message = (
-        r"^--provider cuda: it does not start, and all \d+ nodes would run on the CPU\. See why with: realtime doc"
-    )
+    monkeypatch.setattr("realtime.inference.session.unavailable_reason", lambda _provider: None)
+    message = r"^provider cuda: it does not start, and all \d+ nodes would run on the CPU; find out why$"
     with pytest.raises(ProviderError, match=message):
         OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CUDA)
     assert capfd.readouterr().out == ""  # where onnxruntime tells of its fallbacks
@@ -139,7 +137,10 @@ class PartlyPlaced:
 @pytest.mark.parametrize(
     ("on_cpu", "words"),
     [
-        (["NonZero"] * 3 + ["If"], r"placed 4 of 704 nodes on the CPU \(3 NonZero, 1 If\)\. Re-export the model"),
+        (
+            ["NonZero"] * 3 + ["If"],
+            r"placed 4 of 704 nodes on the CPU \(3 NonZero, 1 If\); export the model again, or use provider cpu$",
+        ),
         (list("AABCDEFG"), r"placed 8 of 708 nodes on the CPU \(2 A, 1 B, 1 C, 1 D, 1 E, …\)"),
         ([], r"cannot run \S+m\.onnx there: out of memory"),
     ],
@@ -151,9 +152,9 @@ def test_the_nodes_that_would_run_on_the_cpu_are_named(tmp_path, monkeypatch, on
             raise MemoryError("out of memory")
         return PartlyPlaced(on_cpu)
 
-    monkeypatch.setattr("realtime.inference.session.find_obstacle", lambda _provider: None)
+    monkeypatch.setattr("realtime.inference.session.unavailable_reason", lambda _provider: None)
     monkeypatch.setattr(ort, "InferenceSession", open_session)
-    with pytest.raises(ProviderError, match=r"^--provider cuda: onnxruntime " + words):
+    with pytest.raises(ProviderError, match=r"^provider cuda: onnxruntime " + words):
         OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CUDA)
 
 

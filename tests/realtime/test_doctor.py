@@ -157,7 +157,7 @@ def report_of(working: dict[str, float]) -> Report:
 def test_the_verdict_names_the_fastest_provider():
     report = report_of({"cpu": 20.0, "cuda": 2.0})
     assert report.can_run
-    assert report.verdict == "the app runs here; fastest on cuda, 2.0 ms a picture"
+    assert report.verdict == "the app runs here; fastest on cuda, 2.0 ms per image"
 
 
 def test_no_working_provider_is_a_failure():
@@ -185,7 +185,7 @@ def test_each_remedy_stands_below_its_finding():
 def test_why_onnxruntime_cannot_load_a_provider_is_told(monkeypatch, provider):
     """With the checks before it switched off, the provider's own library is what fails."""
     for module in ("realtime.doctor.inference", "realtime.inference.session"):
-        monkeypatch.setattr(f"{module}.find_obstacle", lambda _provider: None)
+        monkeypatch.setattr(f"{module}.unavailable_reason", lambda _provider: None)
     (finding,) = check_provider(provider.value, "nano")
     assert finding.level is Level.WARNING
     assert re.fullmatch(rf"{provider.value}: \S+\.so\S*: cannot open shared object file.*", finding.text)
@@ -265,7 +265,7 @@ def test_a_driver_that_is_too_old_is_told_with_both_versions(libraries):
     fake_library(libraries, "libcuda.so.1", code)
     finding = isolated("provider", "cuda", "nano")
     assert finding.level is Level.WARNING
-    assert "the NVIDIA driver is too old: it speaks CUDA 12.4" in finding.text
+    assert "the NVIDIA driver is too old: it supports CUDA 12.4" in finding.text
     assert "install driver 580 or newer" in finding.remedy
 
 
@@ -303,7 +303,7 @@ def test_libraries_that_are_there_but_broken_are_told_in_the_loaders_words(libra
     cuda_in(libraries)
     (gpu,) = run_isolated("gpus", timeout_s=TIMEOUT_S, if_broken=Level.FAILURE)
     shown = list(as_lines("providers", [gpu]))[1]
-    assert "RTX, 8 GiB, compute capability 8.9; its driver speaks CUDA 13.1" in shown
+    assert "RTX, 8 GiB, compute capability 8.9; its driver supports CUDA 13.1" in shown
     assert shown.isprintable()
     finding = isolated("provider", "cuda", "nano")
     assert finding.level is Level.WARNING

@@ -57,7 +57,7 @@ def files_in(folder):
 def outputs(folder, source):
     """A drawn video and JSON lines, as the commands open them."""
     video = VideoFileSink(
-        folder / "out.mp4", size_wh=source.size_wh, frame_rate=Fraction(25), time_base=Fraction(1, 1000), sound=None
+        folder / "out.mp4", size_wh=source.size_wh, frame_rate=Fraction(25), time_base=Fraction(1, 1000), audio=None
     )
     return [video, JsonLinesSink(folder / "out.jsonl")]
 
@@ -338,7 +338,7 @@ def test_a_consumer_that_blocks_does_not_keep_a_camera_from_its_newest_frame():
 
 def test_a_consumer_that_never_comes_back_cannot_hold_the_end(monkeypatch):
     """As a second Ctrl+C asks: the run ends although a write hangs."""
-    monkeypatch.setattr("realtime.sinks.threaded.GIVE_UP_S", 0.05)
+    monkeypatch.setattr("realtime.sinks.threaded.ABANDON_S", 0.05)
     gate, other = Gate(), RecordingSink()
     stuck = RecordingSink(is_slow=True, on_write=gate)
 

@@ -68,7 +68,7 @@ def test_chosen_features_alone_are_hidden():
 
 
 def test_an_unknown_feature_is_told():
-    with pytest.raises(ModelError, match=r"cannot hide 'hair': the model has no such class. Choose from face, eye"):
+    with pytest.raises(ModelError, match=r"^blur hair: the model has no such class; choose from face, eye"):
         Pixelate(NAMES, "face,hair")
 
 

@@ -68,7 +68,7 @@ def test_the_error_of_the_source_comes_first(tmp_path):
 
 
 def test_the_model_of_a_gpu_is_loaded_by_the_thread_that_runs_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("realtime.inference.cuda.find_obstacle", lambda *_: None)
+    monkeypatch.setattr("realtime.inference.cuda.unavailable_reason", lambda *_: None)
     order = []
 
     def load() -> OnnxDetector:

@@ -52,9 +52,11 @@ class Pauses(list):
 
 def reconnecting(script, *, retry_first=False, retry_later=True, **options):
     said = []
-    source = ReconnectingSource(script, retry_first=retry_first, retry_later=retry_later, say=said.append, **options)
+    source = ReconnectingSource(
+        script, retry_first=retry_first, retry_later=retry_later, on_message=said.append, **options
+    )
     source.said = said
-    return source
+    return source.start()
 
 
 def pipeline_of(source, detector, *sinks):
@@ -191,7 +193,7 @@ def test_a_run_can_be_stopped_while_it_pauses():
 
 
 def test_closing_does_not_wait_for_a_source_that_hangs(monkeypatch):
-    monkeypatch.setattr("realtime.sources.reconnecting.CLOSE_WAIT_S", 0.01)
+    monkeypatch.setattr("realtime.sources.reconnecting.CLOSE_TIMEOUT_S", 0.01)
     gate = Gate()
     inner = live(5, each=lambda index: index == 1 and gate())
     source = reconnecting(Script(inner))
@@ -299,3 +301,23 @@ def test_a_shown_frame_is_never_older_than_one_inference_and_one_interval(
     assert max(ages_s) <= inference_s + INTERVAL_S + 1e-9
     came = round(clock.now_s / INTERVAL_S) + 1
     assert came - 2 <= stats.frames + stats.dropped <= came  # the last one waits
+
+
+def test_nothing_is_opened_before_the_start():
+    script = Script(live(1))
+    source = ReconnectingSource(script, retry_first=False, retry_later=False, on_message=lambda _: None)
+    with pytest.raises(RuntimeError, match="must be started"):
+        source.read()
+    assert script.opened == []
+    assert not [thread for thread in threading.enumerate() if thread.name == "receive"]
+    source.close()
+
+
+def test_a_with_block_starts_and_closes_it():
+    script = Script(live(1))
+    with ReconnectingSource(script, retry_first=False, retry_later=False, on_message=lambda _: None) as source:
+        assert source.size_wh == (64, 48)
+        assert len(frames_until_the_end(source)) == 1
+    with reconnecting(Script(live(1))) as source:  # started already
+        assert len(frames_until_the_end(source)) == 1
+    assert script.opened[0].closed == 1

@@ -36,7 +36,7 @@ QUICK = StreamOptions(open_timeout_s=WAIT_S, read_timeout_s=0.5)
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch):
     monkeypatch.setattr("realtime.sources.reconnecting.FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr("realtime.sources.reconnecting.CLOSE_WAIT_S", 5.0)
+    monkeypatch.setattr("realtime.sources.reconnecting.CLOSE_TIMEOUT_S", 5.0)
 
 
 each_protocol = pytest.mark.parametrize(
@@ -46,7 +46,7 @@ each_protocol = pytest.mark.parametrize(
 
 def opened(url, options=PATIENT, reconnect=None):
     said = []
-    source = open_live(url, mode=CameraMode(), stream=options, reconnect=reconnect, say=said.append)
+    source = open_live(url, mode=CameraMode(), stream=options, reconnect=reconnect, on_message=said.append)
     source.said = said
     return closing(source)
 
@@ -122,7 +122,7 @@ def test_a_sender_that_sends_no_picture_any_more_but_other_data_is_left():
     with (
         jpeg_server(play) as host,
         opened(f"http://{host}/live", QUICK, reconnect=False) as source,
-        pytest.raises(SourceError, match="no picture that can be decoded came in time"),
+        pytest.raises(SourceError, match="no frame that can be decoded arrived in time"),
     ):
         read_until(source, lambda _: False)
 
@@ -192,7 +192,7 @@ def test_a_udp_sender_that_changes_size_is_followed_without_a_break():
 
 
 @pytest.mark.parametrize(
-    ("path", "reason"), [("nix", "server returned 404 not found"), ("page.html", "what came is no video")]
+    ("path", "reason"), [("nix", "server returned 404 not found"), ("page.html", "the data is no video")]
 )
 @pytest.mark.parametrize("user", ["", "admin:hunter3@"])
 def test_what_a_server_does_not_have_is_an_error_at_once(tmp_path, path, reason, user):
@@ -200,7 +200,7 @@ def test_what_a_server_does_not_have_is_an_error_at_once(tmp_path, path, reason,
     with file_server(tmp_path) as host, pytest.raises(SourceError) as raised, opened(f"http://{user}{host}/{path}"):
         pass
     shown = f"http://{'***@' if user else ''}{host}/{path}"
-    assert str(raised.value) == f"cannot open stream {shown}: {reason}. Check the address and that the sender runs"
+    assert str(raised.value) == f"cannot open stream {shown}: {reason}; check the address and that the sender runs"
     assert raised.value.__suppress_context__
 
 
@@ -239,7 +239,9 @@ def test_the_right_password_opens_and_a_wrong_one_is_not_shown(scheme, server):
     with server(lambda viewer: viewer.play(grey_for_ever(50)), credentials="admin:hunter2") as host:
         with opened(f"{scheme}://admin:hunter2@{host}/live") as source:
             assert source.size_wh == (64, 48)
-        with pytest.raises(SourceError, match=rf"^cannot open stream {scheme}://\*\*\*@{host}/live: the sender wants"):
+        with pytest.raises(
+            SourceError, match=rf"^cannot open stream {scheme}://\*\*\*@{host}/live: the sender rejects"
+        ):
             StreamSource(f"{scheme}://admin:hunter3@{host}/live", PATIENT)
 
 

@@ -19,6 +19,7 @@ from realtime.inference.detector import OnnxDetector
 from realtime.inference.gpu_settings import Engine
 from realtime.inference.providers import Provider
 from realtime.inference.session import BUILDING
+from realtime.wording import remedy_text
 
 ALL = {"libnvinfer.so.10", "libnvinfer_plugin.so.10", "libnvonnxparser.so.10"}
 PICTURE = np.zeros((64, 64, 3), np.uint8)
@@ -43,15 +44,15 @@ def test_the_library_that_is_missing_is_named_with_what_to_install(monkeypatch, 
     monkeypatch.setattr(tensorrt.platform, "system", lambda: "Linux")
     monkeypatch.setattr(tensorrt.ort, "get_available_providers", lambda: ["TensorrtExecutionProvider"])
     monkeypatch.setattr(tensorrt, "cuda_major", lambda: 13)
-    assert str(tensorrt.find_obstacle()) == (
-        f"TensorRT 10 is missing: {missing} cannot be loaded; "
-        "install it with: pip install 'tensorrt-cu13==10.*', or use --provider cuda"
-    )
+    reason = tensorrt.unavailable_reason()
+    assert reason.message == f"TensorRT 10 is missing: {missing} cannot be loaded"
+    expected = "install it with: pip install 'tensorrt-cu13==10.*', or use --provider cuda"
+    assert remedy_text(reason.remedy) == expected
 
 
 def test_an_onnxruntime_without_tensorrt_is_told(monkeypatch):
     monkeypatch.setattr(tensorrt.ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    assert "built without TensorRT" in tensorrt.find_obstacle().what
+    assert "built without TensorRT" in tensorrt.unavailable_reason().message
 
 
 @pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="needs Linux and a C compiler")
@@ -66,7 +67,7 @@ def test_libraries_of_a_python_package_are_found_and_known_to_the_loader(tmp_pat
     code = (
         "import ctypes, sysconfig; from realtime.inference import tensorrt\n"
         f"sysconfig.get_path = lambda _: {str(tmp_path)!r}\n"
-        "print(tensorrt.find_obstacle(), ctypes.CDLL('libnvinfer.so.10').getInferLibVersion())"
+        "print(tensorrt.unavailable_reason(), ctypes.CDLL('libnvinfer.so.10').getInferLibVersion())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout == "None 101304\n", done.stderr
@@ -181,7 +182,7 @@ def test_an_engine_that_cannot_be_built_is_an_error_and_nothing_falls_back(tmp_p
         raise RuntimeError("TensorRT EP failed to create engine")
 
     PretendGpu(monkeypatch, on_open=fail)
-    with pytest.raises(ProviderError, match=r"^--provider tensorrt: .* there: TensorRT EP failed to create engine$"):
+    with pytest.raises(ProviderError, match=r"^provider tensorrt: .* there: TensorRT EP failed to create engine$"):
         OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.TENSORRT)
     assert list(cache.iterdir()) == []
 
@@ -195,4 +196,4 @@ def test_the_missing_file_is_named_as_the_system_names_it(monkeypatch, system, n
     monkeypatch.setattr(ctypes, "CDLL", load)
     monkeypatch.setattr(tensorrt.ort, "get_available_providers", lambda: ["TensorrtExecutionProvider"])
     monkeypatch.setattr(tensorrt, "cuda_major", lambda: 13)
-    assert f"is missing: {name} cannot be loaded" in str(tensorrt.find_obstacle())
+    assert f"is missing: {name} cannot be loaded" in str(tensorrt.unavailable_reason())

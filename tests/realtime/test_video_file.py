@@ -8,7 +8,7 @@ from fakes import ScriptedSource, make_video, read_video
 
 from realtime.errors import SinkError, SourceError
 from realtime.results import Result
-from realtime.sinks.audio import Sound
+from realtime.sinks.audio import Audio
 from realtime.sinks.base import Ending
 from realtime.sinks.video_file import VideoFileSink
 from realtime.sources.video_file import VideoFileSource
@@ -42,7 +42,7 @@ def copy(path, out, *, sound=True, limit=None):
     source = VideoFileSource(path)
     sink = VideoFileSink(
         out, size_wh=source.size_wh, frame_rate=source.frame_rate, time_base=source.time_base,
-        sound=Sound(path) if sound else None, origin_s=source.origin_s,
+        audio=Audio(path) if sound else None, origin_s=source.origin_s,
     )  # fmt: skip
     ending = Ending.STOPPED
     for _ in range(limit or 10**6):
@@ -102,7 +102,7 @@ def test_the_copy_plays_in_a_browser(tmp_path):
 def test_odd_sizes_gain_a_pixel(tmp_path):
     source = ScriptedSource(3, size_wh=(63, 47))
     sink = VideoFileSink(
-        tmp_path / "out.mp4", size_wh=(63, 47), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None
+        tmp_path / "out.mp4", size_wh=(63, 47), frame_rate=Fraction(25), time_base=Fraction(1, 25), audio=None
     )
     while (frame := source.read()) is not None:
         sink.write(Result(frame, Detections.empty(), frame.image))
@@ -112,7 +112,7 @@ def test_odd_sizes_gain_a_pixel(tmp_path):
 
 def test_colours_are_tagged_and_kept(tmp_path):
     out = tmp_path / "out.mp4"
-    sink = VideoFileSink(out, size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None)
+    sink = VideoFileSink(out, size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), audio=None)
     image = np.zeros((48, 64, 3), np.uint8)
     image[..., 2] = 255  # red
     sink.write(Result(Frame(image, 0, 0.0, 0.0), Detections.empty(), image))
@@ -172,7 +172,7 @@ def test_sound_ends_with_the_picture_if_the_run_was_cut_short(tmp_path):
 
 def test_no_frame_leaves_no_file(tmp_path):
     sink = VideoFileSink(
-        tmp_path / "out.mp4", size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None
+        tmp_path / "out.mp4", size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), audio=None
     )
     sink.close(Ending.COMPLETE)
     assert list(tmp_path.iterdir()) == []
@@ -181,7 +181,7 @@ def test_no_frame_leaves_no_file(tmp_path):
 def test_a_failed_run_leaves_no_file_and_keeps_an_older_one(tmp_path):
     out = tmp_path / "out.mp4"
     out.write_text("older")
-    sink = VideoFileSink(out, size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None)
+    sink = VideoFileSink(out, size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), audio=None)
     frame = ScriptedSource(1).read()
     sink.write(Result(frame, Detections.empty(), frame.image))
     sink.close(Ending.FAILED)
@@ -191,7 +191,7 @@ def test_a_failed_run_leaves_no_file_and_keeps_an_older_one(tmp_path):
 
 def test_timestamps_that_stand_still_or_go_back_are_made_to_rise(tmp_path):
     out = tmp_path / "out.mp4"
-    sink = VideoFileSink(out, size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None)
+    sink = VideoFileSink(out, size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), audio=None)
     image = np.zeros((48, 64, 3), np.uint8)
     for pts_s in (0.0, 0.2, 0.2, 0.12, 0.4):
         sink.write(Result(Frame(image, 0, pts_s, 0.0), Detections.empty(), image))
@@ -204,7 +204,7 @@ def test_timestamps_that_stand_still_or_go_back_are_made_to_rise(tmp_path):
 @pytest.mark.parametrize("size_wh", [(64, 48), (63, 47)])
 def test_frames_that_change_size_are_fitted_into_the_picture_of_the_file(tmp_path, size_wh):
     out = tmp_path / "out.mp4"
-    sink = VideoFileSink(out, size_wh=size_wh, frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None)
+    sink = VideoFileSink(out, size_wh=size_wh, frame_rate=Fraction(25), time_base=Fraction(1, 25), audio=None)
     for i, (width, height) in enumerate([size_wh, (320, 80), (20, 60), size_wh]):
         image = np.full((height, width, 3), 200, np.uint8)
         sink.write(Result(Frame(image, i, i / 25, 0.0), Detections.empty(), image))
@@ -222,7 +222,7 @@ def test_frames_that_change_size_are_fitted_into_the_picture_of_the_file(tmp_pat
 @pytest.mark.parametrize("name", ["out.avi", "out", "out.txt"])
 def test_other_kinds_of_file_are_refused(tmp_path, name):
     with pytest.raises(SinkError, match=r"use a name that ends in \.mp4"):
-        VideoFileSink(tmp_path / name, size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), sound=None)
+        VideoFileSink(tmp_path / name, size_wh=(64, 48), frame_rate=Fraction(25), time_base=Fraction(1, 25), audio=None)
 
 
 def test_a_missing_video_is_named(tmp_path):

@@ -9,7 +9,7 @@ from fakes import make_video
 from made_videos import BT601, BT709, BT2020, TO_BT2020, Kind, hlg, make, planes_of, pq
 
 from realtime.errors import SourceError
-from realtime.sources.timeline import BestGuess, Timeline
+from realtime.sources.timeline import Timeline, TimestampChooser
 from realtime.sources.video_file import VideoFileSource
 
 
@@ -226,7 +226,7 @@ def test_a_part_is_found_without_reading_all_before_it(tmp_path, monkeypatch):
     path = make(tmp_path / "v.mp4", Kind(pts=[40 * i for i in range(250)]))
     decoded = []
     monkeypatch.setattr(
-        "realtime.sources.video_file.whole_pictures",
+        "realtime.sources.video_file.deinterlace",
         lambda pictures, _: (decoded.append(picture.pts) or picture for picture in pictures),
     )
     assert len(frames_of(path, start_s=9.0, duration_s=0.4)) == 10
@@ -235,7 +235,7 @@ def test_a_part_is_found_without_reading_all_before_it(tmp_path, monkeypatch):
 
 def test_a_part_beyond_the_end_is_refused(tmp_path):
     path = make(tmp_path / "v.mp4", Kind())
-    with pytest.raises(SourceError, match=r"no picture from 7 s to its end; it is 0\.480 s long"):
+    with pytest.raises(SourceError, match=r"no frame from 7 s to its end; it is 0\.480 s long"):
         VideoFileSource(path, start_s=7.0)
 
 
@@ -250,8 +250,8 @@ def test_timestamps_always_rise_and_go_on_where_they_make_no_sense():
 
 
 def test_decoding_times_are_taken_where_the_others_jump():
-    guess = BestGuess()
+    guess = TimestampChooser()
     stamps = [guess(pts, dts) for pts, dts in [(1, 2), (4, 3), (3, 4), (5, 5), (2, 6), (8, 7), (7, 8), (None, 9)]]
     assert stamps == [1, 4, 4, 5, 6, 7, 8, 9]
-    guess = BestGuess()
+    guess = TimestampChooser()
     assert [guess(i, i - 2) for i in range(5)] == list(range(5))

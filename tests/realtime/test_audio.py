@@ -1,4 +1,4 @@
-"""Sound that goes along with a drawn video: all tracks, in sync, cut where the picture is."""
+"""The audio of a drawn video: all tracks, in sync, cut as the video is."""
 
 import av
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from made_videos import Kind, make, ticks_of
 
 from realtime.results import Result
-from realtime.sinks.audio import Sound
+from realtime.sinks.audio import Audio
 from realtime.sinks.base import Ending
 from realtime.sinks.video_file import VideoFileSink
 from realtime.sources.video_file import VideoFileSource
@@ -18,16 +18,16 @@ PACKET_S = 1024 / 16_000
 def copy(path, out, *, start_s=0.0, duration_s=None):
     """Write a video again, or a part of it, undrawn, as the command does."""
     source = VideoFileSource(path, start_s=start_s, duration_s=duration_s)
-    sound = Sound(path, source.origin_s if start_s else -np.inf, source.end_s, source.losses)
+    audio = Audio(path, source.origin_s if start_s else -np.inf, source.end_s)
     sink = VideoFileSink(
-        out, size_wh=source.size_wh, frame_rate=source.frame_rate, time_base=source.time_base, sound=sound,
+        out, size_wh=source.size_wh, frame_rate=source.frame_rate, time_base=source.time_base, audio=audio,
         origin_s=source.origin_s,
     )  # fmt: skip
     while (frame := source.read()) is not None:
         sink.write(Result(frame, Detections.empty(), frame.image))
     sink.close(Ending.COMPLETE)
     source.close()
-    return source.losses
+    return source.errors + audio.errors
 
 
 def frame_times(path):
@@ -100,8 +100,9 @@ def test_damaged_sound_is_counted_and_the_rest_kept(tmp_path):
     for place in places[10:20]:
         data[place + 24 : place + 40] = b"\xff" * 16
     original.write_bytes(data)
-    losses = copy(original, tmp_path / "out.mp4")
+    errors = copy(original, tmp_path / "out.mp4")
     assert len(frame_times(tmp_path / "out.mp4")) == 100
-    assert losses
+    assert errors.audio_packets
+    assert not errors.packets
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert len([p for p in container.demux(audio=0) if p.size]) > 20

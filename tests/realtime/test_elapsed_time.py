@@ -4,8 +4,8 @@ import threading
 import pytest
 from fakes import WAIT_S
 
-from realtime.inference import waiting
-from realtime.inference.waiting import wait_aloud
+from realtime.inference import elapsed_time
+from realtime.inference.elapsed_time import show_elapsed_time
 
 
 class Terminal(io.StringIO):
@@ -23,12 +23,12 @@ class Terminal(io.StringIO):
 
 def test_elsewhere_than_on_a_terminal_it_is_said_once():
     out = io.StringIO()
-    assert wait_aloud("building", lambda: 7, out) == 7
+    assert show_elapsed_time("building", lambda: 7, out) == 7
     assert out.getvalue() == "building …\nafter 0:00:00\n"
 
 
 def test_a_terminal_shows_the_time_that_has_passed(monkeypatch):
-    monkeypatch.setattr(waiting, "REFRESH_S", 0.01)
+    monkeypatch.setattr(elapsed_time, "REFRESH_S", 0.01)
     seen_twice, written = threading.Event(), []
 
     def on_write(text):
@@ -37,7 +37,7 @@ def test_a_terminal_shows_the_time_that_has_passed(monkeypatch):
             seen_twice.set()
 
     out = Terminal(on_write)
-    assert wait_aloud("building", lambda: seen_twice.wait(WAIT_S), out) is True
+    assert show_elapsed_time("building", lambda: seen_twice.wait(WAIT_S), out) is True
     lines = out.getvalue().split("\r")
     assert lines[0] == ""
     assert all(line.startswith("building … ") for line in lines[1:])
@@ -47,17 +47,17 @@ def test_a_terminal_shows_the_time_that_has_passed(monkeypatch):
 
 def test_what_goes_wrong_is_raised_to_who_waits():
     with pytest.raises(ZeroDivisionError):
-        wait_aloud("building", lambda: 1 // 0, io.StringIO())
+        show_elapsed_time("building", lambda: 1 // 0, io.StringIO())
 
 
 def test_the_work_is_not_in_the_way_of_ctrl_c(monkeypatch):
     """Not even work that cannot be stopped."""
-    monkeypatch.setattr(waiting, "REFRESH_S", 0.01)
+    monkeypatch.setattr(elapsed_time, "REFRESH_S", 0.01)
     may_end = threading.Event()
 
     def press_ctrl_c(_text):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        wait_aloud("building", lambda: may_end.wait(WAIT_S), Terminal(press_ctrl_c))
+        show_elapsed_time("building", lambda: may_end.wait(WAIT_S), Terminal(press_ctrl_c))
     may_end.set()

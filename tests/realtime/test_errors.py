@@ -1,0 +1,187 @@
+"""Errors: flag-free in the library, with options and commands on the command line, and fit to cross processes."""
+
+import ast
+import importlib
+import pickle
+import pkgutil
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import metadata, stub_model, without_driver
+
+import realtime
+from realtime.errors import ModelError, ProviderError, RealtimeError, Remedy, SinkError, SourceError
+from realtime.inference.detector import OnnxDetector, find_model
+from realtime.inference.providers import Provider
+from realtime.letterbox import check_image
+from realtime.metadata import ModelMetadata
+from realtime.sinks.encoding import Encoding, choose
+from realtime.sources.opening import CameraMode, open_live
+from realtime.sources.stream import StreamOptions
+from realtime.stopping import Stopped
+from realtime.wording import error_line, option, remedy_text
+
+PACKAGE = Path(realtime.__file__).parent
+COMMAND_LINE = {"commands", "doctor", "cli.py", "wording.py"}
+FLAG = re.compile(r"(?<![\w-])--[a-z]|python -m|\brealtime (?:cam|video|image|bench|doctor)\b")
+
+
+def docstrings_of(tree: ast.Module) -> set[int]:
+    """Identities of the nodes that are texts of their own: docstrings, also of attributes."""
+    return {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+
+
+def texts_with_flags(source: str) -> list[str]:
+    tree = ast.parse(source)
+    docstrings = docstrings_of(tree)
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [node.value for node in texts if id(node) not in docstrings and FLAG.search(node.value)]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'raise E("--codec x: no")',
+        'text = f"use --provider {p}"',
+        'text = "with: python -m export"',
+        'text = "see realtime doctor"',
+    ],
+)
+def test_flags_are_recognized(source):
+    assert texts_with_flags(source)
+
+
+def test_the_library_says_nothing_of_the_command_line():
+    modules = [path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] not in COMMAND_LINE]
+    assert len(modules) > 50
+    found = {str(path.relative_to(PACKAGE)): texts_with_flags(path.read_text(encoding="utf-8")) for path in modules}
+    assert {path: texts for path, texts in found.items() if texts} == {}
+
+
+def error_classes() -> list[type[RealtimeError]]:
+    for module in pkgutil.walk_packages(realtime.__path__, "realtime."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found: list[type[RealtimeError]] = [RealtimeError]
+    for cls in found:
+        found += cls.__subclasses__()
+    return [cls for cls in found if cls.__module__.startswith("realtime.")]
+
+
+def test_every_error_survives_pickling():
+    classes = error_classes()
+    assert {SourceError, SinkError, ModelError, ProviderError} < set(classes)
+    for cls in classes:
+        remedy = Remedy("do this", parameter="provider", values=("cpu",), tool="export", target="m.onnx")
+        error = cls("it is broken", parameter="model", value=Path("m.onnx"), remedy=remedy)
+        copy = pickle.loads(pickle.dumps(error))
+        assert type(copy) is cls
+        assert vars(copy) == vars(error)
+        assert (str(copy), error_line(copy)) == (str(error), error_line(error))
+
+
+def test_a_request_to_stop_survives_pickling():
+    assert pickle.loads(pickle.dumps(Stopped(15))).exit_code == 143
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "line"),
+    [
+        (SourceError("cannot open video x.mp4: not found"), "cannot open video x.mp4: not found", None),
+        (SinkError("not there", parameter="codec", value="x"), "codec x: not there", "--codec x: not there"),
+        (ModelError("not there", parameter="size_wh", value="1x1"), "size_wh 1x1: not there", "--size 1x1: not there"),
+        (SinkError("it is full", remedy="make room"), "it is full; make room", None),
+        (
+            ProviderError("no", remedy=Remedy("wait", parameter="provider", values=("cpu", "cuda"))),
+            "no; wait, or use provider cpu or cuda",
+            "no; wait, or use --provider cpu or cuda",
+        ),
+        (
+            ProviderError("no", remedy=Remedy(parameter="provider", values=("cpu",))),
+            "no; use provider cpu",
+            "no; use --provider cpu",
+        ),
+        (
+            ModelError("no", remedy=Remedy("export it again", tool="export", target="my model.onnx")),
+            "no; export it again",
+            "no; export it again with: python -m export onnx CHECKPOINT -o 'my model.onnx'",
+        ),
+        (SourceError("a\nb\x1b[2J", value=1), "a b\N{REPLACEMENT CHARACTER}[2J", None),
+        (
+            SourceError("not found", parameter="device", value="rtsp://me:secret@host/x"),
+            "device rtsp://***@host/x: not found",
+            "--device rtsp://***@host/x: not found",
+        ),
+    ],
+)
+def test_an_error_is_one_line_for_each_reader(error, text, line):
+    assert str(error) == text
+    assert error_line(error) == (line or text)
+
+
+def test_fields_say_what_was_tried():
+    with pytest.raises(SinkError) as raised:
+        choose(Path("out.mp4"), Encoding(codec="theora"))
+    error = raised.value
+    assert (error.parameter, error.value) == ("codec", "theora")
+    assert error.message == "there is no encoder for it here"
+    assert error.remedy.text.startswith("choose h264")
+    assert error.reason == f"there is no encoder for it here; {error.remedy.text}"
+
+
+def raised_by(call) -> RealtimeError:
+    with pytest.raises(RealtimeError) as raised:
+        call()
+    return raised.value
+
+
+def open_device(device: str, **mode: object) -> None:
+    open_live(device, mode=CameraMode(**mode), stream=StreamOptions(), reconnect=None, on_message=print)
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (lambda: find_model("nix"), "--model nix: neither a file nor a model that comes with the app (there: "),
+        (
+            lambda: choose(Path("out.webm"), Encoding(codec="h264")),
+            "cannot write out.webm: .webm does not hold h264; use a name that ends in .mp4, .m4v, .mov, .mkv, "
+            "or use --codec av1 or vp9",
+        ),
+        (lambda: choose(Path("out.mp4"), Encoding(crf=60)), "--crf 60: h264 takes 0 (best) to 51"),
+        (lambda: choose(Path("out.gif"), Encoding()), "cannot write out.gif: unknown kind of video; use a name that "),
+        (lambda: open_device("nix"), "--device nix: neither a camera's number or device file"),
+        (lambda: open_device(__file__), "it is a file; open it as a video file with: realtime video /"),
+        (lambda: open_device("rtsp://x", size_wh=(640, 480)), "--size 640x480: only cameras can be asked for it"),
+        (lambda: open_device("97"), "not found or in use; check which cameras there are with: realtime doctor"),
+        (
+            lambda: ModelMetadata.from_props({}, "m.onnx"),
+            "m.onnx: this ONNX file has no metadata of this app; export it again with: "
+            "python -m export onnx CHECKPOINT -o m.onnx",
+        ),
+        (lambda: check_image(np.zeros((4, 4), np.float32)), "expected an image uint8 (height, width, 3), found"),
+    ],
+)
+def test_the_command_line_adds_options_and_commands(call, line):
+    error = raised_by(call)
+    assert line in error_line(error)
+    assert not FLAG.search(str(error))
+
+
+@pytest.mark.skipif(not without_driver(), reason="this machine has an NVIDIA driver")
+def test_a_provider_that_does_not_work_is_named_once(tmp_path):
+    model = stub_model(tmp_path / "m.onnx", contract=metadata())
+    error = raised_by(lambda: OnnxDetector(model, provider=Provider.CUDA))
+    assert (error.parameter, error.value) == ("provider", "cuda")
+    assert error_line(error).startswith("--provider cuda: ")
+    assert str(error).startswith("provider cuda: ")
+    reason = OnnxDetector(model).fallback_reason
+    assert reason == error.reason
+    assert "provider" not in reason
+
+
+def test_options_are_named_as_their_parameters():
+    assert (option("read_timeout"), option("frame_rate")) == ("--read-timeout", "--fps")
+    assert remedy_text(Remedy()) == ""
