@@ -5,46 +5,57 @@ from typing import Annotated
 
 import typer
 
-from realtime.commands.arguments import BlurLabels, JsonLines, Model, ProviderOption, Threshold
+from realtime.commands.console import Notices, exit_if_stopped, print_error, print_message, printable
+from realtime.commands.opening import chosen_threshold, open_detector, speed_notices
+from realtime.commands.options import OUTPUT, BlurLabels, JsonLines, Model, ProviderOption, Threshold
 from realtime.commands.outputs import check_blur, check_outputs
-from realtime.commands.running import chosen_threshold, exit_if_stopped, open_detector, print_result, tell_error
 from realtime.errors import SourceError
+from realtime.formatting import counted, listed
 from realtime.inference.cores import file_concurrency
 from realtime.inference.providers import Provider
 from realtime.stopping import StopRequests
 
 
 def image(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of them.")],
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the drawn pictures into this folder.")] = None,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Images, or folders of them.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the drawn images into this folder.", rich_help_panel=OUTPUT),
+    ] = None,
     jsonl: JsonLines = None,
     blur: BlurLabels = None,
     model: Model = "nano",
     provider: ProviderOption = Provider.AUTO,
     threshold: Threshold = None,
 ) -> None:
-    """Detect in still pictures. Without --out and --jsonl the JSON lines are printed.
+    """Detect in still images. Without --out and --jsonl the JSON lines are printed.
 
-    A file that is no picture is named and left out; the exit code is then 1.
+    A file that is not an image is reported and left out; the exit code is then 1.
     """
     from realtime.batch.images import detect_images, find_images
     from realtime.drawing.hiding import Blur
     from realtime.faces.grouping import faces_in
     from realtime.sinks.base import Ending
-    from realtime.sinks.jsonl import JsonLinesFile, json_line
+    from realtime.sinks.jsonl import JsonLinesFile
+    from realtime.sinks.text_file import STANDARD_OUTPUT
 
-    images = find_images(paths)
+    if out is None and jsonl is None:
+        jsonl = STANDARD_OUTPUT
+    inputs = find_images(paths, [out])
+    images = inputs.files
     check_blur(blur, crops=None, shown=out is not None)
     check_outputs(jsonl, originals=images)
     detector = open_detector(model, provider, concurrency=min(len(images), file_concurrency()))
+    notices = Notices()
+    notices.add([*speed_notices(detector, model), *inputs.notices])
     names = detector.metadata.class_names
     render = Blur(names, blur).still if blur is not None else None
     least = chosen_threshold(threshold, detector)
-    done = 0
+    done = face_count = 0
     unreadable: list[SourceError] = []
 
     def skip(error: SourceError) -> None:
-        tell_error(error)
+        print_error(error)
         unreadable.append(error)
 
     ending = Ending.FAILED
@@ -52,26 +63,31 @@ def image(
         file = JsonLinesFile(jsonl) if jsonl else None
         try:
             for path, detections in detect_images(
-                images, detector, threshold=least, out=out, on_unreadable=skip, is_stopped=requests.is_stopped,
-                render=render,
+                images, detector, threshold=least, out=out, places=inputs.places, on_unreadable=skip,
+                is_stopped=requests.is_stopped, render=render,
             ):  # fmt: skip
+                notices.print()
+                faces = faces_in(detections, names)
                 result: dict[str, object] = {
                     "image": str(path),
                     "detections": detections.as_dicts(names),
-                    "faces": [face.as_dict() for face in faces_in(detections, names)],
+                    "faces": [face.as_dict() for face in faces],
                 }
                 if file:
                     file.write_line(result)
-                elif not out:
-                    print_result(json_line(result))
+                face_count += len(faces)
                 done += 1
             if done:
                 ending = Ending.STOPPED if requests.exit_code else Ending.COMPLETE
         finally:
             if file:
                 file.close(ending)
-    exit_if_stopped(requests, f"stopped after {done} of {len(images)} pictures")
+    if done:
+        written = listed([printable(path) for path in (out, jsonl) if path is not None and path != STANDARD_OUTPUT])
+        wrote = f"; wrote {written}" if written else ""
+        print_message(f"{counted(done, 'image')}, {counted(face_count, 'face')}{wrote}")
+    exit_if_stopped(requests, f"stopped after {done} of {counted(len(images), 'image')}")
     if unreadable:
         if len(images) > 1:
-            typer.echo(f"{len(unreadable)} of {len(images)} pictures could not be read", err=True)
+            print_message(f"{len(unreadable)} of {counted(len(images), 'image')} could not be read")
         raise typer.Exit(1)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from realtime.sinks.base import Ending
 from realtime.sinks.parts import parts_of_faces
-from realtime.sinks.text_file import TextFile
+from realtime.sinks.text_file import open_text
 from realtime.structures import Result
 
 COLUMNS = ("frame", "pts_s", "face", "feature", "label", "score", "x1", "y1", "x2", "y2")
@@ -24,7 +24,7 @@ class CsvSink:
             SinkError: the folder does not exist or cannot be written to.
         """
         self._class_names = class_names
-        self._file = TextFile(path)
+        self._file = open_text(path)
         self._rows = csv.writer(self._file, lineterminator="\n")
         self._rows.writerow(COLUMNS)
 

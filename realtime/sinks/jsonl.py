@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from realtime.sinks.base import Ending
-from realtime.sinks.text_file import TextFile
+from realtime.sinks.text_file import open_text
 from realtime.structures import Result
 
 
@@ -24,8 +24,16 @@ def described(result: Result, class_names: Sequence[str]) -> dict[str, object]:
     }
 
 
-class JsonLinesFile(TextFile):
-    """A text file of one JSON object a line that appears under its name when it is whole."""
+class JsonLinesFile:
+    """A text file of one JSON object a line that appears under its name when it is whole; ``-`` is standard output."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin to write.
+
+        Raises:
+            SinkError: the folder does not exist or cannot be written to.
+        """
+        self._text = open_text(path)
 
     def write_line(self, value: dict[str, object]) -> None:
         """Add one line.
@@ -33,7 +41,11 @@ class JsonLinesFile(TextFile):
         Raises:
             SinkError: the disk is full, say.
         """
-        self.write(json_line(value) + "\n")
+        self._text.write(json_line(value) + "\n")
+
+    def close(self, ending: Ending) -> None:
+        """Finish the file. May be called twice."""
+        self._text.close(ending)
 
 
 class JsonLinesSink:
