@@ -63,7 +63,7 @@ class ModelMetadata:
         Raises:
             ModelError: a key is missing or its value is not what the contract says.
         """
-        again = f"Re-export it with: python -m export onnx CHECKPOINT -o {source}"
+        again = f"Re-export it with: realtime export onnx CHECKPOINT -o {source}"
         if not any(key.startswith(KEY_PREFIX) for key in props):
             raise ModelError(f"{source}: this ONNX file has no metadata of this app. {again}")
         values: dict[str, Any] = {}

@@ -15,7 +15,16 @@ NEED_TORCH = [
     "export",
     *(
         f"test_{name}.py"
-        for name in ("benchmarks", "detectors", "docs", "gpu_benchmark", "readme", "robustness", "shipped_on_val")
+        for name in (
+            "benchmarks",
+            "detectors",
+            "docs",
+            "gpu_benchmark",
+            "readme",
+            "robustness",
+            "shipped_on_val",
+            "training_commands",
+        )
     ),
 ]
 collect_ignore = [] if importlib.util.find_spec("torch") else NEED_TORCH

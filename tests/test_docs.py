@@ -79,7 +79,7 @@ def test_every_option_that_the_page_names_exists(folder):
     """In tables and text; those of other programs stand in the blocks for torchrun."""
     text = re.sub(r"```.*?```", "", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL).replace("--logdir", "")
     known = "".join(
-        run(f"python -m {command} --help", folder).stdout
+        run(f"realtime {command} --help", folder).stdout
         for command in (
             "train fit", "train check", "train preview", "train evaluate", "train predict", "train prepare pts",
             "export onnx",
@@ -91,7 +91,7 @@ def test_every_option_that_the_page_names_exists(folder):
 
 
 def test_defaults_in_the_table_are_those_of_fit(folder):
-    help_text = " ".join(run("python -m train fit --help", folder).stdout.replace("│", " ").split())
+    help_text = " ".join(run("realtime train fit --help", folder).stdout.replace("│", " ").split())
     for options, defaults in re.findall(
         r"^\| ((?:`--[a-z-]+`,? ?)+) \| ([\w., -]+) \|", PAGE.read_text(), re.MULTILINE
     ):

@@ -61,7 +61,7 @@ class Inputs:
         """A line about the files of other kinds in the folders, if there are any."""
         if not self._skipped:
             return []
-        common = self._skipped.most_common(MAX_KINDS)
+        common = sorted(self._skipped.items(), key=lambda kind: (-kind[1], kind[0]))[:MAX_KINDS]
         kinds = [f"{count} {suffix or 'without a suffix'}" for suffix, count in common]
         others = self._skipped.total() - sum(count for _, count in common)
         shown = listed([*kinds, f"{others} of other kinds"] if others else kinds)

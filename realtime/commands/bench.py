@@ -35,14 +35,12 @@ def bench(
     from realtime.inference.detector import OnnxDetector, find_model
 
     live = open_detector(model, provider)
-    notices = Notices()
-    notices.add(speed_notices(live, model))
     batch = live
     if live.provider is Provider.CPU and file_concurrency() > 1:
         batch = OnnxDetector(find_model(model), provider=Provider.CPU, concurrency=file_concurrency())
     least = chosen_threshold(threshold, live)
     with StopRequests() as requests:
         stats, report = run_benchmark(batch, live, video=path, max_frames=frames, threshold=least, requests=requests)
-    notices.print()
+    Notices(speed_notices(live, model)).print()
     print_result(json.dumps(report, indent=2) if as_json else table(stats, report))
     exit_if_stopped(requests, f"stopped after {counted(stats.frames, 'frame')}")

@@ -121,11 +121,9 @@ def cam(
         )
 
     source, detector = open_both(open_source, partial(open_detector, model, provider), provider)
-    notices = Notices()
-    notices.add(speed_notices(detector, model))
     outputs = Outputs(window=window, video=record, jsonl=jsonl, csv=csv, crops=crops, captures=captures)
     options = RunOptions(threshold=threshold, max_frames=max_frames, duration_s=duration, raw=raw, blur=blur)
-    run(source, detector, outputs, options, notices)
+    run(source, detector, outputs, options, Notices(speed_notices(detector, model)))
 
 
 def _only_device(given: list[str]) -> str:

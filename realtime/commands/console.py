@@ -1,10 +1,12 @@
 """What the commands print: results to standard output, everything else to standard error."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import typer
 
 from realtime.errors import RealtimeError, SinkError, one_line
+from realtime.formatting import listed
 from realtime.redaction import redacted
 from realtime.stopping import StopRequests
 
@@ -39,15 +41,19 @@ def printable(text: object) -> str:
     return redacted(one_line(text, limit=2000))
 
 
+def wrote(*outputs: Path | None) -> str:
+    """The end of a closing line, which names the files and folders that were written; empty if there are none."""
+    from realtime.sinks.text_file import STANDARD_OUTPUT
+
+    names = [printable(path) for path in outputs if path is not None and path != STANDARD_OUTPUT]
+    return f"; wrote {listed(names)}" if names else ""
+
+
 class Notices:
     """Lines that help the user of a run that goes well: held back until it does, so that an error stands alone."""
 
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-
-    def add(self, lines: Iterable[str]) -> None:
-        """Keep lines to print."""
-        self._lines += lines
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = list(lines)
 
     def print(self) -> None:
         """Print the lines that were not printed yet."""

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from realtime.commands.console import Notices, exit_if_stopped, print_error, print_message, printable
+from realtime.commands.console import Notices, exit_if_stopped, print_error, print_message, wrote
 from realtime.commands.opening import chosen_threshold, open_detector, speed_notices
 from realtime.commands.options import OUTPUT, BlurLabels, JsonLines, Model, ProviderOption, Threshold
 from realtime.commands.outputs import check_blur, check_outputs
 from realtime.errors import SourceError
-from realtime.formatting import counted, listed
+from realtime.formatting import counted
 from realtime.inference.cores import file_concurrency
 from realtime.inference.providers import Provider
 from realtime.stopping import StopRequests
@@ -46,8 +46,7 @@ def image(
     check_blur(blur, crops=None, shown=out is not None)
     check_outputs(jsonl, originals=images)
     detector = open_detector(model, provider, concurrency=min(len(images), file_concurrency()))
-    notices = Notices()
-    notices.add([*speed_notices(detector, model), *inputs.notices])
+    notices = Notices(speed_notices(detector, model) + inputs.notices)
     names = detector.metadata.class_names
     render = Blur(names, blur).still if blur is not None else None
     least = chosen_threshold(threshold, detector)
@@ -83,9 +82,7 @@ def image(
             if file:
                 file.close(ending)
     if done:
-        written = listed([printable(path) for path in (out, jsonl) if path is not None and path != STANDARD_OUTPUT])
-        wrote = f"; wrote {written}" if written else ""
-        print_message(f"{counted(done, 'image')}, {counted(face_count, 'face')}{wrote}")
+        print_message(f"{counted(done, 'image')}, {counted(face_count, 'face')}{wrote(out, jsonl)}")
     exit_if_stopped(requests, f"stopped after {done} of {counted(len(images), 'image')}")
     if unreadable:
         if len(images) > 1:

@@ -36,11 +36,8 @@ class Outputs:
 
     @property
     def files(self) -> list[Path]:
-        """The files and folders that are written from beginning to end; standard output is none."""
-        from realtime.sinks.text_file import STANDARD_OUTPUT
-
-        paths = (self.video, self.jsonl, self.csv, self.crops)
-        return [path for path in paths if path is not None and path != STANDARD_OUTPUT]
+        """The files and folders that are written from beginning to end."""
+        return [path for path in (self.video, self.jsonl, self.csv, self.crops) if path is not None]
 
     def open(self, source: "FrameSource", class_names: tuple[str, ...]) -> list["Sink"]:
         """Open all files; if one fails, close those before it."""

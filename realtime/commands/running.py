@@ -4,9 +4,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from realtime.commands.console import Notices, exit_if_stopped, print_message, printable
+from realtime.commands.console import Notices, exit_if_stopped, print_message, wrote
 from realtime.commands.opening import chosen_threshold
-from realtime.formatting import counted, listed
+from realtime.formatting import counted
 from realtime.stopping import StopRequests
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def run(
         if notices:
             notices.print()
         stats = pipeline.run(max_frames=options.max_frames, duration_s=options.duration_s)
-    print_message(f"{title}{_summary(stats, faces, detector, is_live=source.is_live)}{_written(outputs, stats)}")
+    written = outputs.files if stats.frames else ()  # of a run without a frame nothing is kept
+    print_message(f"{title}{_summary(stats, faces, detector, is_live=source.is_live)}{wrote(*written)}")
     exit_if_stopped(requests)
 
 
@@ -109,9 +110,3 @@ def _summary(stats: "RunStats", faces: "FaceCounter", detector: "OnnxDetector", 
         f"{counted(stats.frames, 'frame')}, {counted(faces.count, 'face')}, {stats.frames_per_s:.1f} frames/s, "
         f"inference {infer_ms:.1f} ms{together}{dropped}"
     )
-
-
-def _written(outputs: "Outputs", stats: "RunStats") -> str:
-    """What was written; of a run without a frame nothing is kept."""
-    names = [printable(path) for path in outputs.files] if stats.frames else []
-    return f"; wrote {listed(names)}" if names else ""

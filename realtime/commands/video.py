@@ -110,16 +110,12 @@ def video(
     # A window shows frames as they come, and lets the user hold them.
     concurrency = file_concurrency() if targets.paths else 1
     load = partial(open_detector, model, provider, concurrency=concurrency)
-    notices = Notices()
-    notices.add(inputs.notices)
     if many:
         detector = load()
-        notices.add(speed_notices(detector, model))
-        _process_all(jobs, targets, settings, detector, notices)
+        _process_all(jobs, targets, settings, detector, Notices(speed_notices(detector, model) + inputs.notices))
     else:
         source, detector = open_both(lambda: _open(jobs[0], settings), load, provider)
-        notices.add(speed_notices(detector, model))
-        _process(jobs[0], settings, source, detector, notices)
+        _process(jobs[0], settings, source, detector, Notices(speed_notices(detector, model) + inputs.notices))
 
 
 def _plan(inputs: "Inputs", targets: "Targets", settings: Settings, *, many: bool) -> list["Job"]:

@@ -160,7 +160,7 @@ def _why_not_placed(model: Path, provider: Provider, engine: Engine | None, erro
     more = ", …" if len(on_cpu) > 5 else ""
     return (
         f"onnxruntime placed {on_cpu.total()} of {total} nodes on the CPU ({kinds}{more}). Re-export the model with: "
-        "python -m export onnx, or use --provider cpu"
+        "realtime export onnx, or use --provider cpu"
     )
 
 
