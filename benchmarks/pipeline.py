@@ -24,8 +24,9 @@ import typer
 from scenes import MemorySource, make_clip, size_of, to_and_fro
 from steadiness import read
 
+from realtime.commands.opening import open_detector
 from realtime.commands.outputs import Outputs
-from realtime.commands.running import open_detector, run
+from realtime.commands.running import RunOptions, run
 from realtime.controls import Controls
 from realtime.inference.cores import core_count, file_concurrency
 from realtime.inference.detector import OnnxDetector
@@ -145,7 +146,7 @@ class Stages:
         """What ``realtime video CLIP --out OUT`` does once the model is loaded."""
         source = VideoFileSource(self._clip)
         with redirect_stderr(io.StringIO()):
-            run(source, self._detector, self._outputs(source), None, self.frames)
+            run(source, self._detector, self._outputs(source), RunOptions(max_frames=self.frames))
 
     def _outputs(self, source: VideoFileSource) -> Outputs:
         return Outputs(

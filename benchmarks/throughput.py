@@ -18,8 +18,9 @@ import typer
 from scenes import make_clip, size_of
 from steadiness import read
 
+from realtime.commands.opening import open_detector
 from realtime.commands.outputs import Outputs
-from realtime.commands.running import open_detector, run
+from realtime.commands.running import RunOptions, run
 from realtime.inference.cores import file_concurrency
 from realtime.inference.detector import OnnxDetector
 from realtime.inference.providers import Provider
@@ -78,7 +79,7 @@ def ways(clip: Path, model: str, concurrency: int, frames: int, folder: Path) ->
             source = VideoFileSource(clip)
             outputs = Outputs(window=False, video=video, jsonl=lines, original=source)
             with redirect_stderr(io.StringIO()):
-                run(source, detector, outputs, None, frames)
+                run(source, detector, outputs, RunOptions(max_frames=frames))
 
         return process
 

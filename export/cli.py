@@ -19,6 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
     help="Turn a checkpoint into the ONNX file that the app runs.",
 )
 
@@ -80,10 +81,13 @@ def _photos(folder: Path | None) -> list[Path]:
     return photos
 
 
-def run_cli() -> None:
-    """Entry point: one line on stderr and exit code 1 for what the user can mend."""
+def run_cli(arguments: list[str] | None = None, program: str | None = None) -> None:
+    """Entry point: one line on stderr and exit code 1 for what the user can mend.
+
+    ``arguments`` are by default those of the process; ``program`` is the name that usage lines show for it.
+    """
     try:
-        app()
+        app(args=arguments, prog_name=program)
     except (ExportError, TrainError, OSError) as error:
         if "--debug" in sys.argv:
             raise

@@ -14,6 +14,8 @@ from realtime.image_io import read_image
 from realtime.inference.cores import file_concurrency
 from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
+from realtime.regions.detector import CloserDetector
+from realtime.regions.tiles import Reach
 from realtime.result_stream import ResultStream
 from realtime.results import Result
 from realtime.sources.base import FrameSource
@@ -39,7 +41,12 @@ class Detector:
     """
 
     def __init__(
-        self, model: str | Path = "nano", *, provider: ProviderName = "auto", threshold: float | None = None
+        self,
+        model: str | Path = "nano",
+        *,
+        provider: ProviderName = "auto",
+        threshold: float | None = None,
+        reach: str = "auto",
     ) -> None:
         """Load a model.
 
@@ -49,16 +56,21 @@ class Detector:
             provider: where to run: ``auto`` prefers CUDA and falls back to the CPU, see ``fallback_reason``; the others
                 never fall back.
             threshold: minimum score of a detection, 0..1; by default the model's own.
+            reach: how far to look for faces in a still image. ``near`` looks at the whole image once; ``auto`` and ``far``
+                also look at tiles of it and at close-ups of small faces; ``3x2`` at that many tiles.
 
         Raises:
             ModelError: there is no such model, or the file is damaged.
             ProviderError: the provider does not work here.
+            RegionError: an unknown reach.
             ValueError: an unknown provider, or a threshold outside of 0..1.
         """
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"expected a threshold from 0 to 1, found {threshold}")
+        how_far = Reach.parse(reach)
         self._model = find_model(str(model))
         self._network = OnnxDetector(self._model, provider=Provider(provider))
+        self._stills = self._network if how_far.is_near else CloserDetector(self._network, how_far)
         self._file_network: OnnxDetector | None = None
         self.threshold = self._network.metadata.threshold if threshold is None else threshold
         """Minimum score of a detection, 0..1."""
@@ -93,8 +105,8 @@ class Detector:
             ImageError: the array is no image.
         """
         if isinstance(image, str | Path):
-            return detect_still(self._network, read_image(Path(image)), self.threshold, Path(image))
-        return detect_still(self._network, as_bgr(image), self.threshold)
+            return detect_still(self._stills, read_image(Path(image)), self.threshold, Path(image))
+        return detect_still(self._stills, as_bgr(image), self.threshold)
 
     def _network_for(self, source: FrameSource) -> OnnxDetector:
         """The network that detects in several frames at once for a file on the CPU, else in one on all cores."""

@@ -3,49 +3,56 @@
 import os
 import sys
 import threading
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from realtime.commands.arguments import name_blurred
 from realtime.commands.bench import bench
 from realtime.commands.cam import cam
+from realtime.commands.console import print_error, print_message
 from realtime.commands.doctor import doctor
 from realtime.commands.image import image
-from realtime.commands.running import tell_error
+from realtime.commands.parsing import AppCommand, AppGroup
+from realtime.commands.training import FORWARD, export, train
 from realtime.commands.video import video
 from realtime.errors import RealtimeError
-from realtime.redaction import redacted
 from realtime.stopping import cause_in, raise_on_signals
 
-
-class Commands(TyperGroup):
-    """Repeats no password when it complains of a word that it did not expect."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
-        try:
-            return super().invoke(ctx)
-        except Exception as error:  # the errors of usage have no public name, but a message
-            if "message" in vars(error):
-                vars(error)["message"] = redacted(vars(error)["message"])
-            raise
-
+OWN_THREADS = {"capture", "receive", "encode", "wait"}
 
 app = typer.Typer(
-    cls=Commands,
+    cls=AppGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Find face, eyes, eyebrows, nose and mouth, live.",
+    context_settings={"help_option_names": ["--help", "-h"]},
+    help="Detect faces, eyes, eyebrows, noses and mouths, live.",
 )
 for command in (cam, video, image, bench, doctor):
-    app.command()(command)
+    app.command(cls=AppCommand)(command)
+for forwarded in (train, export):
+    app.command(context_settings=FORWARD, add_help_option=False, rich_help_panel="Your own model")(forwarded)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value
+    if not wanted:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        number = version("facial-feature-rcnn")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        number = "of an unknown version"
+    typer.echo(f"realtime {number}")
+    raise typer.Exit
 
 
 @app.callback()
-def main(debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False) -> None:
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+) -> None:
     """Common options."""
 
 
@@ -63,26 +70,26 @@ def run_cli() -> None:
 
 def _run() -> None:
     raise_on_signals()
-    # OpenCV would print lines of its own for a camera or picture that it cannot open; it reads this when imported.
+    # OpenCV would print lines of its own for a camera or image that it cannot open; it reads this when imported.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:
-        app(name_blurred(sys.argv[1:]))
+        app()
     except RealtimeError as error:
         if "--debug" in sys.argv:
             raise
-        tell_error(error)
+        print_error(error)
         sys.exit(1)
     except BaseException as error:
         stopped = cause_in(error)
         if stopped is None or "--debug" in sys.argv:
             raise
-        typer.echo("stopped", err=True)
+        print_message("stopped")
         sys.exit(stopped.exit_code)
 
 
 def _hangs_in_a_library() -> bool:
-    """Whether a thread was given up, in a read of a dead stream say: it would return into an interpreter that is gone.
+    """Whether a thread was given up, in a read of a dead stream for example: it would return into a dead interpreter.
 
     Everything is closed by now but what that thread holds, and to wait for it could take as long as the time limits.
     """
-    return any(thread.daemon and thread.is_alive() for thread in threading.enumerate())
+    return any(thread.name in OWN_THREADS and thread.is_alive() for thread in threading.enumerate())

@@ -7,11 +7,15 @@ import numpy as np
 
 from realtime.faces.grouping import assign_faces
 from realtime.inference.detector import OnnxDetector
+from realtime.regions.detector import CloserDetector
 from realtime.results import Result
 from realtime.structures import Frame
 
+StillDetector = OnnxDetector | CloserDetector
+"""Finds boxes in an image that stands alone."""
 
-def detect_still(detector: OnnxDetector, image: np.ndarray, threshold: float, path: Path | None = None) -> Result:
+
+def detect_still(detector: StillDetector, image: np.ndarray, threshold: float, path: Path | None = None) -> Result:
     """Detect in an image that stands alone, and group what was found into faces, numbered from 1, the best first.
 
     Args:

@@ -9,7 +9,7 @@ OPTIONS = {"size_wh": "--size", "frame_rate": "--fps"}
 COMMANDS: dict[Tool, str] = {
     "docker": "docker run --gpus all",
     "doctor": "realtime doctor",
-    "export": "python -m export onnx CHECKPOINT -o",
+    "export": "realtime export onnx CHECKPOINT -o",
     "video": "realtime video",
 }
 

@@ -24,6 +24,7 @@ NEED_TORCH = [
             "readme",
             "robustness",
             "shipped_on_val",
+            "training_commands",
         )
     ),
 ]

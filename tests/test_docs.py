@@ -81,7 +81,7 @@ def test_every_option_that_the_page_names_exists():
     """In tables and text; those of other programs stand in the blocks for torchrun."""
     text = re.sub(r"```.*?```", "", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL).replace("--logdir", "")
     known = "".join(
-        help_of(f"python -m {command}")
+        help_of(f"realtime {command}")
         for command in (
             "train fit", "train check", "train preview", "train evaluate", "train predict", "train prepare pts",
             "export onnx",
@@ -93,7 +93,7 @@ def test_every_option_that_the_page_names_exists():
 
 
 def test_defaults_in_the_table_are_those_of_fit():
-    help_text = " ".join(help_of("python -m train fit").replace("│", " ").split())
+    help_text = " ".join(help_of("realtime train fit").replace("│", " ").split())
     for options, defaults in re.findall(
         r"^\| ((?:`--[a-z-]+`,? ?)+) \| ([\w., -]+) \|", PAGE.read_text(), re.MULTILINE
     ):

@@ -70,8 +70,8 @@ def test_the_example_of_json_lines_has_the_real_keys(folder):
 
 def test_every_option_that_readme_names_exists():
     helps = ""
-    for command in ("realtime cam", "realtime video", "realtime image", "realtime bench", "python -m train fit",
-                    "python -m train evaluate", "python -m train check", "python -m export onnx"):  # fmt: skip
+    for command in ("realtime cam", "realtime video", "realtime image", "realtime bench", "realtime train fit",
+                    "realtime train evaluate", "realtime train check", "realtime export onnx"):  # fmt: skip
         helps += help_of(command)
     for option in set(re.findall(r"--[a-z-]{3,}", README)):
         assert option in helps, option

@@ -16,6 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
     help="Train and evaluate a Faster R-CNN on a data set in YOLO format.",
 )
 app.add_typer(prepare_app, name="prepare")
@@ -30,10 +31,13 @@ def main(
     """Common options."""
 
 
-def run_cli() -> None:
-    """Entry point: one line on stderr and exit code 1 for what the user can mend."""
+def run_cli(arguments: list[str] | None = None, program: str | None = None) -> None:
+    """Entry point: one line on stderr and exit code 1 for what the user can mend.
+
+    ``arguments`` are by default those of the process; ``program`` is the name that usage lines show for it.
+    """
     try:
-        app()
+        app(args=arguments, prog_name=program)
     except (TrainError, OSError) as error:  # OSError: the disk is full while a log is written, say
         if "--debug" in sys.argv:
             raise

@@ -1,51 +1,57 @@
 """Still images: detect, and write what was found."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 
+from realtime.batch.inputs import Inputs
+from realtime.batch.output_folders import check_folder, make_folders
 from realtime.errors import SinkError, SourceError
 from realtime.image_io import SUFFIXES, read_image, write_image
-from realtime.inference.detector import OnnxDetector
 from realtime.inference.ordered_pool import OrderedPool
 from realtime.results import Result
-from realtime.stills import detect_still
+from realtime.stills import StillDetector, detect_still
 from realtime.structures import Detections
 
 
-def find_images(paths: Iterable[Path]) -> list[Path]:
-    """The files as given, and the pictures directly in the folders.
+def find_images(paths: Iterable[Path], outputs: Iterable[Path | None] = ()) -> Inputs:
+    """The files as given, and the images in and below the folders.
+
+    Args:
+        paths: of files and folders.
+        outputs: what is written, which is no input.
 
     Raises:
-        SourceError: a path that is not there, or a folder without pictures.
+        SourceError: a path that is not there, or a folder without images.
     """
-    found = []
+    inputs = Inputs("image", SUFFIXES, outputs)
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-            if not inside:
+            if not inputs.add_folder(path):
                 raise SourceError(f"cannot read images from {path}: the folder holds none")
-            found += inside
         elif path.exists():
-            found.append(path)
+            inputs.add_file(path)
         else:
             raise SourceError(f"cannot read image {path}: not found")
-    return found
+    return inputs
 
 
 def detect_images(
-    paths: Sequence[Path],
-    detector: OnnxDetector,
+    paths: Collection[Path],
+    detector: StillDetector,
     *,
     threshold: float,
     out: Path | None,
+    places: Mapping[Path, Path] | None = None,
     on_unreadable: Callable[[SourceError], object],
     is_stopped: Callable[[], bool] = lambda: False,
     renderer: Callable[[np.ndarray, Detections], np.ndarray] | None = None,
 ) -> Iterator[Result]:
     """Detect in each image; with ``out``, a folder, write the drawn image there under the same name.
+
+    ``places`` says where below ``out``, by default directly in it. Missing folders are created.
 
     ``detector.concurrency`` images are processed at once; none is started once ``is_stopped`` returns True. A file that
     is no image goes to ``on_unreadable``, and the rest goes on. ``renderer`` makes the image to write, uint8 (H,W,3)
@@ -54,7 +60,7 @@ def detect_images(
     Raises:
         SinkError: ``out`` is no folder, or a drawn image would replace an original or another one.
     """
-    targets = _targets(paths, out) if out else [None] * len(paths)
+    targets = _targets(paths, places or {}, out) if out else [None] * len(paths)
 
     def detect_one(job: tuple[Path, Path | None]) -> Result | SourceError:
         path, target = job
@@ -64,6 +70,7 @@ def detect_images(
             return error
         result = detect_still(detector, image, threshold, path)
         if target is not None:
+            make_folders([target.parent])
             write_image(target, renderer(image, result.detections) if renderer else result.draw())
         return result
 
@@ -79,18 +86,17 @@ def detect_images(
         pool.close()
 
 
-def _targets(paths: Sequence[Path], out: Path) -> list[Path]:
+def _targets(paths: Collection[Path], places: Mapping[Path, Path], out: Path) -> list[Path]:
     """Where each drawn picture goes; checked before the first is written."""
-    if not out.is_dir():
-        raise SinkError(f"cannot write to {out}: folder does not exist")
+    check_folder(out)
     originals = {path.resolve() for path in paths}
-    targets: list[Path] = []
+    targets: dict[Path, None] = {}
     for path in paths:
-        target = out / path.name
+        target = out / places.get(path, path.name)
         if target.suffix.lower() not in SUFFIXES:
             raise SinkError(f"cannot write {target}: its name does not end as a picture's, such as .png")
         if target.resolve() in originals or target in targets:
             what = "another result" if target in targets else "an original"
             raise SinkError(f"cannot write {target}: it would replace {what}")
-        targets.append(target)
-    return targets
+        targets[target] = None
+    return list(targets)

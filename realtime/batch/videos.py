@@ -1,12 +1,14 @@
 """Many videos: finding them, and where the results of each go."""
 
 import glob
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from realtime.batch.inputs import Inputs
 from realtime.errors import SinkError, SourceError
 from realtime.sinks.encoding import CONTAINERS
+from realtime.sinks.text_file import STANDARD_OUTPUT
 
 SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv"}
@@ -15,84 +17,94 @@ SUFFIXES = frozenset(
 """Ends of the names that are taken for videos in a folder."""
 
 
-def find_videos(given: Sequence[str]) -> list[Path]:
-    """The files as given, the videos directly in the folders, and the files that patterns such as ``a/*.mp4`` match.
+def find_videos(given: Sequence[str], outputs: Iterable[Path | None] = ()) -> Inputs:
+    """The files as given, the videos in and below the folders, and the files that patterns such as ``a/*.mp4`` match.
+
+    Args:
+        given: paths and patterns.
+        outputs: what is written, which is no input.
 
     Raises:
         SourceError: a folder without videos, or a pattern that matches nothing.
     """
-    found: list[Path] = []
+    inputs = Inputs("video", SUFFIXES, outputs)
     for text in given:
         path = Path(text)
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-            if not inside:
+            if not inputs.add_folder(path):
                 raise SourceError(f"cannot open videos in {path}: the folder holds none")
-            found += inside
         elif not path.exists() and glob.has_magic(text):
-            names = glob.glob(text, recursive=True)  # noqa: PTH207 - a pattern may begin anywhere
-            matching = sorted(Path(name) for name in names if Path(name).is_file())
-            if not matching:
-                raise SourceError(f"cannot open videos {text}: no file matches")
-            found += matching
+            for match in _matches(text):
+                inputs.add_file(match)
         else:
-            found.append(path)
-    return list(dict.fromkeys(found))
+            inputs.add_file(path)
+    return inputs
+
+
+def _matches(pattern: str) -> list[Path]:
+    names = glob.glob(pattern, recursive=True)  # noqa: PTH207 - a pattern may begin anywhere
+    files = sorted(Path(name) for name in names if Path(name).is_file())
+    if not files:
+        raise SourceError(f"cannot open videos {pattern}: no file matches")
+    return files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """Where the results of a video go; of several, the folders that have them."""
+
+    out: Path | None = None
+    jsonl: Path | None = None
+    csv: Path | None = None
+    crops: Path | None = None
+
+    @property
+    def by_parameter(self) -> dict[str, Path]:
+        """Those that were asked for."""
+        given = {"out": self.out, "jsonl": self.jsonl, "csv": self.csv, "crops": self.crops}
+        return {name: path for name, path in given.items() if path is not None}
+
+    @property
+    def paths(self) -> list[Path]:
+        """The same without their names."""
+        return list(self.by_parameter.values())
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One video and where its results go."""
 
     video: Path
-    out: Path | None
-    jsonl: Path | None
-    csv: Path | None
-    crops: Path | None
-
-    @property
-    def targets(self) -> tuple[Path | None, ...]:
-        """All that is written."""
-        return self.out, self.jsonl, self.csv, self.crops
+    targets: Targets
 
 
-def plan(
-    videos: Sequence[Path], *, many: bool, out: Path | None, jsonl: Path | None, csv: Path | None, crops: Path | None
-) -> list[Job]:
+def plan(places: Mapping[Path, Path], targets: Targets, *, many: bool) -> list[Job]:
     """Where the results of each video go: the paths as given, or files in them if there are many or they are folders.
 
+    Args:
+        places: of each video, where its results go below such a folder.
+        targets: as the user gave them.
+        many: whether they are folders.
+
     Raises:
-        SinkError: several videos, and a path that is a file.
+        SinkError: several videos, and a target that is a file or standard output.
     """
-    for parameter, path in {"out": out, "jsonl": jsonl, "csv": csv, "crops": crops}.items():
-        if many and path is not None and path.is_file():
+    for parameter, path in targets.by_parameter.items() if many else ():
+        if path == STANDARD_OUTPUT:
+            raise SinkError("several videos need a folder, and this is standard output", parameter=parameter, value="-")
+        if path.is_file():
             raise SinkError("several videos need a folder, and this is a file", parameter=parameter, value=path)
-
-    def target(video: Path, path: Path | None, end: str) -> Path | None:
-        is_folder = path is not None and (many or path.is_dir())
-        return path / f"{video.stem}{end}" if path is not None and is_folder else path
-
-    return [
-        Job(
-            video=video,
-            out=target(video, out, video.suffix if video.suffix.lower() in CONTAINERS else ".mp4"),
-            jsonl=target(video, jsonl, ".jsonl"),
-            csv=target(video, csv, ".csv"),
-            crops=crops / video.stem if crops is not None and many else crops,
-        )
-        for video in videos
-    ]
+    return [Job(video, _targets_of(video, place, targets, many=many)) for video, place in places.items()]
 
 
-def make_folders(folders: Iterable[Path | None]) -> None:
-    """Make the folders that results of many videos go to.
+def _targets_of(video: Path, place: Path, targets: Targets, *, many: bool) -> Targets:
+    def target(path: Path | None, suffix: str) -> Path | None:
+        is_folder = path is not None and path != STANDARD_OUTPUT and (many or path.is_dir())
+        return path / place.with_name(f"{video.stem}{suffix}") if path is not None and is_folder else path
 
-    Raises:
-        SinkError: the folder around one does not exist, say.
-    """
-    for folder in folders:
-        try:
-            if folder is not None:
-                folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise SinkError(f"cannot make the folder {folder}: {error.strerror}") from error
+    return Targets(
+        out=target(targets.out, video.suffix if video.suffix.lower() in CONTAINERS else ".mp4"),
+        jsonl=target(targets.jsonl, ".jsonl"),
+        csv=target(targets.csv, ".csv"),
+        crops=target(targets.crops, "") if many else targets.crops,
+    )

@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
-from realtime.commands.arguments import Model, ProviderOption, Threshold
-from realtime.commands.running import chosen_threshold, exit_if_stopped, open_detector, print_result
+from realtime.commands.console import Notices, exit_if_stopped, print_result
+from realtime.commands.opening import chosen_threshold, open_detector, speed_notices
+from realtime.commands.options import Model, ProviderOption, Threshold
+from realtime.formatting import counted
 from realtime.inference.cores import file_concurrency
 from realtime.inference.providers import Provider
 from realtime.stopping import StopRequests
@@ -14,7 +16,7 @@ from realtime.stopping import StopRequests
 
 def bench(
     path: Annotated[
-        Path | None, typer.Argument(metavar="[VIDEO]", help="Video file; by default made 1280x720 pictures.")
+        Path | None, typer.Argument(metavar="[VIDEO]", help="Video file; by default synthetic frames of 1280x720.")
     ] = None,
     frames: Annotated[int, typer.Option(min=1, help="How many frames to run.")] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -24,7 +26,8 @@ def bench(
 ) -> None:
     """Measure frames/s and the milliseconds of each stage on this machine.
 
-    As a video file is worked through, encoder included, several frames at a time on the CPU; then as a camera is.
+    First as realtime video processes a file, encoder included, with several frames at a time on the CPU; then as
+    realtime cam does, one frame at a time.
     """
     import json
 
@@ -38,5 +41,6 @@ def bench(
     least = chosen_threshold(threshold, live)
     with StopRequests() as requests:
         stats, report = run_benchmark(batch, live, video=path, max_frames=frames, threshold=least, requests=requests)
+    Notices(speed_notices(live, model)).print()
     print_result(json.dumps(report, indent=2) if as_json else table(stats, report))
-    exit_if_stopped(requests, f"stopped after {stats.frames} frames")
+    exit_if_stopped(requests, f"stopped after {counted(stats.frames, 'frame')}")

@@ -4,15 +4,15 @@ from typing import Annotated
 
 import typer
 
-from realtime.commands.arguments import Model
-from realtime.commands.running import print_result
+from realtime.commands.console import print_result
+from realtime.commands.options import Model
 
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
     model: Model = "nano",
 ) -> None:
-    """Say what works on this machine, what does not, and what to do about it. Exit code 1 if the app cannot run."""
+    """Check what works on this machine, and say how to fix what does not. Exit code 1 if the app cannot run."""
     import json
 
     from realtime.doctor.report import Report, as_lines, examine

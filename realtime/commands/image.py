@@ -5,44 +5,67 @@ from typing import Annotated
 
 import typer
 
-from realtime.commands.arguments import BlurLabels, JsonLines, Model, ProviderOption, Threshold
+from realtime.commands.console import Notices, exit_if_stopped, print_error, print_message, wrote
+from realtime.commands.opening import chosen_threshold, open_detector, speed_notices
+from realtime.commands.options import DETECTION, OUTPUT, BlurLabels, JsonLines, Model, ProviderOption, Threshold
 from realtime.commands.outputs import check_blur, check_outputs
-from realtime.commands.running import chosen_threshold, exit_if_stopped, open_detector, print_result, tell_error
 from realtime.errors import SourceError
+from realtime.formatting import counted
 from realtime.inference.cores import file_concurrency
 from realtime.inference.providers import Provider
 from realtime.stopping import StopRequests
 
 
 def image(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of them.")],
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the drawn pictures into this folder.")] = None,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Images, or folders of them.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the drawn images into this folder.", rich_help_panel=OUTPUT),
+    ] = None,
     jsonl: JsonLines = None,
     blur: BlurLabels = None,
     model: Model = "nano",
     provider: ProviderOption = Provider.AUTO,
     threshold: Threshold = None,
+    reach: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|near|far|CxR",
+            help="How far to look for faces: near looks at the whole image once; auto and far add tiles, such as 3x2, "
+            "and close-ups of small faces.",
+            rich_help_panel=DETECTION,
+        ),
+    ] = "auto",
 ) -> None:
-    """Detect in still pictures. Without --out and --jsonl the JSON lines are printed.
+    """Detect in still images. Without --out and --jsonl the JSON lines are printed.
 
-    A file that is no picture is named and left out; the exit code is then 1.
+    A file that is not an image is reported and left out; the exit code is then 1.
     """
     from realtime.batch.images import detect_images, find_images
     from realtime.drawing.hiding import Pixelate
+    from realtime.regions.detector import CloserDetector
+    from realtime.regions.tiles import Reach
     from realtime.sinks.base import Ending
-    from realtime.sinks.jsonl import JsonLinesFile, json_line
+    from realtime.sinks.jsonl import JsonLinesFile
+    from realtime.sinks.text_file import STANDARD_OUTPUT
 
-    images = find_images(paths)
+    if out is None and jsonl is None:
+        jsonl = STANDARD_OUTPUT
+    inputs = find_images(paths, [out])
+    images = inputs.files
     check_blur(blur, crops=None, shown=out is not None)
     check_outputs(jsonl, originals=images)
-    detector = open_detector(model, provider, concurrency=min(len(images), file_concurrency()))
+    how_far = Reach.parse(reach)
+    network = open_detector(model, provider, concurrency=min(len(images), file_concurrency()))
+    detector = network if how_far.is_near else CloserDetector(network, how_far)
+    notices = Notices(speed_notices(network, model) + inputs.notices)
     renderer = Pixelate(detector.metadata.class_names, blur).still if blur is not None else None
-    min_score = chosen_threshold(threshold, detector)
-    done = 0
+    min_score = chosen_threshold(threshold, network)
+    done = face_count = 0
     unreadable: list[SourceError] = []
 
     def skip(error: SourceError) -> None:
-        tell_error(error)
+        print_error(error)
         unreadable.append(error)
 
     ending = Ending.FAILED
@@ -50,21 +73,28 @@ def image(
         file = JsonLinesFile(jsonl) if jsonl else None
         try:
             for result in detect_images(
-                images, detector, threshold=min_score, out=out, on_unreadable=skip, is_stopped=requests.is_stopped,
-                renderer=renderer,
+                images, detector, threshold=min_score, out=out, places=inputs.places, on_unreadable=skip,
+                is_stopped=requests.is_stopped, renderer=renderer,
             ):  # fmt: skip
+                notices.print()
                 if file:
                     file.write_line(result.to_dict())
-                elif not out:
-                    print_result(json_line(result.to_dict()))
+                face_count += len(result.faces)
                 done += 1
             if done:
                 ending = Ending.STOPPED if requests.exit_code else Ending.COMPLETE
         finally:
             if file:
                 file.close(ending)
-    exit_if_stopped(requests, f"stopped after {done} of {len(images)} pictures")
-    if unreadable:
-        if len(images) > 1:
-            typer.echo(f"{len(unreadable)} of {len(images)} pictures could not be read", err=True)
-        raise typer.Exit(1)
+    if done:
+        print_message(f"{counted(done, 'image')}, {counted(face_count, 'face')}{wrote(out, jsonl)}")
+    exit_if_stopped(requests, f"stopped after {done} of {counted(len(images), 'image')}")
+    _exit_if_unreadable(len(unreadable), len(images))
+
+
+def _exit_if_unreadable(count: int, total: int) -> None:
+    if not count:
+        return
+    if total > 1:
+        print_message(f"{count} of {counted(total, 'image')} could not be read")
+    raise typer.Exit(1)

@@ -1,7 +1,7 @@
 """Where the results of a run go: the files that are opened for it, and what they must not be."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,11 @@ class Outputs:
     """Counts what of the original's audio could not be copied into the video."""
     progress: str | None = None
     """Name under which it is told how far ``original`` has come; None for silence."""
+
+    @property
+    def files(self) -> list[Path]:
+        """The files and folders that are written from beginning to end."""
+        return [path for path in (self.video, self.jsonl, self.csv, self.crops) if path is not None]
 
     def open(self, source: "FrameSource") -> list["Sink"]:
         """Open all files; if one fails, close those before it."""
@@ -90,18 +95,25 @@ class Outputs:
         return chosen | {"audio": audio, "origin_s": span.origin_s, "pixel_aspect": span.pixel_aspect}
 
 
-def check_outputs(*outputs: Path | None, originals: Sequence[Path] = ()) -> None:
-    """Refuse one file for two outputs, and an output that is one of the inputs.
+def check_outputs(*outputs: Path | None, originals: Iterable[Path] = ()) -> None:
+    """Refuse one file for two outputs, an output that is one of the inputs, and one that lies in another.
 
     Raises:
         SinkError: a path is in two places.
     """
-    paths = [path for path in outputs if path is not None]
-    for i, path in enumerate(paths):
-        if path.resolve() in {other.resolve() for other in paths[:i]}:
+    inputs = {original.resolve() for original in originals}
+    taken: set[Path] = set()
+    paths = {path: path.resolve() for path in outputs if path is not None}
+    for path in filter(None, outputs):
+        resolved = paths[path]
+        if resolved in taken:
             raise SinkError(f"cannot write {path}: it is given for two outputs")
-        if path.resolve() in {original.resolve() for original in originals}:
+        if resolved in inputs:
             raise SinkError(f"cannot write {path}: it is the input itself; choose another name")
+        taken.add(resolved)
+    for path, resolved in paths.items():
+        if around := taken.intersection(resolved.parents):
+            raise SinkError(f"cannot write {path}: it would lie in {around.pop()}, which is another output")
 
 
 def check_blur(blur: str | None, crops: Path | None, *, shown: bool) -> None:

@@ -1,156 +1,113 @@
-"""What the commands share: loading the model, running the pipeline, saying how it ended."""
+"""Running the pipeline of a command, and the line that says what was done."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import typer
-
-from realtime.errors import RealtimeError, SinkError, one_line
-from realtime.inference.providers import Provider
-from realtime.redaction import redacted
+from realtime.commands.console import Notices, exit_if_stopped, print_message, wrote
+from realtime.commands.opening import chosen_threshold
+from realtime.formatting import counted
 from realtime.stopping import StopRequests
-from realtime.wording import error_line
 
 if TYPE_CHECKING:
+    from realtime.commands.face_counter import FaceCounter
     from realtime.commands.outputs import Outputs
+    from realtime.controls import Controls
     from realtime.inference.detector import OnnxDetector
+    from realtime.pipeline import Pipeline
+    from realtime.sinks.base import Sink
     from realtime.sources.base import FrameSource
+    from realtime.stats import RunStats
 
-Source = TypeVar("Source", bound="FrameSource")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the user may choose of every run."""
+
+    threshold: float | None = None
+    """Lowest score; None for the model's own."""
+    max_frames: int | None = None
+    duration_s: float | None = None
+    """Wall time after which the run ends."""
+    raw: bool = False
+    """Boxes as the detector gives them."""
+    blur: str | None = None
+    """Names of what is hidden, instead of drawing boxes."""
 
 
 def run(
     source: "FrameSource",
     detector: "OnnxDetector",
     outputs: "Outputs",
-    threshold: float | None,
-    max_frames: int | None,
-    duration_s: float | None = None,
-    *,
-    raw: bool = False,
-    blur: str | None = None,
-    name: str = "",
+    options: RunOptions,
+    notices: Notices | None = None,
+    title: str = "",
 ) -> None:
     """Run the pipeline, which closes all that is opened here, and say what was done.
 
-    ``raw``: boxes as the detector gives them; ``blur``: names of what is hidden, in place of drawing boxes;
-    ``name``: of the file, where there are several.
+    Args:
+        source: where the frames come from; closed in any case.
+        detector: finds what is in them.
+        outputs: where the results go.
+        options: of the user.
+        notices: printed once everything is open.
+        title: begins the closing line where there are several files.
+
+    Raises:
+        RealtimeError: an output cannot be opened, or the first error of the run.
+        typer.Exit: a signal stopped it.
     """
+    from realtime.commands.face_counter import FaceCounter
     from realtime.controls import Controls
-    from realtime.drawing.hiding import Pixelate
-    from realtime.pipeline import Pipeline
 
-    controls = Controls(chosen_threshold(threshold, detector))
+    faces = FaceCounter()
     with StopRequests() as requests:
-        names = detector.metadata.class_names
-        try:
-            hider = Pixelate(names, blur) if blur is not None else None
-            live = None
-            if outputs.window:
-                # First of all, since there may be no display; but last in the row: its keys count from the next frame.
-                from realtime.commands.live import open_window
-
-                live = open_window(source, detector, outputs, controls, hider)
-            sinks = outputs.open(source)
-        except BaseException:
-            source.close()
-            raise
-        if live:
-            sinks += [live.recorder, live.window]
-        on_idle = live.window.refresh if live else None
-        pipeline = Pipeline(source, detector, sinks, controls, on_idle=on_idle, raw=raw, renderer=hider)
+        controls = Controls(chosen_threshold(options.threshold, detector))
+        pipeline = _open_pipeline(source, detector, outputs, options, controls, faces)
         requests.call(pipeline.stop)
-        stats = pipeline.run(max_frames=max_frames, duration_s=duration_s)
-    infer = stats.stages_ms.get("infer", {"p50": 0.0})
-    dropped = f", {stats.dropped} dropped" if source.is_live else ""
-    title = f"{name}: " if name else ""
-    each = f"{infer['p50']:.1f} ms" + (f" ({detector.concurrency} at a time)" if detector.concurrency > 1 else "")
-    did = f"{title}{stats.frames} frames, {stats.frames_per_s:.1f} frames/s, inference {each}{dropped}"
-    typer.echo(did, err=True)
+        if notices:
+            notices.print()
+        stats = pipeline.run(max_frames=options.max_frames, duration_s=options.duration_s)
+    written = outputs.files if stats.frames else ()  # of a run without a frame nothing is kept
+    print_message(f"{title}{_summary(stats, faces, detector, is_live=source.is_live)}{wrote(*written)}")
     exit_if_stopped(requests)
 
 
-def print_result(text: str) -> None:
-    """Print to standard output.
+def _open_pipeline(
+    source: "FrameSource",
+    detector: "OnnxDetector",
+    outputs: "Outputs",
+    options: RunOptions,
+    controls: "Controls",
+    faces: "FaceCounter",
+) -> "Pipeline":
+    """Open the window and the files; ``source`` is closed if one cannot be opened."""
+    from realtime.drawing.hiding import Pixelate
+    from realtime.pipeline import Pipeline
 
-    Raises:
-        SinkError: it goes to a file on a full disk, say; a reader that has gone away (``| head``) is no error.
-    """
-    try:
-        typer.echo(text)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise SinkError(f"cannot write to standard output: {error.strerror}") from error
+    names = detector.metadata.class_names
+    with ExitStack() as on_error:
+        on_error.callback(source.close)
+        hider = Pixelate(names, options.blur) if options.blur is not None else None
+        live = None
+        if outputs.window:
+            # First of all, since there may be no display; but last in the row: its keys count from the next frame.
+            from realtime.commands.live import open_window
 
-
-def tell_error(error: RealtimeError) -> None:
-    """One line for the user, as the whole command would end with."""
-    typer.echo(f"error: {printable(error_line(error))}", err=True)
-
-
-def printable(text: object) -> str:
-    """One line that can be shown: file names and errors may hold anything, addresses given for files passwords."""
-    return redacted(one_line(text, limit=2000))
-
-
-def exit_if_stopped(requests: StopRequests, message: str | None = None) -> None:
-    """End the command with the code of the signal that stopped it, if one did; ``message`` says what was done."""
-    if requests.exit_code is not None:
-        if message:
-            typer.echo(message, err=True)
-        raise typer.Exit(requests.exit_code)
+            live = open_window(source, detector, outputs, controls, hider)
+        sinks: list[Sink] = [faces, *outputs.open(source)]
+        if live:
+            sinks += [live.recorder, live.window]
+        on_error.pop_all()
+    on_idle = live.window.refresh if live else None
+    return Pipeline(source, detector, sinks, controls, on_idle=on_idle, raw=options.raw, renderer=hider)
 
 
-def open_detector(model: str, provider: Provider, *, concurrency: int = 1) -> "OnnxDetector":
-    """Load the model of that name or path; tell the user if it runs on the CPU for want of something better.
-
-    ``concurrency``: frames at a time, as ``OnnxDetector`` takes it.
-
-    Raises:
-        ModelError: there is none, or it cannot be read.
-        ProviderError: it does not run on ``provider`` here.
-    """
-    from realtime.inference.detector import OnnxDetector, find_model
-
-    detector = OnnxDetector(find_model(model), provider=provider, concurrency=concurrency)
-    if detector.fallback_reason:
-        typer.echo(f"running on the CPU: {detector.fallback_reason}", err=True)
-    if detector.cuda_graph_error:
-        typer.echo(f"running without a CUDA graph, somewhat slower: {detector.cuda_graph_error}", err=True)
-    if detector.provider is Provider.CPU and detector.metadata.precision == "float16":
-        typer.echo(f"{model} is in half precision, for GPUs: slower on the CPU than the model in float32", err=True)
-    return detector
-
-
-def open_both(
-    open_source: Callable[[], Source], load: Callable[[], "OnnxDetector"], provider: Provider
-) -> tuple[Source, "OnnxDetector"]:
-    """Open the source while another thread loads the model: neither needs the interpreter for long.
-
-    A GPU's model is loaded first, by this thread, which is to run it.
-
-    Raises:
-        RealtimeError: of the source, or else of the model; the source is closed then.
-    """
-    from concurrent.futures import ThreadPoolExecutor
-
-    import realtime.inference.detector  # noqa: F401 - before there are two threads that import
-    from realtime.inference.cuda import unavailable_reason
-
-    if provider is not Provider.CPU and unavailable_reason() is None:
-        detector = load()
-        return open_source(), detector
-    with ThreadPoolExecutor(1, thread_name_prefix="load") as loader:
-        loading = loader.submit(load)
-        source = open_source()
-    try:
-        return source, loading.result()
-    except BaseException:
-        source.close()
-        raise
-
-
-def chosen_threshold(given: float | None, detector: "OnnxDetector") -> float:
-    """The threshold that the user gave, or the model's own."""
-    return detector.metadata.threshold if given is None else given
+def _summary(stats: "RunStats", faces: "FaceCounter", detector: "OnnxDetector", *, is_live: bool) -> str:
+    infer_ms = stats.stages_ms.get("infer", {"p50": 0.0})["p50"]
+    together = f" ({detector.concurrency} at a time)" if detector.concurrency > 1 else ""
+    dropped = f", {stats.dropped} dropped" if is_live else ""
+    return (
+        f"{counted(stats.frames, 'frame')}, {counted(faces.count, 'face')}, {stats.frames_per_s:.1f} frames/s, "
+        f"inference {infer_ms:.1f} ms{together}{dropped}"
+    )

@@ -1,5 +1,6 @@
 """``realtime video``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -7,7 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from realtime.commands.arguments import (
+from realtime.commands.console import Notices, print_error, print_message, printable
+from realtime.commands.opening import open_both, open_detector, speed_notices
+from realtime.commands.options import (
+    ENCODING,
+    OUTPUT,
+    SOURCE,
     BlurLabels,
     Captures,
     Crops,
@@ -21,142 +27,167 @@ from realtime.commands.arguments import (
     seconds,
 )
 from realtime.commands.outputs import Outputs, check_blur, check_outputs
-from realtime.commands.running import open_both, open_detector, printable, run, tell_error
+from realtime.commands.running import RunOptions, run
 from realtime.errors import RealtimeError, SinkError, SourceError
+from realtime.formatting import counted
 from realtime.inference.cores import file_concurrency
 from realtime.inference.providers import Provider
 
 if TYPE_CHECKING:
-    from realtime.batch.videos import Job
+    from realtime.batch.inputs import Inputs
+    from realtime.batch.videos import Job, Targets
     from realtime.inference.detector import OnnxDetector
     from realtime.sinks.encoding import Encoding
     from realtime.sources.video_file import VideoFileSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Settings:
+class Settings:
     """What is done with each video."""
 
     encoding: "Encoding"
     start_s: float
     duration_s: float | None
-    threshold: float | None
-    max_frames: int | None
-    blur: str | None
-    raw: bool
+    """Seconds of the video, not of the run."""
     captures: Path
+    run: RunOptions
 
 
 def video(
     videos: Annotated[
-        list[str], typer.Argument(metavar="VIDEO...", help="Video files, folders of them, or 'a/*.mp4'.")
+        list[str],
+        typer.Argument(metavar="VIDEO", help="Video files, folders of them, or patterns such as 'a/*.mp4'."),
     ],
+    start: Annotated[
+        str, typer.Option(metavar="TIME", help="Start here: seconds or hh:mm:ss.", rich_help_panel=SOURCE)
+    ] = "0",
+    duration: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Stop after this time of the video.", rich_help_panel=SOURCE)
+    ] = None,
+    max_frames: MaxFrames = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Write the drawn video, with the original's sound, to this file, or folder for several."),
+        typer.Option(
+            help="Write the drawn video, with the original's sound, to this file; for several, to this folder.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     jsonl: JsonLines = None,
-    captures: Captures = Path(),
     csv: Csv = None,
     crops: Crops = None,
     blur: BlurLabels = None,
-    start: Annotated[str, typer.Option(metavar="TIME", help="Begin here: seconds or hh:mm:ss.")] = "0",
-    duration: Annotated[str | None, typer.Option(metavar="TIME", help="End after this time of the video.")] = None,
-    codec: Annotated[str | None, typer.Option(help="h264 (default), hevc, av1 or vp9 (default in .webm).")] = None,
-    crf: Annotated[int | None, typer.Option(min=0, max=63, help="Quality: lower is better and larger.")] = None,
+    codec: Annotated[
+        str | None, typer.Option(help="h264 (default), hevc, av1 or vp9 (default in .webm).", rich_help_panel=ENCODING)
+    ] = None,
+    crf: Annotated[
+        int | None,
+        typer.Option(min=0, max=63, help="Quality: a lower number is a better, larger file.", rich_help_panel=ENCODING),
+    ] = None,
     model: Model = "nano",
     provider: ProviderOption = Provider.AUTO,
     threshold: Threshold = None,
     raw: Raw = False,
-    max_frames: MaxFrames = None,
+    captures: Captures = Path(),
 ) -> None:
     """Detect in every frame of video files. With nothing to write, they are shown in a window.
 
     With several videos, or a folder of them, --out, --jsonl, --csv and --crops name folders.
     """
-    from realtime.batch.videos import find_videos, make_folders, plan
-    from realtime.sinks.encoding import Encoding, choose
+    from realtime.batch.videos import Targets, find_videos
+    from realtime.sinks.encoding import Encoding
 
-    start_s = seconds(start, "--start")
-    duration_s = seconds(duration, "--duration") if duration else None
-    found = find_videos(videos)
-    many = len(found) > 1 or [str(path) for path in found] != [str(Path(text)) for text in videos]
-    encoding = Encoding(codec, crf)
-    check_blur(blur, crops, shown=out is not None or not (jsonl or csv))
-    if not out and encoding != Encoding():
-        raise SinkError("--codec and --crf say how a video is written: add --out")
-    jobs = plan(found, many=many, out=out, jsonl=jsonl, csv=csv, crops=crops)
-    check_outputs(*(path for job in jobs for path in job.targets), originals=found)
-    for job in jobs:
-        if job.out:
-            choose(job.out, encoding)
-    # A window shows frames as they come, and lets the user hold them.
-    is_shown = not any(jobs[0].targets)
-    load = partial(open_detector, model, provider, concurrency=1 if is_shown else file_concurrency())
-    settings = _Settings(
-        encoding=encoding,
-        start_s=start_s,
-        duration_s=duration_s,
-        threshold=threshold,
-        max_frames=max_frames,
-        blur=blur,
-        raw=raw,
+    settings = Settings(
+        encoding=Encoding(codec, crf),
+        start_s=seconds(start, "--start"),
+        duration_s=seconds(duration, "--duration") if duration else None,
         captures=captures,
+        run=RunOptions(threshold=threshold, max_frames=max_frames, raw=raw, blur=blur),
     )
+    targets = Targets(out=out, jsonl=jsonl, csv=csv, crops=crops)
+    inputs = find_videos(videos, targets.paths)
+    many = len(inputs.places) > 1 or list(inputs.places) != [Path(text) for text in videos]
+    jobs = _plan(inputs, targets, settings, many=many)
+    # A window shows frames as they come, and lets the user hold them.
+    concurrency = file_concurrency() if targets.paths else 1
+    load = partial(open_detector, model, provider, concurrency=concurrency)
     if many:
         detector = load()
-        make_folders((out, jsonl, csv, crops))
-        _process_all(jobs, settings, detector)
+        _process_all(jobs, targets, settings, detector, Notices(speed_notices(detector, model) + inputs.notices))
     else:
         source, detector = open_both(lambda: _open(jobs[0], settings), load, provider)
-        _process(jobs[0], settings, source, detector)
+        _process(jobs[0], settings, source, detector, Notices(speed_notices(detector, model) + inputs.notices))
 
 
-def _process_all(jobs: list["Job"], settings: _Settings, detector: "OnnxDetector") -> None:
+def _plan(inputs: "Inputs", targets: "Targets", settings: Settings, *, many: bool) -> list["Job"]:
+    """What goes where, checked as far as it can be before a video is opened."""
+    from realtime.batch.videos import plan
+    from realtime.sinks.encoding import Encoding, choose
+
+    check_blur(settings.run.blur, targets.crops, shown=targets.out is not None or not (targets.jsonl or targets.csv))
+    if not targets.out and settings.encoding != Encoding():
+        raise SinkError("--codec and --crf say how a video is written: add --out")
+    jobs = plan(inputs.places, targets, many=many)
+    check_outputs(*(path for job in jobs for path in job.targets.paths), originals=inputs.places)
+    for job in jobs:
+        if job.targets.out:
+            choose(job.targets.out, settings.encoding)
+    return jobs
+
+
+def _process_all(
+    jobs: Sequence["Job"], targets: "Targets", settings: Settings, detector: "OnnxDetector", notices: Notices
+) -> None:
     """One after another; what is wrong with one does not stop the others."""
+    from realtime.batch.output_folders import make_folders
+
+    make_folders(targets.paths)
     failed: list[str] = []
     for number, job in enumerate(jobs, start=1):
         try:
-            name = f"[{number}/{len(jobs)}] {printable(job.video)}"
-            _process(job, settings, _open(job, settings), detector, name)
+            make_folders(path.parent for path in job.targets.paths)
+            title = f"[{number}/{len(jobs)}] {printable(job.video)}"
+            _process(job, settings, _open(job, settings), detector, notices, title)
         except RealtimeError as error:
-            tell_error(error)
+            print_error(error)
             failed.append(printable(job.video))
         except typer.Exit:
-            typer.echo(f"stopped in video {number} of {len(jobs)}", err=True)
+            print_message(f"stopped in video {number} of {len(jobs)}")
             raise
     failures = f", {len(failed)} with errors: {', '.join(failed)}" if failed else ""
-    typer.echo(f"{len(jobs)} video{'s' * (len(jobs) > 1)}{failures}", err=True)
+    print_message(f"{counted(len(jobs), 'video')}{failures}")
     if failed:
         raise typer.Exit(1)
 
 
-def _open(job: "Job", settings: _Settings) -> "VideoFileSource":
+def _open(job: "Job", settings: Settings) -> "VideoFileSource":
     from realtime.sources.video_file import VideoFileSource
 
     return VideoFileSource(job.video, start_s=settings.start_s, duration_s=settings.duration_s)
 
 
 def _process(
-    job: "Job", settings: _Settings, source: "VideoFileSource", detector: "OnnxDetector", name: str = ""
+    job: "Job",
+    settings: Settings,
+    source: "VideoFileSource",
+    detector: "OnnxDetector",
+    notices: Notices,
+    title: str = "",
 ) -> None:
     """Run one video through.
 
     Raises:
-        RealtimeError: it, or one of the outputs, is not what it should be; damage is told when all else is done.
+        RealtimeError: it, or one of the outputs, is not what it should be; damage is reported when all else is done.
     """
-    window = not any(job.targets)
-    progress = None if window else name or printable(job.video.name)
+    targets = job.targets
+    is_shown = not targets.paths
     outputs = Outputs(
-        window=window, video=job.out, jsonl=job.jsonl, csv=job.csv, crops=job.crops, original=source,
-        encoding=settings.encoding, progress=progress, captures=settings.captures,
+        window=is_shown, video=targets.out, jsonl=targets.jsonl, csv=targets.csv, crops=targets.crops,
+        original=source, encoding=settings.encoding, captures=settings.captures,
+        progress=None if is_shown else title or printable(job.video.name),
     )  # fmt: skip
-    run(
-        source, detector, outputs, settings.threshold, settings.max_frames,
-        raw=settings.raw, blur=settings.blur, name=name,
-    )  # fmt: skip
+    run(source, detector, outputs, settings.run, notices, title=f"{title}: " if title else "")
     errors = source.errors + outputs.audio_errors
     if errors:
         raise SourceError(f"{job.video} is damaged: {errors}. What could be read is kept")
     if errors.audio_tracks:
-        typer.echo(f"{printable(job.video)}: {errors}", err=True)
+        print_message(f"{printable(job.video)}: {errors}")

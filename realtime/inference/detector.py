@@ -30,7 +30,7 @@ class OnnxDetector:
         """Load a model. For a GPU, do so in the thread that will run it: see ``BoundSession``.
 
         Args:
-            model: ONNX file written by ``export``.
+            model: ONNX file written by ``realtime export onnx``.
             provider: where to run; ``AUTO`` prefers CUDA and may fall back to the CPU, the others never fall back.
             settings: of the GPU; by default ``GpuSettings()``.
             concurrency: how many threads will each run a frame of their own at a time. They share the cores: a single

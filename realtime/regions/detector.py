@@ -6,6 +6,7 @@ import numpy as np
 
 from realtime.faces.boxes import iou
 from realtime.inference.detector import OnnxDetector
+from realtime.metadata import ModelMetadata
 from realtime.regions.close_ups import close_ups
 from realtime.regions.merge import Seen, merge
 from realtime.regions.tiles import Reach, regions_of
@@ -30,6 +31,16 @@ class CloserDetector:
 
     network: OnnxDetector
     reach: Reach
+
+    @property
+    def metadata(self) -> ModelMetadata:
+        """Of the model."""
+        return self.network.metadata
+
+    @property
+    def concurrency(self) -> int:
+        """How many images may be processed at once, each by a thread of its own."""
+        return self.network.concurrency
 
     def detect(self, image: np.ndarray) -> Detections:
         """Find objects.

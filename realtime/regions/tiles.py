@@ -38,7 +38,8 @@ class Reach:
         named = {"auto": cls(), "near": cls(0.0), "far": cls(FAR_SCALE)}
         match = re.fullmatch(r"([1-9])x([1-9])", text)
         if text not in named and not match:
-            raise RegionError(f"reach '{text}': choose auto, near, far or columns x rows of tiles, such as 3x2")
+            remedy = "choose auto, near, far or columns x rows of tiles, such as 3x2"
+            raise RegionError("unknown reach", parameter="reach", value=text, remedy=remedy)
         return named[text] if match is None else cls(grid=(int(match[1]), int(match[2])))
 
     @property

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from realtime.results import Result
 from realtime.sinks.base import ClosingSink, Ending
-from realtime.sinks.text_file import TextFile
+from realtime.sinks.text_file import open_text
 from realtime.structures import PARTS
 
 COLUMNS = ("frame", "pts_s", "face", "feature", "label", "score", "x1", "y1", "x2", "y2")
@@ -23,7 +23,7 @@ class CsvSink(ClosingSink):
         Raises:
             SinkError: the folder does not exist or cannot be written to.
         """
-        self._file = TextFile(path)
+        self._file = open_text(path)
         self._rows = csv.writer(self._file, lineterminator="\n")
         self._rows.writerow(COLUMNS)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from realtime.results import Result
 from realtime.sinks.base import ClosingSink, Ending
-from realtime.sinks.text_file import TextFile
+from realtime.sinks.text_file import open_text
 
 
 def json_line(value: dict[str, object]) -> str:
@@ -13,8 +13,16 @@ def json_line(value: dict[str, object]) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-class JsonLinesFile(TextFile):
-    """A text file of one JSON object a line that appears under its name when it is whole."""
+class JsonLinesFile:
+    """A text file of one JSON object a line that appears under its name when complete; ``-`` is standard output."""
+
+    def __init__(self, path: Path) -> None:
+        """Start writing.
+
+        Raises:
+            SinkError: the folder does not exist or cannot be written to.
+        """
+        self._text = open_text(path)
 
     def write_line(self, value: dict[str, object]) -> None:
         """Add one line.
@@ -22,7 +30,11 @@ class JsonLinesFile(TextFile):
         Raises:
             SinkError: the disk is full, say.
         """
-        self.write(json_line(value) + "\n")
+        self._text.write(json_line(value) + "\n")
+
+    def close(self, ending: Ending) -> None:
+        """Finish the file. May be called twice."""
+        self._text.close(ending)
 
 
 class JsonLinesSink(ClosingSink):

@@ -1,10 +1,45 @@
-"""Text files that are written completely or not at all."""
+"""Text files that are written completely or not at all, and standard output in place of one."""
 
+import sys
 from pathlib import Path
 
 from realtime.atomic_files import partial_path
 from realtime.errors import SinkError
 from realtime.sinks.base import Ending
+
+STANDARD_OUTPUT = Path("-")
+"""The path that stands for it."""
+
+
+def open_text(path: Path) -> "TextFile | StandardOutput":
+    """A text file, or standard output if that is what the path says.
+
+    Raises:
+        SinkError: the folder does not exist or cannot be written to.
+    """
+    return StandardOutput() if path == STANDARD_OUTPUT else TextFile(path)
+
+
+class StandardOutput:
+    """Standard output, of which a reader gets each line at once."""
+
+    def write(self, text: str) -> None:
+        """Add some text, in UTF-8 as in a file.
+
+        Raises:
+            SinkError: it goes to a full disk, for example.
+            BrokenPipeError: the reader has gone away.
+        """
+        try:
+            sys.stdout.buffer.write(text.encode())
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise SinkError(f"cannot write to standard output: {error.strerror}") from error
+
+    def close(self, ending: Ending) -> None:
+        """Nothing to do: what was read cannot be taken back."""
 
 
 class TextFile:

@@ -12,7 +12,7 @@ from fakes import metadata, stub_model, without_driver
 from onnx import TensorProto, helper
 from pretend_gpu import PretendGpu
 
-from realtime.commands.running import open_detector
+from realtime.commands.opening import open_detector, speed_notices
 from realtime.errors import ModelError, ProviderError
 from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.gpu_settings import (
@@ -151,10 +151,10 @@ def test_without_a_graph_it_runs_all_the_same_and_says_why(tmp_path, monkeypatch
     assert detector.provider is Provider.CUDA
     assert detector.detect(PICTURE).labels.tolist() == [0, 1]
     reason = "This session cannot use the graph" if fails_in_run is None else "CUDA failure 900"
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith(f"running without a CUDA graph, somewhat slower: {reason}")
-    assert err.count("\n") == 1
+    assert capsys.readouterr() == ("", "")
+    (line,) = speed_notices(detector, "m.onnx")
+    assert line.startswith(f"running without a CUDA graph, somewhat slower: {reason}")
+    assert "\n" not in line
 
 
 def test_a_gpu_that_fails_either_way_is_told_by_its_last_words(tmp_path, monkeypatch):
@@ -190,13 +190,11 @@ def test_a_replayed_graph_sees_each_new_picture(session):
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-3)
 
 
-def test_half_precision_on_the_cpu_is_told(tmp_path, capsys):
+def test_half_precision_on_the_cpu_is_told(tmp_path):
     model = stub_model(tmp_path / "m.onnx", contract=metadata(precision="float16"))
-    open_detector(str(model), Provider.CPU)
-    assert (
-        capsys.readouterr().err
-        == f"{model} is in half precision, for GPUs: slower on the CPU than the model in float32\n"
-    )
+    assert speed_notices(open_detector(str(model), Provider.CPU), str(model)) == [
+        f"{model} is in half precision, for GPUs: slower on the CPU than the model in float32"
+    ]
 
 
 def test_settings_become_options():

@@ -106,7 +106,7 @@ def test_a_request_to_stop_survives_pickling():
         (
             ModelError("no", remedy=Remedy("export it again", tool="export", target="my model.onnx")),
             "no; export it again",
-            "no; export it again with: python -m export onnx CHECKPOINT -o 'my model.onnx'",
+            "no; export it again with: realtime export onnx CHECKPOINT -o 'my model.onnx'",
         ),
         (SourceError("a\nb\x1b[2J", value=1), "a b\N{REPLACEMENT CHARACTER}[2J", None),
         (
@@ -159,7 +159,7 @@ def open_device(device: str, **mode: object) -> None:
         (
             lambda: ModelMetadata.from_props({}, "m.onnx"),
             "m.onnx: this ONNX file has no metadata of this app; export it again with: "
-            "python -m export onnx CHECKPOINT -o m.onnx",
+            "realtime export onnx CHECKPOINT -o m.onnx",
         ),
         (lambda: check_image(np.zeros((4, 4), np.float32)), "expected an image uint8 (height, width, 3), found"),
     ],

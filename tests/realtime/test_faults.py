@@ -199,7 +199,7 @@ def test_a_reader_that_goes_away_is_no_error(folder):
         command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         process.stdout.close()
-        assert process.stderr.read() == ""
+        assert process.stderr.read() == "skipped 2 non-image files: 1 .mp4 and 1 .onnx\n"
 
 
 # Signals in every phase

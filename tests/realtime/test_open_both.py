@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fakes import WAIT_S, ScriptedSource, stub_model
 
-from realtime.commands.running import open_both, open_detector
+from realtime.commands.opening import open_both, open_detector
 from realtime.errors import ModelError, SourceError
 from realtime.inference.detector import OnnxDetector
 from realtime.inference.providers import Provider

@@ -9,15 +9,18 @@ import subprocess
 import sys
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from fakes import WAIT_S, make_video, read_video, stub_model
 from made_videos import Kind, make
+from typer.testing import CliRunner
 
-from realtime.batch.videos import find_videos, plan
-from realtime.commands.arguments import name_blurred, seconds
+from realtime.batch.videos import Targets, find_videos, plan
+from realtime.cli import app
+from realtime.commands.options import seconds
 from realtime.errors import SinkError, SourceError
 
 RUN = [sys.executable, "-c", "from realtime.cli import run_cli; run_cli()"]
@@ -51,7 +54,10 @@ def test_one_bad_file_does_not_stop_the_others(folder, given):
     done = realtime("video", given, "--out", "drawn", "--jsonl", "found", "--csv", "tables", cwd=folder)
     assert done.returncode == 1
     lines = told(done)
-    assert lines[0].startswith("[1/3] clips/a.mkv: 10 frames")
+    if given == "clips/":
+        assert lines.pop(0) == "skipped 1 non-video file: 1 .txt"
+    assert lines[0].startswith("[1/3] clips/a.mkv: 10 frames, 1 face, ")
+    assert lines[0].endswith("; wrote drawn/a.mkv, found/a.jsonl and tables/a.csv")
     assert lines[1].startswith("error: cannot open video clips/b.avi: not a readable video file")
     assert lines[2].startswith("[3/3] clips/c.mkv: 10 frames")
     assert lines[3:] == ["3 videos, 1 with errors: clips/b.avi"]
@@ -212,7 +218,8 @@ def test_a_pipe_gets_one_line_and_a_terminal_a_bar(folder):
     command = ["video", "long.mp4", "--jsonl", "long.jsonl"]
     lines = told(realtime(*command, cwd=folder))
     assert len(lines) == 1
-    assert lines[0].startswith("300 frames")
+    assert lines[0].startswith("300 frames, 1 face, ")
+    assert lines[0].endswith("; wrote long.jsonl")
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [*RUN, *command, "--model", "m.onnx"], cwd=folder, stderr=theirs,
@@ -242,22 +249,26 @@ def test_videos_are_found(tmp_path):
         (tmp_path / name).write_text("")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "[1].mp4").write_text("")
-    assert [p.name for p in find_videos([str(tmp_path)])] == ["a.MKV", "b.mp4"]
-    assert [p.name for p in find_videos([str(tmp_path / "**" / "*.mp4")])] == ["b.mp4", "[1].mp4"]
-    assert [p.name for p in find_videos([str(tmp_path / "in" / "[1].mp4")])] == ["[1].mp4"]  # a name, not a pattern
-    assert len(find_videos([str(tmp_path / "b.mp4"), str(tmp_path)])) == 2  # each once
+
+    def names(*given):
+        return [path.name for path in find_videos([str(path) for path in given]).places]
+
+    assert names(tmp_path) == ["a.MKV", "b.mp4", "[1].mp4"]
+    assert names(tmp_path / "**" / "*.mp4") == ["b.mp4", "[1].mp4"]
+    assert names(tmp_path / "in" / "[1].mp4") == ["[1].mp4"]  # a name, not a pattern
+    assert names(tmp_path / "b.mp4", tmp_path) == ["b.mp4", "a.MKV", "[1].mp4"]  # each once
     with pytest.raises(SourceError, match="no file matches"):
         find_videos([str(tmp_path / "*.mov")])
 
 
 def test_kinds_that_cannot_be_written_become_mp4(tmp_path):
-    videos = [tmp_path / name for name in ("a.avi", "b.MOV", "c.webm")]
-    jobs = plan(videos, many=True, out=tmp_path / "o", jsonl=None, csv=None, crops=tmp_path / "c")
-    assert [job.out.name for job in jobs] == ["a.mp4", "b.MOV", "c.webm"]
-    assert [job.crops.name for job in jobs] == ["a", "b", "c"]
+    videos = {tmp_path / name: Path(name) for name in ("a.avi", "b.MOV", "in/c.webm")}
+    jobs = plan(videos, Targets(out=tmp_path / "o", crops=tmp_path / "c"), many=True)
+    assert [job.targets.out for job in jobs] == [tmp_path / "o" / name for name in ("a.mp4", "b.MOV", "in/c.webm")]
+    assert [job.targets.crops for job in jobs] == [tmp_path / "c" / name for name in ("a", "b", "in/c")]
     (tmp_path / "file").write_text("")
     with pytest.raises(SinkError, match="several videos need a folder"):
-        plan(videos, many=True, out=None, jsonl=tmp_path / "file", csv=None, crops=None)
+        plan(videos, Targets(jsonl=tmp_path / "file"), many=True)
 
 
 @pytest.mark.parametrize(
@@ -269,12 +280,22 @@ def test_times_are_read(text, expected):
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("given", "hidden"),
     [
-        (["--blur"], ["--blur=face"]), (["--blur", "--out", "x.mp4"], ["--blur=face", "--out", "x.mp4"]),
-        (["--blur", "in.mp4"], ["--blur=face", "in.mp4"]), (["--blur", "clips/"], ["--blur=face", "clips/"]),
-        (["--blur", "eye,mouth", "in.mp4"], ["--blur", "eye,mouth", "in.mp4"]), (["--blur=eye"], ["--blur=eye"]),
+        (["in.mp4", "--blur"], "face"), (["in.mp4", "--blur", "--jsonl", "x.jsonl"], "face"),
+        (["--blur", "in.mp4"], "face"), (["--blur", "clips/"], "face"), (["--blur", "*.mp4"], "face"),
+        (["--blur", "eye,mouth", "in.mp4"], "eye,mouth"), (["--blur=eye", "in.mp4"], "eye"),
+        (["--blur", "eye", "--", "in.mp4"], "eye"), (["--blur", "--", "in.mp4"], "face"),
     ],
 )  # fmt: skip
-def test_blur_alone_means_faces(given, expected):
-    assert name_blurred(given) == expected
+def test_blur_alone_means_faces(folder, monkeypatch, given, hidden):
+    make_video(folder / "in.mp4", frames=1)
+    monkeypatch.chdir(folder)
+    result = CliRunner().invoke(app, ["video", "--csv", "x", *given])
+    assert str(result.exception).startswith(f"--blur {hidden}: no picture is written"), result.output
+
+
+def test_a_file_may_be_called_as_an_option_is(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    result = CliRunner().invoke(app, ["video", "--csv", "x", "--", "--blur"])
+    assert str(result.exception).startswith("cannot open video --blur: not found")

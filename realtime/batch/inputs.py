@@ -1,0 +1,79 @@
+"""Finding the files that a command works on."""
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from realtime.errors import SourceError
+from realtime.formatting import counted, listed
+
+MAX_KINDS = 5
+"""Kinds of files that are named when some are skipped."""
+
+
+class Inputs:
+    """Files of one kind, in the order in which they were given; those of a folder are sorted, and each is taken once.
+
+    Folders are searched with all that is below them, links to other folders left aside. Hidden files and folders are
+    left out, and so are folders that the results go to, unless they were given themselves.
+    """
+
+    def __init__(self, kind: str, suffixes: Collection[str], outputs: Iterable[Path | None] = ()) -> None:
+        """Begin without files.
+
+        Args:
+            kind: what each file is, such as ``image``.
+            suffixes: ends of names, in small letters, of the files that are taken from a folder.
+            outputs: files and folders that are written.
+        """
+        self.files: list[Path] = []
+        self.places: dict[Path, Path] = {}
+        """Of each file, where its results go below an output folder: its path below the folder that was searched, so
+        that two files of one name do not meet, or else its name."""
+        self._kind = kind
+        self._suffixes = suffixes
+        self._outputs = {path.resolve() for path in outputs if path is not None}
+        self._skipped: Counter[str] = Counter()
+
+    def add_file(self, path: Path) -> None:
+        """Take a file as it is, whatever its name."""
+        self.files.append(path)
+        self.places.setdefault(path, Path(path.name))
+
+    def add_folder(self, folder: Path) -> int:
+        """Take the files of the right kind in a folder and below it; return how many there are.
+
+        Raises:
+            SourceError: a folder cannot be read.
+        """
+        inside = sorted(_visible_files(folder, self._outputs))
+        taken = [path for path in inside if path.suffix.lower() in self._suffixes]
+        self._skipped.update(path.suffix.lower() for path in inside if path.suffix.lower() not in self._suffixes)
+        for path in taken:
+            if path not in self.places:
+                self.files.append(path)
+                self.places[path] = path.relative_to(folder)
+        return len(taken)
+
+    @property
+    def notices(self) -> list[str]:
+        """A line about the files of other kinds in the folders, if there are any."""
+        if not self._skipped:
+            return []
+        common = sorted(self._skipped.items(), key=lambda kind: (-kind[1], kind[0]))[:MAX_KINDS]
+        kinds = [f"{count} {suffix or 'without a suffix'}" for suffix, count in common]
+        others = self._skipped.total() - sum(count for _, count in common)
+        shown = listed([*kinds, f"{others} of other kinds"] if others else kinds)
+        return [f"skipped {counted(self._skipped.total(), f'non-{self._kind} file')}: {shown}"]
+
+
+def _visible_files(folder: Path, outputs: Collection[Path]) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise SourceError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+
+    for name, folders, files in os.walk(folder, onerror=refuse):
+        here = Path(name)
+        visible = [here / folder for folder in folders if not folder.startswith(".")]
+        folders[:] = [path.name for path in visible if path.resolve() not in outputs]
+        yield from (here / file for file in files if not file.startswith("."))

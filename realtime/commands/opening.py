@@ -1,0 +1,71 @@
+"""Opening the detector and the source of a command."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from realtime.inference.providers import Provider
+
+if TYPE_CHECKING:
+    from realtime.inference.detector import OnnxDetector
+    from realtime.sources.base import FrameSource
+
+Source = TypeVar("Source", bound="FrameSource")
+
+
+def open_detector(model: str, provider: Provider, *, concurrency: int = 1) -> "OnnxDetector":
+    """Load the model of that name or path.
+
+    ``concurrency``: frames at a time, as ``OnnxDetector`` takes it.
+
+    Raises:
+        ModelError: there is none, or it cannot be read.
+        ProviderError: it does not run on ``provider`` here.
+    """
+    from realtime.inference.detector import OnnxDetector, find_model
+
+    return OnnxDetector(find_model(model), provider=provider, concurrency=concurrency)
+
+
+def speed_notices(detector: "OnnxDetector", model: str) -> list[str]:
+    """Why the detector is slower than it could be, a line for each reason; ``model`` is what the user asked for."""
+    lines = []
+    if detector.fallback_reason:
+        lines.append(f"running on the CPU: {detector.fallback_reason}")
+    if detector.cuda_graph_error:
+        lines.append(f"running without a CUDA graph, somewhat slower: {detector.cuda_graph_error}")
+    if detector.provider is Provider.CPU and detector.metadata.precision == "float16":
+        lines.append(f"{model} is in half precision, for GPUs: slower on the CPU than the model in float32")
+    return lines
+
+
+def open_both(
+    open_source: Callable[[], Source], load: Callable[[], "OnnxDetector"], provider: Provider
+) -> tuple[Source, "OnnxDetector"]:
+    """Open the source while another thread loads the model: neither needs the interpreter for long.
+
+    A GPU's model is loaded first, by this thread, which is to run it.
+
+    Raises:
+        RealtimeError: of the source, or else of the model; the source is closed then.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    import realtime.inference.detector  # noqa: F401 - before there are two threads that import
+    from realtime.inference.cuda import unavailable_reason
+
+    if provider is not Provider.CPU and unavailable_reason() is None:
+        detector = load()
+        return open_source(), detector
+    with ThreadPoolExecutor(1, thread_name_prefix="load") as loader:
+        loading = loader.submit(load)
+        source = open_source()
+    try:
+        return source, loading.result()
+    except BaseException:
+        source.close()
+        raise
+
+
+def chosen_threshold(given: float | None, detector: "OnnxDetector") -> float:
+    """The threshold that the user gave, or the model's own."""
+    return detector.metadata.threshold if given is None else given

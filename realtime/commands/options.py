@@ -1,0 +1,82 @@
+"""Options that several commands have, and the panels that their help is divided into."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from realtime.inference.providers import Provider
+
+SOURCE, OUTPUT, WINDOW, DETECTION, ENCODING = "Source", "Output", "Window", "Detection", "Video encoding"
+
+Model = Annotated[
+    str,
+    typer.Option(
+        help="A shipped model (pico is the fastest, mobile finds the most), or a file that realtime export onnx wrote.",
+        rich_help_panel=DETECTION,
+    ),
+]
+ProviderOption = Annotated[
+    Provider,
+    typer.Option("--provider", help="Where the network runs; auto prefers CUDA.", rich_help_panel=DETECTION),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, help="Lowest score of a new box; by default the model's own.", rich_help_panel=DETECTION
+    ),
+]
+Raw = Annotated[
+    bool,
+    typer.Option(
+        "--raw",
+        help="Leave boxes as they are found, neither smoothed nor held through weak frames.",
+        rich_help_panel=DETECTION,
+    ),
+]
+MaxFrames = Annotated[int | None, typer.Option(min=1, help="Stop after this many frames.", rich_help_panel=SOURCE)]
+JsonLines = Annotated[
+    Path | None,
+    typer.Option("--jsonl", help="Write the detections as JSON lines; - is standard output.", rich_help_panel=OUTPUT),
+]
+Csv = Annotated[
+    Path | None,
+    typer.Option("--csv", help="Write the detections as a table; - is standard output.", rich_help_panel=OUTPUT),
+]
+Crops = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Write every feature as an image of its own into this new folder.", rich_help_panel=OUTPUT
+    ),
+]
+BlurLabels = Annotated[
+    str | None,
+    typer.Option(
+        "--blur",
+        metavar="[LABEL,...]",
+        help="Hide faces, or the features named, instead of drawing boxes.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Captures = Annotated[
+    Path,
+    typer.Option(
+        metavar="DIR",
+        help="Folder for the snapshots and recordings made with the keys s and r.",
+        rich_help_panel=WINDOW,
+    ),
+]
+
+
+def seconds(text: str, option: str) -> float:
+    """Seconds of "90", "1:30" or "0:01:30.5", given for ``option``.
+
+    Raises:
+        typer.BadParameter: it is none of these.
+    """
+    match = re.fullmatch(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d*)?|\.\d+)", text)
+    if match is None:
+        raise typer.BadParameter(f"expected seconds or hh:mm:ss, found {text!r}", param_hint=option)
+    hours, minutes, rest = match.groups(default="0")
+    return 3600 * int(hours) + 60 * int(minutes) + float(rest)

@@ -1,0 +1,98 @@
+"""``realtime train`` and ``realtime export`` as a user types them."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_data import make_data_set
+
+SCRIPT = Path(sys.executable).with_name("realtime")
+
+
+def run(*arguments, cwd=None):
+    return subprocess.run(
+        [SCRIPT, *map(str, arguments)],
+        cwd=cwd, env=os.environ | {"COLUMNS": "120"}, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("help_option", ["--help", "-h"])
+@pytest.mark.parametrize("command", ["train fit", "train prepare pts", "export onnx"])
+def test_usage_lines_name_the_command(command, help_option):
+    done = run(*command.split(), help_option)
+    assert done.returncode == 0, done.stderr
+    assert f"Usage: realtime {command} [OPTIONS]" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["train", "export"])
+def test_without_a_sub_command_it_prints_the_help(command):
+    done = run(command)
+    assert done.returncode == 2
+    assert f"Usage: realtime {command} [OPTIONS] COMMAND [ARGS]..." in done.stdout + done.stderr
+
+
+def test_wrong_usage_names_the_command():
+    done = run("train", "fit", "--no-such-option")
+    assert done.returncode == 2
+    assert "Usage: realtime train fit [OPTIONS]" in done.stderr
+
+
+def test_a_data_set_is_checked_in_a_folder_with_a_train_py(tmp_path):
+    make_data_set(tmp_path)
+    (tmp_path / "train.py").write_text("raise SystemExit('this is mine')")
+    done = run("train", "check", "data.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "train" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [("train evaluate nix.pt nix.yaml", "nix"), ("export onnx nix.pt", "nix.pt"), ("export onnx", "Missing argument")],
+)
+def test_errors_and_exit_codes_are_those_of_the_packages(tmp_path, command, complaint):
+    done = run(*command.split(), cwd=tmp_path)
+    assert done.returncode == (2 if complaint == "Missing argument" else 1)
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = run("train", "--debug", "evaluate", "nix.pt", "nix.yaml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_training_after_a_step_and_saves_it(tmp_path, number):
+    data = make_data_set(tmp_path, train=120, val=2)
+    options = [
+        "--arch",
+        "nano",
+        "--weights",
+        "none",
+        "--size",
+        "64",
+        "--batch-size",
+        "2",
+        "--epochs",
+        "2",
+        "--device",
+        "cpu",
+    ]
+    with subprocess.Popen(
+        [SCRIPT, "train", "fit", data, "--out", tmp_path / "run", *options],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        for line in process.stdout:
+            if line.startswith("epoch 1/2 step "):
+                break
+        os.killpg(process.pid, number)  # the processes that read images get it too, as from a terminal
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + number, errors
+    assert errors.startswith("stopping after this step; again to end at once\nstopped in epoch 1 after step ")
+    assert "Traceback" not in errors
+    assert (tmp_path / "run" / "last.pt").is_file()
