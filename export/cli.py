@@ -11,7 +11,7 @@ from export.errors import ExportError
 from export.score import compare_with_checkpoint, score_onnx
 from export.to_onnx import export_onnx
 from export.verify import IMAGES
-from train.data.dataset import load_data_config
+from train.data.data_yaml import load_data_config
 from train.errors import TrainError
 from train.models.checkpoint import load_checkpoint
 

@@ -10,8 +10,10 @@ from realtime.errors import ModelError
 from realtime.inference.detector import OnnxDetector
 from realtime.inference.providers import Provider
 from realtime.metadata import ModelMetadata
-from train.data.dataset import DataConfig, boxes_in_pixels, load_split, read_image
-from train.data.transforms import transform_boxes
+from train.data.data_yaml import DataConfig
+from train.data.dataset import boxes_in_pixels, load_split
+from train.data.geometry import transform_boxes
+from train.data.images import read_image
 from train.evaluation.matching import Boxes
 from train.evaluation.metrics import Metrics, evaluate_boxes
 

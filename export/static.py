@@ -41,8 +41,8 @@ MIN_VOTES = 1e-12
 class StaticFasterRCNN(nn.Module):
     """The inference path of a ``FasterRCNN`` for one image of one size, with fixed shapes throughout.
 
-    In half precision (``halve``) the convolutions and the layers of the heads compute in float16. Whatever deals with
-    coordinates or puts boxes in order stays float32: float16 has 11 bits, which place a box at 600 px to half a pixel,
+    In half precision (``to_float16``) the convolutions and the layers of the heads compute in float16. Everything that
+    handles coordinates or sorts boxes stays float32: float16 has 11 bits of precision, which is half a pixel at 600 px,
     and areas, which it cannot hold beyond 65,504 px², decide what is suppressed.
     """
 
@@ -58,9 +58,7 @@ class StaticFasterRCNN(nn.Module):
         super().__init__()
         model = copy.deepcopy(model).eval()
         if not isinstance(model.roi_heads, VotingRoIHeads):
-            raise ExportError(
-                "only detectors that train.models built can be exported: this one has other RoI heads"
-            )
+            raise ExportError("only detectors that train.models built can be exported: this one has other RoI heads")
         self.input_hw = input_hw
         self.dtype = torch.float32
         """Of the layers that have weights."""
@@ -88,7 +86,7 @@ class StaticFasterRCNN(nn.Module):
         rois, roi_exists = self.rpn(features)  # (4,R), (R,)
         return self.roi_heads(self.roi_features(features, rois).to(self.dtype), rois, roi_exists)
 
-    def halve(self) -> None:
+    def to_float16(self) -> None:
         """Turn the layers that have weights to float16, in place."""
         self.dtype = torch.float16
         for module in (self.backbone, self.rpn.head, self.roi_heads.box_head, self.roi_heads.predictor):

@@ -23,7 +23,7 @@ class Suppression(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.rounds: int | None = None
-        self.most_rounds = 0
+        self.max_rounds = 0
         """Rounds that the hardest picture up to now needed to reach the fixed point."""
 
     def forward(self, overlaps: Tensor, exists: Tensor) -> Tensor:
@@ -48,13 +48,13 @@ class Suppression(nn.Module):
         while True:
             settled = _keep_once_more(suppresses, keep, present)
             if torch.equal(settled, keep):
-                self.most_rounds = max(self.most_rounds, rounds)
+                self.max_rounds = max(self.max_rounds, rounds)
                 return keep.squeeze(2) > 0
             keep, rounds = settled, rounds + 1
 
     def freeze_rounds(self) -> None:
         """Fix the number of rounds, with a margin over what was needed up to now."""
-        self.rounds = max(MIN_SUPPRESSION_ROUNDS, SUPPRESSION_MARGIN * self.most_rounds)
+        self.rounds = max(MIN_SUPPRESSION_ROUNDS, SUPPRESSION_MARGIN * self.max_rounds)
 
 
 def overlap_terms(boxes: Tensor, iou: float) -> tuple[Tensor, Tensor]:

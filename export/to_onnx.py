@@ -12,7 +12,7 @@ import torch
 
 from export.errors import ExportError
 from export.static import StaticFasterRCNN
-from export.verify import EXACT, HALVED, Differences, check_static, compare, network_input
+from export.verify import EXACT, FLOAT16_TOLERANCE, Differences, check_static, compare, network_input
 from realtime.letterbox import PADDING_VALUE
 from realtime.metadata import INPUT_NAME, MAX_SIDE_PX, OUTPUT_NAMES, ModelMetadata
 from train.models.architectures import SIZE_MULTIPLE_PX
@@ -49,7 +49,7 @@ def export_onnx(
     static = StaticFasterRCNN(model, (height, width)).eval()
     static.freeze(torch.from_numpy(network_input(path, size_wh)) for path in images)
     if half:
-        static.halve()
+        static.to_float16()
     metadata = ModelMetadata(
         class_names=checkpoint.config.class_names,
         input_wh=size_wh,
@@ -65,7 +65,7 @@ def export_onnx(
     onnx.helper.set_model_props(proto, metadata.to_props())
     onnx.checker.check_model(proto, full_check=True)
     check_static(proto)
-    tolerance = HALVED if half else EXACT
+    tolerance = FLOAT16_TOLERANCE if half else EXACT
     return _write_verified(proto, out, lambda path: compare(path, model, images, metadata.class_names, tolerance))
 
 

@@ -13,7 +13,7 @@ from torchvision.ops import box_iou
 
 from export.errors import ExportError
 from realtime.letterbox import Letterbox
-from train.data.dataset import read_image
+from train.data.images import read_image
 
 MIN_SCORE = 0.05
 """Detections below are not compared."""
@@ -35,7 +35,7 @@ class Tolerance:
 
 EXACT = Tolerance(score=1e-3, box_px=0.1)
 """float32: two ways to add up the same numbers."""
-HALVED = Tolerance(score=0.01, box_px=2.0, contested_iou=0.3)
+FLOAT16_TOLERANCE = Tolerance(score=0.01, box_px=2.0, contested_iou=0.3)
 """float16 rounds every weight and activation to 11 bits. Measured with a trained ``nano`` of 256 px, 429 detections on
 44 photos: scores differ by 7e-4 (95 in 100) and at most by 3e-3, boxes by 0.014 px (95 in 100) and, where another set
 of boxes had a vote, by up to 0.73 px; one detection more was kept."""
@@ -163,14 +163,14 @@ def compare_image(
 
 
 def _is_contested(
-    box: np.ndarray, score: float, label: int, common: tuple[np.ndarray, ...], least_iou: float | None
+    box: np.ndarray, score: float, label: int, common: tuple[np.ndarray, ...], min_iou: float | None
 ) -> bool:
     """Whether a detection overlaps a better one of its class, among those that both results have."""
     boxes, scores, labels = common
     rivals = boxes[(labels == label) & (scores > score)]
-    if least_iou is None or not len(rivals):
+    if min_iou is None or not len(rivals):
         return False
-    return bool(box_iou(torch.from_numpy(box[None]), torch.from_numpy(rivals)).max() >= least_iou)
+    return bool(box_iou(torch.from_numpy(box[None]), torch.from_numpy(rivals)).max() >= min_iou)
 
 
 def _difference(image: str, label: str, score: float, box: np.ndarray, what: str) -> ExportError:

@@ -37,7 +37,7 @@ def write_image(path: Path, rgb: np.ndarray) -> Path:
     return path
 
 
-def noise_picture(height: int, width: int, seed: int) -> np.ndarray:
+def noise_image(height: int, width: int, seed: int) -> np.ndarray:
     """uint8 (H,W,3): smooth noise, rich in shapes like a photo."""
     coarse = np.random.default_rng(seed).random((height // 8, width // 8, 3), np.float32)
     return (255 * cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)).astype(np.uint8)

@@ -35,12 +35,12 @@ class World:
             values /= self.size
         return values
 
-    def share(self, items: list[Any]) -> list[Any]:
+    def shard(self, items: list[Any]) -> list[Any]:
         """Those of ``items`` that this process works on."""
         return items[self.rank :: self.size]
 
     def gather(self, results: list[Any]) -> list[Any]:
-        """The results of all processes, in the order of the items that ``share`` gave out; the same everywhere."""
+        """The results of all processes, in the order of the items that ``shard`` gave out; the same everywhere."""
         if self.size == 1:
             return results
         parts: list[list[Any]] = [[] for _ in range(self.size)]
@@ -50,7 +50,7 @@ class World:
             ordered[rank :: self.size] = part
         return ordered
 
-    def align(self, model: nn.Module) -> None:
+    def broadcast_weights(self, model: nn.Module) -> None:
         """Give all processes the main one's weights and running means; the latter drift apart without SyncBatchNorm."""
         if self.size > 1:
             for tensor in model.state_dict().values():
@@ -64,7 +64,7 @@ class World:
 
 
 @contextlib.contextmanager
-def join_world(device_type: str) -> Iterator[World]:
+def init_distributed(device_type: str) -> Iterator[World]:
     """Meet the other processes that ``torchrun`` started, if it started any, and leave them at the end."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:

@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from onnx import TensorProto, helper
-from tiny_data import CLASS_NAMES, as_input, make_data_set, noise_picture, write_image
+from tiny_data import CLASS_NAMES, as_input, make_data_set, noise_image, write_image
 from typer.testing import CliRunner
 
 import export.to_onnx
@@ -140,7 +140,7 @@ def test_the_app_reads_the_metadata(exported, checkpoint):
 
 
 def test_the_app_finds_what_the_checkpoint_finds(exported, checkpoint):
-    picture = noise_picture(120, 80, seed=1)
+    picture = noise_image(120, 80, seed=1)
     boxed, transform = Letterbox((64, 64))(picture)
     matrix = transform.matrix
     with torch.inference_mode():

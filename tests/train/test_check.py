@@ -5,11 +5,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny_data import noise_picture, write_image
+from tiny_data import noise_image, write_image
 
 from train.data.check import check_data, read_whole_image
 from train.data.check_report import Kind, Report
-from train.data.dataset import load_data_config, load_split
+from train.data.data_yaml import load_data_config
+from train.data.dataset import load_split
 from train.errors import TrainError
 
 NEEDS = ". A data set needs 'names', 'train' and 'val'"
@@ -21,7 +22,7 @@ def root(tmp_path) -> Path:
     """A sound data set of two pictures in each of two splits."""
     for split, seeds in (("train", (0, 1)), ("val", (2, 3))):
         for seed in seeds:
-            write_image(tmp_path / "images" / split / f"{seed}.jpg", noise_picture(64, 128, seed))
+            write_image(tmp_path / "images" / split / f"{seed}.jpg", noise_image(64, 128, seed))
             write_labels(tmp_path, f"{split}/{seed}", LABELS)
     write_data(tmp_path, "train: images/train\nval: images/val")
     return tmp_path
@@ -183,7 +184,7 @@ def test_a_copy_with_other_colours_in_another_split_is_a_warning(root, train_cli
 
     [(kind, message)] = found(root)
 
-    assert kind is Kind.LOOK_ALIKE
+    assert kind is Kind.NEAR_DUPLICATE
     assert message.startswith("images/val/pale.png: in 'val', looks like images/train/0.jpg in 'train' (correlation ")
     assert train_cli("check", root / "data.yaml")[0] == 0
 
@@ -249,9 +250,9 @@ def test_images_that_no_split_lists_still_have_their_labels(root):
 def test_counts_and_sizes(root):
     write_labels(root, "train/4", "")
     for seed in (4, 5):  # one with an empty label file, one without
-        write_image(root / "images/train" / f"{seed}.png", noise_picture(64, 64, seed))
+        write_image(root / "images/train" / f"{seed}.png", noise_image(64, 64, seed))
     write_labels(root, "train/6", "0 0.5 0.5 0.5 0.5\n")
-    write_image(root / "images/train/6.png", noise_picture(64, 64, 6))
+    write_image(root / "images/train/6.png", noise_image(64, 64, 6))
     (root / "train.txt").write_text("images/train/4.png\n")
     write_data(root, "train: [images/train, train.txt]\nval: images/val")
 
@@ -340,7 +341,7 @@ def test_no_data_yaml_is_an_error(tmp_path, train_cli):
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tif"])
 @pytest.mark.parametrize("missing", [2, 500])
 def test_truncated_images_of_any_format_are_found(tmp_path, suffix, missing):
-    path = write_image(tmp_path / f"a{suffix}", noise_picture(64, 64, 0))
+    path = write_image(tmp_path / f"a{suffix}", noise_image(64, 64, 0))
     assert read_whole_image(path).shape == (64, 64, 3)
 
     truncate(path, missing=missing)
@@ -350,7 +351,7 @@ def test_truncated_images_of_any_format_are_found(tmp_path, suffix, missing):
 
 
 def test_jpeg_by_another_name_is_checked_as_one(tmp_path):
-    path = write_image(tmp_path / "a.jpg", noise_picture(64, 64, 0)).rename(tmp_path / "a.png")
+    path = write_image(tmp_path / "a.jpg", noise_image(64, 64, 0)).rename(tmp_path / "a.png")
     truncate(path, missing=100)
 
     with pytest.raises(TrainError, match="expected a whole JPEG"):

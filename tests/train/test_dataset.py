@@ -6,16 +6,10 @@ import numpy as np
 import pytest
 from tiny_data import make_data_set, write_image
 
-from train.data.dataset import (
-    LabelledImage,
-    boxes_in_pixels,
-    label_path,
-    load_data_config,
-    load_split,
-    parse_label,
-    read_image,
-    read_labels,
-)
+from train.data.data_yaml import load_data_config
+from train.data.dataset import LabelledImage, boxes_in_pixels, load_split
+from train.data.images import read_image
+from train.data.labels import label_path, parse_label, read_labels
 from train.errors import TrainError
 
 GREY = np.full((8, 8, 3), 128, np.uint8)

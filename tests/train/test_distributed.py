@@ -13,7 +13,8 @@ import torch
 from equal_steps import OPTIONS, equal_steps
 from tiny_data import make_data_set
 
-from train.data.dataset import load_data_config, load_split
+from train.data.data_yaml import load_data_config
+from train.data.dataset import load_split
 from train.distributed import World
 from train.errors import TrainError
 from train.evaluation.evaluate import evaluate

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from train.data.dataset import load_data_config, load_split
-from train.data.transforms import letterboxed_example
+from train.data.data_yaml import load_data_config
+from train.data.dataset import load_split
+from train.data.examples import letterboxed_example
 from train.evaluation.evaluate import best_ious, evaluate
 from train.evaluation.matching import Boxes, confusion_matrix, match_image
 from train.evaluation.metrics import THRESHOLDS, evaluate_boxes

@@ -5,10 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny_data import CLASS_NAMES, make_data_set, noise_picture, write_image
+from tiny_data import CLASS_NAMES, make_data_set, noise_image, write_image
 
 import train.evaluation.predict
-from train.data.dataset import read_image
+from train.data.images import read_image
 from train.errors import TrainError
 from train.evaluation.drawing import CLASS_COLOURS, ERROR_COLOUR, Mark, draw_boxes
 from train.evaluation.evaluate import Detected
@@ -76,7 +76,7 @@ def test_worst_first_by_errors_then_by_overlap():
     by_name = {o.path.name: o for o in outcomes}
     assert (by_name["all wrong"].missed.tolist(), by_name["all wrong"].false_alarms.tolist()) == ([0, 1], [0])
     assert (by_name["twice"].missed.tolist(), by_name["twice"].false_alarms.tolist()) == ([], [1])
-    assert by_name["loose"].badness == pytest.approx((0, 1 - 10 / 16))
+    assert by_name["loose"].error_key == pytest.approx((0, 1 - 10 / 16))
 
 
 # Drawing
@@ -168,7 +168,7 @@ def test_without_labels_there_is_one_panel_in_the_colours_of_the_classes(grey_ph
 
 
 def test_large_photos_are_reduced(tmp_path):
-    path = write_image(tmp_path / "large.png", noise_picture(800, 1600, seed=0))
+    path = write_image(tmp_path / "large.png", noise_image(800, 1600, seed=0))
 
     assert draw_outcome(outcome(path, boxes(), boxes()), CLASS_NAMES, size=64, with_labels=False).shape[1] == 1280
 

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 from face_shape import landmarks_68, landmarks_98, pts_text, wflw_line
-from tiny_data import noise_picture, write_image
+from tiny_data import noise_image, write_image
 
 from train.errors import TrainError
 from train.prepare.boxing import boxes_of_landmarks
@@ -14,7 +14,7 @@ LEFT, RIGHT = landmarks_68(scale=60, at=(50, 40)), landmarks_68(scale=60, at=(15
 
 
 def photo(path, seed=0):
-    return write_image(path, noise_picture(96, 200, seed))
+    return write_image(path, noise_image(96, 200, seed))
 
 
 def face_tops(source_photo) -> list[float]:
@@ -169,7 +169,7 @@ def write_masks(tmp_path):
     """Write the photo of a number, 128 px, and its masks of 64 px, each a rectangle x1 y1 x2 y2."""
 
     def write(number: int, **masks: tuple[int, int, int, int]) -> None:
-        write_image(tmp_path / "CelebA-HQ-img" / f"{number}.jpg", noise_picture(128, 128, number))
+        write_image(tmp_path / "CelebA-HQ-img" / f"{number}.jpg", noise_image(128, 128, number))
         for name, (x1, y1, x2, y2) in masks.items():
             mask = np.zeros((64, 64, 3), np.uint8)
             mask[y1:y2, x1:x2] = 255

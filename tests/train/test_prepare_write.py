@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import yaml
 from face_shape import draw_face, landmarks_68, landmarks_98, pts_text, wflw_line
-from tiny_data import noise_picture, write_image
+from tiny_data import noise_image, write_image
 
-from train.data.dataset import boxes_in_pixels, load_data_config, load_split, read_image
-from train.data.transforms import letterboxed_example
+from train.data.data_yaml import load_data_config
+from train.data.dataset import boxes_in_pixels, load_split
+from train.data.examples import letterboxed_example
+from train.data.images import read_image
 from train.prepare.boxing import CLASS_NAMES, boxes_of_landmarks
 from train.prepare.stored import crop_window, store
 
@@ -23,7 +25,7 @@ FACE = landmarks_68(scale=100, at=(137.6, 76.264))
 
 def face_photo(points=FACE, seed=0):
     """A grey photo of a face, its mouth's box in white."""
-    picture = 100 + noise_picture(HEIGHT, WIDTH, seed) // 4
+    picture = 100 + noise_image(HEIGHT, WIDTH, seed) // 4
     draw_face(picture, points)
     x1, y1, x2, y2 = np.round(boxes_of_landmarks(points)[0][-1]).astype(int)
     picture[y1:y2, x1:x2] = WHITE
@@ -45,7 +47,7 @@ def write_coco(path, names=("cat", "dog"), photos=4, seed=0):
     """A JSON file of photos with one box each, white in the picture: 30,20 to 80,60."""
     images, annotations = [], []
     for i in range(photos):
-        picture = 100 + noise_picture(120, 160, seed + i) // 4
+        picture = 100 + noise_image(120, 160, seed + i) // 4
         picture[20:60, 30:80] = WHITE
         write_image(path.parent / f"{i}.png", picture)
         images.append({"id": i, "file_name": f"{i}.png", "width": 160, "height": 120})
@@ -163,7 +165,7 @@ def test_wflw_and_pts_of_one_photo_agree(tmp_path, train_cli):
 
 
 def test_celebamask_through_the_command_line(tmp_path, train_cli):
-    write_image(tmp_path / "CelebA-HQ-img" / "12.jpg", noise_picture(128, 128, 0))
+    write_image(tmp_path / "CelebA-HQ-img" / "12.jpg", noise_image(128, 128, 0))
     for name, (x1, y1, x2, y2) in {"skin": (10, 2, 50, 60), "l_brow": (12, 20, 22, 25)}.items():
         mask = np.zeros((64, 64, 3), np.uint8)
         mask[y1:y2, x1:x2] = 255
@@ -182,7 +184,7 @@ def test_celebamask_through_the_command_line(tmp_path, train_cli):
 def test_coco_and_voc_keep_their_classes(tmp_path, train_cli):
     write_coco(tmp_path / "coco" / "instances.json")
     voc = tmp_path / "voc"
-    write_image(voc / "JPEGImages" / "v.png", noise_picture(120, 160, 50))
+    write_image(voc / "JPEGImages" / "v.png", noise_image(120, 160, 50))
     (voc / "Annotations").mkdir()
     box = "<bndbox><xmin>31</xmin><ymin>21</ymin><xmax>80</xmax><ymax>60</ymax></bndbox>"
     (voc / "Annotations" / "v.xml").write_text(f"<annotation><object><name>dog</name>{box}</object></annotation>")
@@ -275,7 +277,7 @@ def test_a_copy_of_a_training_photo_never_reaches_val(tmp_path, train_cli):
 
 def test_negatives_have_empty_labels(tmp_path, train_cli):
     write_pts(tmp_path / "src", "a")
-    write_image(tmp_path / "neg" / "deep" / "street.png", noise_picture(64, 64, 5))
+    write_image(tmp_path / "neg" / "deep" / "street.png", noise_image(64, 64, 5))
 
     train_cli(
         "prepare", "pts", tmp_path / "src", "--out", tmp_path / "out", "--negatives", tmp_path / "neg", "--val-share", 0

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 from tiny_data import make_data_set, write_image
 
-from train.data.dataset import load_data_config, load_split
-from train.data.transforms import Example, letterboxed_example
+from train.data.data_yaml import load_data_config
+from train.data.dataset import load_split
+from train.data.examples import Example, letterboxed_example
 from train.evaluation.drawing import CLASS_COLOURS, OUTLINE, Mark, class_colour, draw_boxes, draw_legend
 from train.loop.loading import EpochExamples
 from train.loop.options import FitOptions

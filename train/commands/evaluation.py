@@ -16,7 +16,8 @@ from train.commands.arguments import (
     choose_device,
     make_folder,
 )
-from train.data.dataset import DataConfig, load_data_config, load_split
+from train.data.data_yaml import DataConfig, load_data_config
+from train.data.dataset import load_split
 from train.errors import TrainError
 from train.evaluation.evaluate import evaluate as evaluate_model
 from train.evaluation.metrics import Metrics

@@ -19,20 +19,13 @@ from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import track
 
+from train.data.augment import AugmentOptions, large_enough
 from train.data.check_report import Kind, Problem, Report, SplitSummary, summarise_class
-from train.data.dataset import (
-    IMAGE_SUFFIXES,
-    DataConfig,
-    Label,
-    ListedImage,
-    label_path,
-    load_data_config,
-    read_image,
-    read_label_lines,
-    split_images,
-)
-from train.data.near_duplicates import local_contrast, look_alikes
-from train.data.transforms import AugmentOptions, large_enough
+from train.data.data_yaml import DataConfig, load_data_config
+from train.data.dataset import split_images
+from train.data.images import IMAGE_SUFFIXES, ListedImage, read_image
+from train.data.labels import Label, label_path, read_label_lines
+from train.data.near_duplicates import local_contrast, near_duplicates
 from train.errors import TrainError
 
 CLIPPED_PX = 0.5
@@ -100,7 +93,7 @@ def check_data(path: Path, size: int | None = None) -> Report:
     problems += _repeated_files(entries)
     readable = [entry for entry in files.values() if inspected[entry.file].digest]
     problems += _repeated_pictures(readable, inspected)
-    problems += _look_alikes(readable, inspected)
+    problems += _near_duplicates(readable, inspected)
     problems += (problem for one in inspected.values() for problem in one.problems)
     problems += _unlabelled(config, summaries)
     problems += _labels_without_image(config, (entry.image.path for entry in entries))
@@ -218,18 +211,18 @@ def _repeated_pictures(entries: list[Entry], inspected: dict[Path, Inspected]) -
             yield Problem(Kind.LEAK, message)
 
 
-def _look_alikes(entries: list[Entry], inspected: dict[Path, Inspected]) -> Iterator[Problem]:
+def _near_duplicates(entries: list[Entry], inspected: dict[Path, Inspected]) -> Iterator[Problem]:
     """Pictures of later splits that look like one of an earlier split; equal ones are reported as such already."""
     splits = list(dict.fromkeys(entry.split for entry in entries))
     for earlier, later in combinations(splits, 2):
         known, asked = ([e for e in entries if e.split == split] for split in (earlier, later))
-        for i, j, correlation in look_alikes(
+        for i, j, correlation in near_duplicates(
             *([inspected[e.file].contrast for e in group] for group in (asked, known))
         ):
             if inspected[asked[i].file].digest != inspected[known[j].file].digest:
                 path, other = asked[i].image.path, known[j].image.path
                 found = f"in '{later}', looks like {other} in '{earlier}' (correlation {correlation:.2f})"
-                yield Problem(Kind.LOOK_ALIKE, f"{path}: {found}")
+                yield Problem(Kind.NEAR_DUPLICATE, f"{path}: {found}")
 
 
 def _shared_sources(config: DataConfig) -> Iterator[Problem]:

@@ -20,7 +20,7 @@ class Kind(StrEnum):
     IMAGE = "unreadable image"
     LABEL = "malformed label"
     LEAK = "picture in two splits"
-    LOOK_ALIKE = "look-alikes in two splits"
+    NEAR_DUPLICATE = "look-alikes in two splits"
     LISTED_TWICE = "image listed twice"
     DUPLICATE_IMAGE = "duplicate picture"
     DUPLICATE_LABEL = "duplicate label"

@@ -13,7 +13,7 @@ SIDE_PX = 48
 MEAN_SIGMA_PX, DEVIATION_SIGMA_PX = 3, 4
 FLAT_LEVELS = 4
 """Grey levels of deviation below which a place counts as flat, so that noise is not blown up to structure."""
-LOOKS_ALIKE = 0.92
+MIN_CORRELATION = 0.92
 """Least correlation of two pictures of one photo. Studio portraits of different people reach 0.87, the copies found
 in real data sets 0.96 and more."""
 CHUNK = 1024
@@ -37,7 +37,7 @@ def local_contrast(image: np.ndarray) -> np.ndarray:
     return (small / length if length > 0 else small).astype(np.float16)
 
 
-def look_alikes(contrasts: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> Iterator[tuple[int, int, float]]:
+def near_duplicates(contrasts: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> Iterator[tuple[int, int, float]]:
     """The pictures that have a look-alike among ``others``: their indices and the correlation, the best one for each.
 
     Args:
@@ -56,5 +56,5 @@ def look_alikes(contrasts: Sequence[np.ndarray], others: Sequence[np.ndarray]) -
         value = correlation[np.arange(len(wanted)), index]
         where = np.where(value > best, start + index, where)
         best = np.maximum(best, value)
-    for i in np.flatnonzero(best >= LOOKS_ALIKE):
+    for i in np.flatnonzero(best >= MIN_CORRELATION):
         yield int(i), int(where[i]), float(best[i])

@@ -10,7 +10,7 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.ops import box_iou
 
 from train.data.dataset import LabelledImage
-from train.data.transforms import letterboxed_example, to_tensors
+from train.data.examples import letterboxed_example, to_tensors
 from train.distributed import World
 from train.evaluation.matching import Boxes
 from train.evaluation.metrics import Metrics, evaluate_boxes
@@ -40,7 +40,7 @@ def evaluate(
 ) -> Metrics:
     """Score a model on labelled images, letterboxed as the app does; each process of ``world`` takes a share."""
     world = world or World()
-    found = world.gather(list(detect(model, world.share(images), size=size, device=device)))
+    found = world.gather(list(detect(model, world.shard(images), size=size, device=device)))
     return evaluate_boxes(
         [f.labelled for f in found],
         [f.predicted for f in found],

@@ -10,8 +10,11 @@ import torch
 from torchvision.models.detection import FasterRCNN
 
 from realtime.letterbox import Letterbox
-from train.data.dataset import LabelledImage, images_of, label_path, load_data_config, read_image, read_labels
-from train.data.transforms import transform_boxes
+from train.data.data_yaml import load_data_config
+from train.data.dataset import LabelledImage
+from train.data.geometry import transform_boxes
+from train.data.images import images_of, read_image
+from train.data.labels import label_path, read_labels
 from train.errors import TrainError
 from train.evaluation.drawing import ERROR_COLOUR, Colour, Mark, class_colour, draw_boxes, draw_line_of_text
 from train.evaluation.evaluate import detect
@@ -54,7 +57,7 @@ class Outcome:
         return len(self.missed) + len(self.false_alarms)
 
     @property
-    def badness(self) -> tuple[int, float]:
+    def error_key(self) -> tuple[int, float]:
         """Errors, then how far the matches are off: the sum of 1 - IoU."""
         return self.errors, float((1 - self.ious[self.partners >= 0]).sum())
 
@@ -108,7 +111,7 @@ def outcome(path: Path, labelled: Boxes, predicted: Boxes) -> Outcome:
 
 def worst_first(outcomes: Iterable[Outcome]) -> list[Outcome]:
     """Sort by the number of misses and false alarms, ties by the sum of 1 - IoU of the matches, both descending."""
-    return sorted(outcomes, key=lambda o: o.badness, reverse=True)
+    return sorted(outcomes, key=lambda o: o.error_key, reverse=True)
 
 
 def draw_outcome(found: Outcome, class_names: Sequence[str], *, size: int, with_labels: bool) -> np.ndarray:

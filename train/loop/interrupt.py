@@ -19,8 +19,8 @@ class InterruptedRunError(Exception):
 class Interrupt:
     """A context that notes the first signal, for the run to look at; a second one ends the process at once."""
 
-    def __init__(self, *, speaks: bool = False) -> None:
-        self._speaks = speaks
+    def __init__(self, *, verbose: bool = False) -> None:
+        self._verbose = verbose
         self.signal: int = 0
         """The signal that came, 0 if none has."""
         self._before: dict[signal.Signals, signal._HANDLER] = {}
@@ -37,7 +37,7 @@ class Interrupt:
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self.signal = number
         self._restore()
-        if self._speaks:  # print is not safe in the middle of another print
+        if self._verbose:  # print is not safe in the middle of another print
             os.write(2, b"stopping after this step; again to end at once\n")
 
     def _restore(self) -> None:

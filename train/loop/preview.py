@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from train.data.dataset import DataConfig, load_split
-from train.data.transforms import Example, letterboxed_example
+from train.data.data_yaml import DataConfig
+from train.data.dataset import load_split
+from train.data.examples import Example, letterboxed_example
 from train.errors import TrainError
 from train.evaluation.drawing import OUTLINE, Mark, class_colour, draw_boxes, draw_legend
 from train.loop.loading import EpochExamples

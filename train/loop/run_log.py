@@ -18,7 +18,8 @@ import torch
 import torchvision
 from torch.utils.tensorboard import SummaryWriter
 
-from train.data.dataset import DataConfig, LabelledImage
+from train.data.data_yaml import DataConfig
+from train.data.dataset import LabelledImage
 from train.loop.options import FitOptions
 
 LOGGED_METRICS = ("threshold", "map50", "map50_95", "false_positives_per_negative", "mean_f1")

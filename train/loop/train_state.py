@@ -21,7 +21,7 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 @dataclass(slots=True)
-class Trainee:
+class TrainState:
     """A detector in training."""
 
     model: FasterRCNN
@@ -39,7 +39,7 @@ class Trainee:
         for module in self.frozen:
             module.eval()
 
-    def without_exchange(self) -> contextlib.AbstractContextManager[None]:
+    def no_sync(self) -> contextlib.AbstractContextManager[None]:
         """A context in which gradients are summed up here, and not yet averaged over all processes."""
         if isinstance(self.replica, DistributedDataParallel):
             return self.replica.no_sync()
@@ -62,9 +62,9 @@ class Trainee:
         self.scheduler.load_state_dict(state["scheduler"])
 
 
-def make_trainee(
+def build_train_state(
     model: FasterRCNN, options: FitOptions, steps_per_epoch: int, device: torch.device, world: World
-) -> Trainee:
+) -> TrainState:
     """Make a model ready for training.
 
     Raises:
@@ -80,7 +80,7 @@ def make_trainee(
     optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad], options)
     scheduler = make_scheduler(optimizer, options, steps_per_epoch)
     average = averaged_model(model, options.ema)
-    return Trainee(model, world.replicate(model, device), optimizer, scheduler, average, frozen)
+    return TrainState(model, world.replicate(model, device), optimizer, scheduler, average, frozen)
 
 
 def freeze_stages(model: FasterRCNN, trainable: int) -> list[nn.Module]:

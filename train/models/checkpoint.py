@@ -32,7 +32,7 @@ class Checkpoint:
     @property
     def threshold(self) -> float:
         """Score threshold that was best on val; 0.5 where nothing was validated."""
-        return (self.info.get("metrics") or {}).get("threshold", 0.5)
+        return float((self.info.get("metrics") or {}).get("threshold", 0.5))
 
     def save(self, path: Path) -> None:
         """Write the file so that under its name there is only ever a whole one.

@@ -11,7 +11,7 @@ BOX_FACTOR = 10.0
 
 
 def second_stage_losses(
-    logits: Tensor, deltas: Tensor, labels: Tensor, wanted_deltas: Tensor, proposals: Tensor, coder: BoxCoder
+    logits: Tensor, deltas: Tensor, labels: Tensor, regression_targets: Tensor, proposals: Tensor, coder: BoxCoder
 ) -> dict[str, Tensor]:
     """The losses of sampled proposals: torchvision's, with the generalised IoU in place of smooth L1.
 
@@ -22,7 +22,7 @@ def second_stage_losses(
         logits: (R,C+1) float32, class 0 the background.
         deltas: (R,4(C+1)) float32, for each class those of its box.
         labels: (R,) int64, the class of each proposal, 0 for background.
-        wanted_deltas: (R,4) float32, those of the labelled box; ignored where there is none.
+        regression_targets: (R,4) float32, those of the labelled box; ignored where there is none.
         proposals: (R,4) float32, xyxy px.
         coder: turns deltas into boxes.
 
@@ -32,5 +32,5 @@ def second_stage_losses(
     objects = torch.where(labels > 0)[0]
     rois = proposals[objects]
     boxes = coder.decode_single(deltas.unflatten(1, (-1, 4))[objects, labels[objects]], rois)
-    misfit = generalized_box_iou_loss(boxes, coder.decode_single(wanted_deltas[objects], rois), reduction="sum")
-    return {"loss_classifier": F.cross_entropy(logits, labels), "loss_box_reg": BOX_FACTOR * misfit / len(labels)}
+    giou_loss = generalized_box_iou_loss(boxes, coder.decode_single(regression_targets[objects], rois), reduction="sum")
+    return {"loss_classifier": F.cross_entropy(logits, labels), "loss_box_reg": BOX_FACTOR * giou_loss / len(labels)}

@@ -49,10 +49,10 @@ class VotingRoIHeads(RoIHeads):
         """As torchvision's, with the losses of ``second_stage_losses`` in training."""
         if not self.training:
             return super().forward(features, proposals, image_shapes, targets)
-        sampled, _, labels, wanted_deltas = self.select_training_samples(proposals, targets)
+        sampled, _, labels, regression_targets = self.select_training_samples(proposals, targets)
         logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, sampled, image_shapes)))
         return [], second_stage_losses(
-            logits, deltas, torch.cat(labels), torch.cat(wanted_deltas), torch.cat(sampled), self.box_coder
+            logits, deltas, torch.cat(labels), torch.cat(regression_targets), torch.cat(sampled), self.box_coder
         )
 
     def postprocess_detections(

@@ -31,13 +31,13 @@ class Pad:
     x_of_width: float
     y_of_height: float
     y_of_width: float = 0.0
-    least_height: float = 0.0
+    min_height: float = 0.0
     """Least height before padding, as a fraction of the width."""
 
 
 PADS = {
-    EYE: Pad(0.12, 0.10, 0.10, least_height=0.32),
-    EYEBROW: Pad(0.10, 0.10, 0.07, least_height=0.27),
+    EYE: Pad(0.12, 0.10, 0.10, min_height=0.32),
+    EYEBROW: Pad(0.10, 0.10, 0.07, min_height=0.27),
     NOSE: Pad(0.10, 0.08),
     MOUTH: Pad(0.10, 0.12, 0.02),
 }
@@ -124,7 +124,7 @@ def padded(part: int, extent: np.ndarray) -> np.ndarray:
     """The box (4,) of a part by ``PADS``. An eye that is too thin grows both ways, an eyebrow downwards."""
     x1, y1, x2, y2 = extent
     pad, width = PADS[part], x2 - x1
-    missing = max(0.0, pad.least_height * width - (y2 - y1))
+    missing = max(0.0, pad.min_height * width - (y2 - y1))
     above = 0.0 if part == EYEBROW else missing / 2
     y1, y2 = y1 - above, y2 + missing - above
     pad_x, pad_y = pad.x_of_width * width, pad.y_of_height * (y2 - y1) + pad.y_of_width * width

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from train.data.dataset import read_image
+from train.data.images import read_image
 from train.errors import TrainError
 from train.prepare.boxing import CLASS_NAMES, EYE, EYEBROW, MOUTH, NOSE, boxes_of_extents
 from train.prepare.photo import Photo, Source, files_below

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from train.data.dataset import load_data_config
+from train.data.data_yaml import load_data_config
 from train.errors import TrainError
 from train.prepare.splits import TRAIN, VAL
 

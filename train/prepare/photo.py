@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data.dataset import IMAGE_SUFFIXES
+from train.data.images import IMAGE_SUFFIXES
 from train.errors import TrainError
 
 MAX_SHOWN = 20

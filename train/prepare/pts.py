@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data.dataset import read_image
+from train.data.images import read_image
 from train.errors import TrainError
 from train.prepare.boxing import CLASS_NAMES, boxes_of_landmarks
 from train.prepare.photo import Photo, Source, content_hash, files_below, images_by_stem, photo_name, read_text

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data.dataset import read_image
+from train.data.images import read_image
 from train.errors import TrainError
 from train.prepare.manifest import Row
 from train.prepare.photo import Photo, Source, content_hash

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data.dataset import IMAGE_SUFFIXES
+from train.data.images import IMAGE_SUFFIXES
 from train.errors import TrainError
 from train.prepare.photo import Photo, Source, files_below, photo_name
 

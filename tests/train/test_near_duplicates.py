@@ -1,11 +1,11 @@
 import cv2
 import numpy as np
 import pytest
-from tiny_data import noise_picture
+from tiny_data import noise_image
 
-from train.data.near_duplicates import LOOKS_ALIKE, SIDE_PX, local_contrast, look_alikes
+from train.data.near_duplicates import MIN_CORRELATION, SIDE_PX, local_contrast, near_duplicates
 
-PHOTO = noise_picture(192, 256, 1)
+PHOTO = noise_image(192, 256, 1)
 
 
 def recompressed(image: np.ndarray) -> np.ndarray:
@@ -25,19 +25,19 @@ COPIES = {
 
 @pytest.mark.parametrize("change", COPIES.values(), ids=COPIES)
 def test_a_copy_is_found_among_others(change):
-    others = [local_contrast(noise_picture(192, 256, seed)) for seed in range(10)]  # PHOTO is number 1
+    others = [local_contrast(noise_image(192, 256, seed)) for seed in range(10)]  # PHOTO is number 1
 
-    [(index, other, correlation)] = look_alikes([local_contrast(change(PHOTO))], others)
+    [(index, other, correlation)] = near_duplicates([local_contrast(change(PHOTO))], others)
 
     assert (index, other) == (0, 1)
-    assert LOOKS_ALIKE <= correlation <= 1.001
+    assert MIN_CORRELATION <= correlation <= 1.001
 
 
 def test_other_pictures_do_not_look_alike():
-    known = [local_contrast(noise_picture(192, 256, seed)) for seed in range(40)]
-    asked = [local_contrast(noise_picture(192, 256, seed)) for seed in range(100, 140)]
+    known = [local_contrast(noise_image(192, 256, seed)) for seed in range(40)]
+    asked = [local_contrast(noise_image(192, 256, seed)) for seed in range(100, 140)]
 
-    assert list(look_alikes(asked, known)) == []
+    assert list(near_duplicates(asked, known)) == []
 
 
 def test_pictures_of_one_colour_look_like_nothing():
@@ -45,14 +45,14 @@ def test_pictures_of_one_colour_look_like_nothing():
 
     assert flat.shape == (SIDE_PX, SIDE_PX)
     assert not flat.any()
-    assert list(look_alikes([flat], [flat, local_contrast(PHOTO)])) == []
+    assert list(near_duplicates([flat], [flat, local_contrast(PHOTO)])) == []
 
 
 def test_many_pictures_are_compared_in_parts(monkeypatch):
     monkeypatch.setattr("train.data.near_duplicates.CHUNK", 3)
-    contrasts = [local_contrast(noise_picture(64, 64, seed)) for seed in range(8)]
+    contrasts = [local_contrast(noise_image(64, 64, seed)) for seed in range(8)]
 
-    found = [(i, j) for i, j, _ in look_alikes(contrasts, contrasts[::-1])]
+    found = [(i, j) for i, j, _ in near_duplicates(contrasts, contrasts[::-1])]
 
     assert found == [(i, 7 - i) for i in range(8)]
-    assert list(look_alikes([], contrasts)) == list(look_alikes(contrasts, [])) == []
+    assert list(near_duplicates([], contrasts)) == list(near_duplicates(contrasts, [])) == []
