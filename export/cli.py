@@ -13,6 +13,7 @@ from export.to_onnx import export_onnx
 from export.verify import IMAGES
 from train.data.data_yaml import load_data_config
 from train.errors import TrainError
+from train.evaluation.tables import metrics_table
 from train.models.checkpoint import load_checkpoint
 
 app = typer.Typer(
@@ -60,7 +61,7 @@ def verify(
 ) -> None:
     """Score MODEL on labelled images, and fail if its mAP is not that of its checkpoint, to 0.002 (half: 0.003)."""
     metrics, metadata = score_onnx(model, load_data_config(data), split)
-    typer.echo(metrics.table())
+    typer.echo(metrics_table(metrics))
     typer.echo(compare_with_checkpoint(metrics, metadata))
 
 
@@ -81,7 +82,7 @@ def _photos(folder: Path | None) -> list[Path]:
 
 
 def run_cli() -> None:
-    """Entry point: one line on stderr and exit code 1 for what the user can mend."""
+    """Entry point: one line on stderr and exit code 1 for an error that the user can fix."""
     try:
         app()
     except (ExportError, TrainError, OSError) as error:

@@ -1,12 +1,12 @@
 """A trained torchvision Faster R-CNN as one graph of fixed shapes.
 
 torchvision's inference path has shapes that depend on the data (boxes that survive suppression, RoIs of each pyramid
-level), which a runtime must synchronise on, cannot capture as a CUDA graph, and which the exporter refuses. The same
-function is written here over the *same trained modules* with fixed shapes: constant budgets, masks instead of
+level), which a runtime must synchronise on and cannot capture as a CUDA graph, and which the exporter refuses. The same
+function is implemented here with the *same trained modules* with fixed shapes: constant budgets, masks instead of
 selections, suppression as matrix products, one RoIAlign over an atlas of all levels.
 
-Boxes are planes, (4,…) of x1, y1, x2, y2: a step takes all four or two of them at once, without strided access. Of a
-small detector's time half goes into starting operations, so their number counts.
+Boxes are planes, (4,…) of x1, y1, x2, y2: an operation takes two or all four at once, without strided access. Half of
+a small detector's time is the overhead of operations, so their number matters.
 """
 
 import copy
@@ -29,13 +29,13 @@ from export.suppression import Suppression, overlap_terms
 from train.models.voting import VotingRoIHeads
 
 REPLICAS = 2
-"""Rows and columns by which a level is extended: as far as RoIAlign samples beyond the border."""
+"""Rows and columns by which a level is extended: as far as RoIAlign samples outside the border."""
 
 NEVER = -1e30
-"""Score of a row that holds nothing. Finite, since half precision and some runtimes treat infinities badly."""
+"""Score of an unused row. Finite, since half precision and some runtimes handle infinities badly."""
 
 MIN_VOTES = 1e-12
-"""Keeps rows that hold nothing from being 0/0; one that holds a box has at least its own vote, above 1e-6."""
+"""Avoids 0/0 in unused rows; a row with a box has at least its own vote, above 1e-6."""
 
 
 class StaticFasterRCNN(nn.Module):
@@ -53,7 +53,7 @@ class StaticFasterRCNN(nn.Module):
         """Take a copy of the trained modules of ``model``, batch norms folded into their convolutions.
 
         Raises:
-            ExportError: the model uses a part that has no fixed-shape form here.
+            ExportError: the model has a part without a fixed-shape implementation here.
         """
         super().__init__()
         model = copy.deepcopy(model).eval()
@@ -77,10 +77,10 @@ class StaticFasterRCNN(nn.Module):
             image: uint8 (1,H,W,3), BGR, letterboxed to the fixed size.
 
         Returns:
-            boxes (D,4) float32 xyxy in pixels of the input, scores (D,) float32 in falling order, labels (D,) int64
+            boxes (D,4) float32 xyxy in pixels of the input, scores (D,) float32 in descending order, labels (D,) int64
             zero-based; unused rows have score 0.
         """
-        # Planes first: a subtraction along the last axis of three has nothing to vectorise.
+        # Planes first: a subtraction along a last axis of length three cannot be vectorised.
         x = image.permute(0, 3, 1, 2).float() - self.pixel_mean  # (1,3,H,W)
         features = list(self.backbone(x.to(self.dtype)).values())
         rois, roi_exists = self.rpn(features)  # (4,R), (R,)
@@ -92,19 +92,19 @@ class StaticFasterRCNN(nn.Module):
         for module in (self.backbone, self.rpn.head, self.roi_heads.box_head, self.roi_heads.predictor):
             module.to(self.dtype)
 
-    def freeze(self, pictures: Iterable[Tensor]) -> None:
-        """Fix all that is still open before an export: the rounds of suppression, by what ``pictures`` need."""
+    def freeze(self, images: Iterable[Tensor]) -> None:
+        """Fix the rounds of suppression for an export, by running ``images``: uint8 (1,H,W,3) BGR, letterboxed."""
         with torch.inference_mode():
-            for picture in pictures:
-                self(picture)
+            for image in images:
+                self(image)
         for module in self.modules():
             if isinstance(module, Suppression):
                 module.freeze_rounds()
 
     def _fold_normalisation(self, model: FasterRCNN) -> None:
-        """Put channel swap and division by the standard deviation into the first convolution.
+        """Fold channel swap and division by the standard deviation into the first convolution.
 
-        The mean must be subtracted before: the convolution pads with zeros, which stand for the mean colour.
+        The mean is still subtracted before: the convolution pads with zeros, which represent the mean colour.
         """
         mean = torch.tensor(model.transform.image_mean)
         std = torch.tensor(model.transform.image_std)
@@ -271,7 +271,7 @@ def vote(boxes: Tensor, scores: Tensor, margins: Tensor) -> Tensor:
     Args:
         boxes: (4,G,N) px.
         scores: (G,N), not negative.
-        margins: (G,N,N), by how much two boxes overlap beyond the bar; the same both ways.
+        margins: (G,N,N), by how much two boxes overlap above the threshold; symmetric.
     """
     weighted = torch.cat([boxes, torch.ones_like(boxes[:1])]) * scores  # (5,G,N)
     sums, total = (weighted.transpose(0, 1) @ margins).transpose(0, 1).split([4, 1])
@@ -302,7 +302,7 @@ def is_large(boxes: Tensor, min_size_px: float) -> Tensor:
 
 
 def extend(rows: Tensor, width: int, value: float = 0.0) -> Tensor:
-    """Fill up the last dimension."""
+    """Pad the last dimension to ``width``."""
     missing = width - rows.shape[-1]
     return F.pad(rows, (0, missing), value=value) if missing else rows
 
@@ -346,7 +346,7 @@ def feature_shapes(model: FasterRCNN, input_hw: tuple[int, int]) -> dict[str, tu
 
 
 def pool_by_window(module: nn.Module) -> None:
-    """Give every average over a whole map a window, in place: of the other form exporters make several operations."""
+    """Give every average over a whole map a window, in place: exporters turn the other form into several operations."""
     for name, child in module.named_children():
         if isinstance(child, nn.AdaptiveAvgPool2d):
             setattr(module, name, WholeMapAverage())

@@ -31,10 +31,10 @@ def main(
 
 
 def run_cli() -> None:
-    """Entry point: one line on stderr and exit code 1 for what the user can mend."""
+    """Entry point: one line on stderr and exit code 1 for an error that the user can fix."""
     try:
         app()
-    except (TrainError, OSError) as error:  # OSError: the disk is full while a log is written, say
+    except (TrainError, OSError) as error:  # OSError: for example, the disk is full
         if "--debug" in sys.argv:
             raise
         typer.echo(f"error: {error}", err=True)

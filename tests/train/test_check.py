@@ -82,7 +82,7 @@ def test_all_problems_are_reported_at_once(root, train_cli):
         f"  {at}labels/train/0.txt:4: class id 7 is not in 'names' (0 to 1)",
         f"  cannot read image {at}images/train/1.jpg: expected a whole JPEG, found: image file is truncated",
         f"  cannot read image {at}images/train/4.png: not a readable image",
-        f"  {at}images/val/2.jpg: in 'val', same picture as {at}images/train/5.jpg in 'train'",
+        f"  {at}images/val/2.jpg: in 'val', same pixels as {at}images/train/5.jpg in 'train'",
         f"  {at}train.txt:1: {at}images/train/0.jpg is listed already, in {at}images/train",
         f"  {at}data.yaml: no box of 'face' in split 'train'",
         f"{at}data.yaml: 7 errors, 2 warnings",
@@ -166,7 +166,7 @@ def test_same_pixels_in_another_file_are_the_same_picture(root):
     write_image(root / "images/train/copy.png", cv2.imread(str(root / "images/train/0.jpg"))[..., ::-1])
     write_labels(root, "train/copy", LABELS)
 
-    assert found(root) == [(Kind.DUPLICATE_IMAGE, "images/train/copy.png: same picture as images/train/0.jpg")]
+    assert found(root) == [(Kind.DUPLICATE_IMAGE, "images/train/copy.png: same pixels as images/train/0.jpg")]
 
 
 def test_one_pixel_makes_another_picture(root):
@@ -185,7 +185,9 @@ def test_a_copy_with_other_colours_in_another_split_is_a_warning(root, train_cli
     [(kind, message)] = found(root)
 
     assert kind is Kind.NEAR_DUPLICATE
-    assert message.startswith("images/val/pale.png: in 'val', looks like images/train/0.jpg in 'train' (correlation ")
+    assert message.startswith(
+        "images/val/pale.png: in 'val', near-duplicate of images/train/0.jpg in 'train' (correlation "
+    )
     assert train_cli("check", root / "data.yaml")[0] == 0
 
 
@@ -262,7 +264,7 @@ def test_counts_and_sizes(root):
     assert (train.empty_label_file, train.no_label_file, train.unreadable) == (1, 1, 0)
     assert [(c.name, c.boxes, c.images) for c in train.classes] == [("face", 3, 3), ("eye", 2, 2)]
     face, eye = train.classes
-    # Faces are 64x16 px in two pictures of 128x64 and 32x32 px in one of 64x64; at 32 px 16x4 and 16x16.
+    # Faces are 64x16 px in two images of 128x64 and 32x32 px in one of 64x64; at 32 px 16x4 and 16x16.
     assert face.width_px == pytest.approx(np.percentile([64, 64, 32], (5, 50, 95)), abs=0.05)
     assert face.height_px == pytest.approx(np.percentile([16, 16, 32], (5, 50, 95)), abs=0.05)
     assert face.input_width_px == (16, 16, 16)

@@ -16,6 +16,7 @@ from tiny_data import CLASS_NAMES, make_data_set
 from torch import nn
 from typer.testing import CliRunner
 
+import realtime
 import train.loop.run
 import train.loop.run_log
 from train.cli import app
@@ -27,7 +28,7 @@ from train.evaluation.metrics import evaluate_boxes
 from train.evaluation.plots import plot_curves
 from train.loop.engine import Step, train_steps
 from train.loop.interrupt import Interrupt
-from train.loop.loading import Batch
+from train.loop.loading import Batch, first_augmented_images
 from train.loop.options import FitOptions
 from train.loop.run import Run, resumed_run
 from train.loop.train_state import TrainState, averaged_model, build_train_state, make_scheduler
@@ -277,6 +278,36 @@ def test_run_from_weights_of_other_classes_says_what_is_reinitialized(tmp_path, 
     old, new = (load_checkpoint(run / "best.pt").model for run in (whole_run, tmp_path / "run"))
     first = "backbone.body.0.0.weight"
     assert torch.equal(old[first], new[first])  # one of the stages that are not trained
+
+
+@pytest.mark.parametrize("arch", ["nano", "mobile"])
+def test_run_from_a_shipped_model_is_deterministic_and_the_same_by_name_or_file(tiny_yaml, tmp_path, arch):
+    path = Path(realtime.__file__).parent / "models" / "nano.onnx"
+    options = ("--arch", arch, "--epochs", "1", "--optimizer", "adamw", "--lr", "1e-5", "--save-every-steps", "99")
+
+    by_name = fit(tiny_yaml, tmp_path / "name", *options, "--weights", "nano")
+    by_file = fit(tiny_yaml, tmp_path / "file", *options, "--weights", str(path))
+
+    heads = "roi_heads.box_predictor.cls_score, roi_heads.box_predictor.bbox_pred"
+    for result, weights in ((by_name, "nano"), (by_file, path)):
+        assert result.exit_code == 0, result.output
+        assert f"not in --weights {weights} in this shape, reinitialized: {heads}" in result.output
+    named, filed = (load_checkpoint(tmp_path / name / "last.pt").model for name in ("name", "file"))
+    assert not [name for name, value in named.items() if not torch.equal(value, filed[name])]
+    assert resume(tiny_yaml, tmp_path / "name").exit_code == 0
+
+
+def test_norms_of_a_shipped_model_get_the_statistics_of_augmented_images(tiny_yaml, tmp_path):
+    options = replace(OPTIONS, weights="nano", multi_scale=0.5)
+
+    run = Run(options, load_data_config(tiny_yaml), tmp_path, torch.device("cpu"), World())
+
+    images = first_augmented_images(run.images.train, options, 32)
+    assert images.shape == (6, 3, 64, 64)  # all of the first epoch, at the size of the run
+    conv, norm = run.state.model.backbone.body["0"][:2]
+    with torch.no_grad():
+        inputs = conv(run.state.model.transform(list(images))[0].tensors)
+    torch.testing.assert_close(norm.running_mean, inputs.mean(dim=(0, 2, 3)), atol=1e-4, rtol=1e-3)
 
 
 def test_step_that_is_done_again_is_logged_once(tiny_yaml, tmp_path, whole_run, monkeypatch):
@@ -547,7 +578,7 @@ def test_evaluate_prints_a_table_and_writes_json(train_cli, tiny_yaml, whole_run
     )
 
     assert (code, err) == (0, "")
-    # best.pt is the epoch of the pictures in its folder.
+    # best.pt is the epoch of the plots in its folder.
     for name in ("confusion.png", "f1_confidence.png", "iou.png", "precision_recall.png"):
         assert (plots / name).read_bytes() == (whole_run / name).read_bytes()
     assert out.splitlines()[0].split()[:2] == ["class", "labelled"]
@@ -583,7 +614,7 @@ def test_average_refuses_one_checkpoint_and_models_that_differ(train_cli, tiny_y
     replace(first, config=replace(first.config, input_size=96)).save(tmp_path / "larger.pt")
 
     code, _, err = train_cli("average", tiny_yaml, best, "--out", out)
-    assert (code, err) == (1, "error: one checkpoint is its own mean: name two or more\n")
+    assert (code, err) == (1, "error: one checkpoint cannot be averaged: name two or more\n")
 
     code, _, err = train_cli("average", tiny_yaml, best, tmp_path / "larger.pt", "--out", out)
     assert code == 1

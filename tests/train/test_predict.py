@@ -74,8 +74,8 @@ def test_worst_first_by_errors_then_by_overlap():
         "all wrong", "class taken for another", "missed, loose", "missed", "twice", "loose", "right",
     ]  # fmt: skip
     by_name = {o.path.name: o for o in outcomes}
-    assert (by_name["all wrong"].missed.tolist(), by_name["all wrong"].false_alarms.tolist()) == ([0, 1], [0])
-    assert (by_name["twice"].missed.tolist(), by_name["twice"].false_alarms.tolist()) == ([], [1])
+    assert (by_name["all wrong"].missed.tolist(), by_name["all wrong"].false_positives.tolist()) == ([0, 1], [0])
+    assert (by_name["twice"].missed.tolist(), by_name["twice"].false_positives.tolist()) == ([], [1])
     assert by_name["loose"].error_key == pytest.approx((0, 1 - 10 / 16))
 
 
@@ -150,7 +150,7 @@ def test_labels_left_and_predictions_right(grey_photo):
     assert colour_at(left, 150, 40) == CLASS_COLOURS[0]
     assert colour_at(left, 450, 40) == CLASS_COLOURS[1]
     assert not (left == ERROR_COLOUR).all(axis=2).any()
-    # Right the match where it was found, the miss dashed, the false alarm solid.
+    # Right the match where it was found, the miss dashed, the false positive solid.
     assert colour_at(right, 150, 129) == CLASS_COLOURS[0]
     assert {tuple(pixel) for pixel in right[140, 410:490].tolist()} == {ERROR_COLOUR, (255, 255, 255)}
     assert {tuple(pixel) for pixel in right[180, 260:340].tolist()} == {ERROR_COLOUR}
@@ -252,7 +252,7 @@ def test_predict_with_a_data_set(train_cli, checkpoint, data, tmp_path):
 
     assert (code, err) == (0, "")
     # Of three images with a red and a blue box each two miss the blue one, the third both.
-    assert said == f"4 images at score threshold 0.30, 4 misses and false alarms: {out}/index.html\n"
+    assert said == f"4 images at score threshold 0.30, 4 misses and false positives: {out}/index.html\n"
     assert names(out) == ["002.png", "000.png", "001.png", "003.png"]
 
 
@@ -264,7 +264,7 @@ def test_predict_takes_threshold_and_worst(train_cli, checkpoint, data, tmp_path
     )  # fmt: skip
 
     assert code == 0
-    assert said.startswith("4 images at score threshold 0.10, 8 misses and false alarms: ")
+    assert said.startswith("4 images at score threshold 0.10, 8 misses and false positives: ")
     assert names(tmp_path) == ["002.png"]
     assert Page(tmp_path / "index.html").text["td"][:5] == ["red box", "3", "2", "1", "4"]  # of all images
     assert [p.name for p in tmp_path.glob("*.jpg")] == ["0001.jpg"]

@@ -215,7 +215,7 @@ def test_celebamask_without_what_a_face_needs_is_named(tmp_path, write_masks):
     assert [problem.split(": ", 1)[1] for problem in source.problems] == [
         f"no mask of the skin beside {masks / '00000_nose.png'}",
         "the mask of the skin is empty",
-        "neither an eyebrow, an eye nor a nose is visible: nothing tells where the forehead begins",
+        "neither an eyebrow, an eye nor a nose is visible: the forehead cannot be separated from the face",
         "no photo 3.jpg for the masks 00003_*.png",
         "not a readable image",
         "expected a mask of the skin's size (64, 64), found (32, 32)",

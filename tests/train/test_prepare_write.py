@@ -89,8 +89,8 @@ def test_pts_boxes_are_where_they_were_cropped_to(tmp_path, train_cli):
 
     assert (code, err) == (0, "")
     assert out == (
-        f"wrote to {tmp_path / 'out'}: train 1 pictures (1 face, 2 eye, 2 eyebrow, 1 nose, 1 mouth), "
-        "val 0 pictures (no boxes)\n"
+        f"wrote to {tmp_path / 'out'}: train 1 images (1 face, 2 eye, 2 eyebrow, 1 nose, 1 mouth), "
+        "val 0 images (no boxes)\n"
     )
     (labelled,) = load_split(load_data_config(tmp_path / "out" / "data.yaml"), "train")
     picture = read_image(labelled.path)
@@ -157,7 +157,7 @@ def test_wflw_and_pts_of_one_photo_agree(tmp_path, train_cli):
     assert code == 0
     code, text, _ = train_cli("prepare", "pts", tmp_path / "src", "--out", out, "--val-share", 1)
     assert code == 0
-    assert "train 1 pictures" in text  # the same pixels: beside its copy
+    assert "train 1 images" in text  # the same pixels: beside its copy
 
     pts, wflw = both_splits(out)
     assert (pts.path.name, wflw.path.name) == ("pts_a.jpg", "wflw_a.jpg")
@@ -193,7 +193,7 @@ def test_coco_and_voc_keep_their_classes(tmp_path, train_cli):
     code, out, _ = train_cli("prepare", "voc", voc / "Annotations", "--out", tmp_path / "out", "--split", "val")
 
     assert code == 0
-    assert "val 1 pictures (1 dog)" in out
+    assert "val 1 images (1 dog)" in out
     config = load_data_config(tmp_path / "out" / "data.yaml")
     assert config.class_names == ("cat", "dog")
     assert [len(load_split(config, split)) for split in ("train", "val")] == [2, 3]
@@ -225,14 +225,14 @@ def test_a_second_run_overwrites_nothing(tmp_path, train_cli):
     code, _, err = train_cli("prepare", "pts", source, "--out", tmp_path / "out")
     assert code == 1
     assert "nothing written, 3 problems" in err
-    assert f"photo00x.jpg: pts_photo00x is there already, made from {source / 'photo00x.jpg'}. Choose another" in err
+    assert f"photo00x.jpg: pts_photo00x exists, made from {source / 'photo00x.jpg'}. Choose another" in err
     assert tree(tmp_path / "out") == before
 
     write_many(tmp_path / "src", 2, start=3)
     code, out, err = train_cli("prepare", "pts", source, "--out", tmp_path / "out", "--skip-bad", "--val-share", 0)
     assert code == 0
     assert "warning: 3 problems, left out:" in err
-    assert "train 2 pictures" in out
+    assert "train 2 images" in out
     assert "3 problems left out" in out
     after = tree(tmp_path / "out")
     assert {path: after[path] for path in before if path.suffix in {".jpg", ".txt"}} == {
@@ -267,11 +267,11 @@ def test_a_copy_of_a_training_photo_never_reaches_val(tmp_path, train_cli):
     )  # fmt: skip
 
     assert code == 0
-    assert "val 1 pictures" in out
+    assert "val 1 images" in out
     assert "2 photos left out, copies of which are in another split" in out
     assert [path.name for path in (tmp_path / "out" / "images" / "val").iterdir()] == ["again_photo02x.jpg"]
     _, out, _ = train_cli("prepare", "pts", source, "--out", tmp_path / "out", "--split", "train", "--prefix", "third")
-    assert "train 2 pictures" in out
+    assert "train 2 images" in out
     assert "1 photos left out, copies of which are in another split" in out
 
 
@@ -300,9 +300,7 @@ def test_all_problems_are_listed_up_to_a_number_and_nothing_is_written(tmp_path,
 
     assert (code, out) == (1, "")
     lines = err.splitlines()
-    assert lines[0].startswith(
-        "error: nothing written, 26 problems. Mend them, or go on without these with --skip-bad:"
-    )
+    assert lines[0].startswith("error: nothing written, 26 problems. Fix them, or leave these out with --skip-bad:")
     assert len(lines) == 22
     assert lines[1].startswith(f"  {source / 'bad00.pts'}: expected the points between")
     assert lines[-1] == "  … and 6 more"
@@ -317,7 +315,7 @@ def test_skip_bad_with_nothing_good_writes_nothing(tmp_path, train_cli):
 
     assert code == 1
     assert f"cannot read image {tmp_path / 'src' / 'a.png'}: not a readable image" in err
-    assert f"error: nothing written to {tmp_path / 'out'}: no photo is left" in err
+    assert f"error: nothing written to {tmp_path / 'out'}: there are no photos to write" in err
     assert not (tmp_path / "out").exists()
 
 

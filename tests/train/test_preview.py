@@ -182,7 +182,7 @@ def test_size_is_by_default_that_of_the_architecture(tiny_yaml, tmp_path, train_
     ("out", "message"),
     [
         ("none/grid.png", "cannot write {at}/none/grid.png: folder {at}/none does not exist"),
-        ("grid.doc", "cannot write {at}/grid.doc: no format of pictures has the suffix '.doc'. Use .png, say"),
+        ("grid.doc", "cannot write {at}/grid.doc: no image format has the suffix '.doc'. Use one such as .png"),
         ("folder.png", "cannot write {at}/folder.png: it is a folder, or may not be written, or the disk is full"),
     ],
 )

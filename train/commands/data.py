@@ -10,6 +10,7 @@ import typer
 from train.cli_options import takes_options
 from train.commands.arguments import Arch, DataFile, Split, check_folder_of
 from train.data.check import check_data
+from train.data.check_text import report_text
 from train.data.data_yaml import load_data_config
 from train.loop.options import FitOptions
 from train.loop.preview import make_preview
@@ -28,7 +29,7 @@ def check(
     if json_out:
         check_folder_of(json_out)
     report = check_data(data, size)
-    typer.echo(report.text(limit))
+    typer.echo(report_text(report, limit))
     if json_out:
         json_out.write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
     if report.errors:

@@ -187,7 +187,7 @@ def random_affine(
     scale = min(scale, options.max_upscale)
     linear = _random_linear(scale, options, rng)
     centre = np.array([(anchor[0] + anchor[2]) / 2, (anchor[1] + anchor[3]) / 2], np.float64)
-    # The centre is anywhere that keeps the anchor inside, or slightly outside (a fifth of its side is cut off).
+    # The centre is anywhere that keeps the anchor inside, or slightly outside (up to a fifth of its side).
     margin = 0.6 * side * scale / 2
     target = [rng.uniform(min(margin, wh - margin), max(margin, wh - margin)) for wh in cell_wh]
     return np.column_stack([linear, np.array(target) - linear @ centre])

@@ -36,7 +36,7 @@ def load_split(config: DataConfig, split: str) -> list[LabelledImage]:
 
 
 def split_images(config: DataConfig, split: str, on_problem: OnProblem = raise_problem) -> list[ListedImage]:
-    """The images of one split, in a stable order; those of a list that are not there go to ``on_problem``."""
+    """The images of one split, in a stable order; missing ones of a list go to ``on_problem``."""
     if split not in config.splits:
         raise TrainError(f"{config.path}: there is no split '{split}', only {', '.join(config.splits)}")
     images = [image for source in config.splits[split] for image in images_of(source, on_problem)]

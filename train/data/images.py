@@ -23,7 +23,7 @@ class ListedImage:
 
 
 def images_of(source: Path, on_problem: OnProblem = raise_problem) -> Iterator[ListedImage]:
-    """Image files of a folder and those below it, sorted, or those that a .txt list names, if they are there."""
+    """Image files of a folder and those below it, sorted, or the existing ones of a .txt list."""
     if source.is_dir():
         images = (p for p in sorted(source.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES)
         yield from (ListedImage(image, str(source)) for image in images)

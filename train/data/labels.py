@@ -28,7 +28,7 @@ class Label:
 
 
 def label_path(image: Path) -> Path:
-    """Where the labels of an image stand: the last folder ``images`` becomes ``labels``, the suffix ``.txt``."""
+    """Where the labels of an image are: the last folder ``images`` becomes ``labels``, the suffix ``.txt``."""
     parts = list(image.parts)
     for i in range(len(parts) - 2, -1, -1):
         if parts[i] == "images":

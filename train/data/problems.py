@@ -1,4 +1,4 @@
-"""What is wrong with a data set, and who hears of it.
+"""Problems of a data set, and what to do about them.
 
 Functions that read a data set pass each problem to ``on_problem``: training stops at the first problem, ``train check``
 collects them all.
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from train.errors import TrainError
 
 OnProblem = Callable[[TrainError], None]
-"""Takes a problem that names its file and line; where it returns, reading goes on without what was wrong."""
+"""Called with a problem that names its file and line; if it returns, reading continues without the faulty part."""
 
 
 def raise_problem(problem: TrainError) -> None:

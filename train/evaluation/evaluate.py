@@ -1,4 +1,4 @@
-"""One pass over labelled images: what a model finds in them, and its score."""
+"""One pass over labelled images: detections and metrics."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ EVALUATION_BATCH = 8
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """What a model made of one labelled image; boxes in pixels of the network's input."""
+    """What a model detects in one labelled image; boxes in pixels of the network's input."""
 
     labelled: Boxes
     predicted: Boxes
@@ -38,7 +38,7 @@ def evaluate(
     threshold: float | None = None,
     world: World | None = None,
 ) -> Metrics:
-    """Score a model on labelled images, letterboxed as the app does; each process of ``world`` takes a share."""
+    """Score a model on labelled images, letterboxed as in the app; the processes of ``world`` share the work."""
     world = world or World()
     found = world.gather(list(detect(model, world.shard(images), size=size, device=device)))
     return evaluate_boxes(

@@ -32,7 +32,7 @@ class Step:
     seconds: float
     """Wall time since the step before, waiting for data included."""
     is_stopped: bool = False
-    """A signal asks the run to end after this step."""
+    """A signal was received: the run ends after this step."""
 
 
 def train_steps(
@@ -41,11 +41,11 @@ def train_steps(
     """Train on each batch; after each step yield what happened, so that the caller may log, save or stop.
 
     Args:
-        state: what is trained.
+        state: the detector, its optimizer and its averaged weights; changed in place.
         batches: this process's parts of each batch, ``options.accumulate`` for a step.
         options: of the run.
         world: the processes that each work on a part of the same batch.
-        interrupt: looked at in each step.
+        interrupt: checked in each step.
 
     Raises:
         TrainError: the loss or its gradient is no longer finite. The weights are then those before the step.
@@ -60,10 +60,10 @@ def train_steps(
             is_last = i == len(parts) - 1
             with contextlib.nullcontext() if is_last else state.no_sync():
                 losses = _losses(state, part, options, device)
-                # One exchange tells all processes the loss and whether one of them is to stop.
-                told = torch.stack([*losses.values(), losses["loss"].new_tensor(interrupt.signal)]).detach()
-                *values, stop_signal = world.mean(told.float()).tolist()
-                parts_of_loss = dict(zip(losses, values, strict=True))
+                # One all-reduce for the losses and for whether any process is to stop.
+                local = torch.stack([*losses.values(), losses["loss"].new_tensor(interrupt.signal)]).detach()
+                *reduced, stop_signal = world.mean(local.float()).tolist()
+                parts_of_loss = dict(zip(losses, reduced, strict=True))
                 _check_finite(parts_of_loss)
                 sums.update(parts_of_loss)
                 (losses["loss"] / options.accumulate).backward()

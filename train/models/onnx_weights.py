@@ -98,7 +98,8 @@ def _take(stored: dict[str, Tensor], name: str, like: Tensor, source: str) -> Te
     found = stored.get(name)
     if found is None or found.shape != like.shape:
         what = "is missing" if found is None else f"has shape {tuple(found.shape)}, expected {tuple(like.shape)}"
-        raise TrainError(f"{source}: the weight '{name}' {what}: exported by another version of this project")
+        cause = "exported by another version of this project, or never trained (equal tensors are stored once)"
+        raise TrainError(f"{source}: the weight '{name}' {what}: {cause}")
     return found.to(like.dtype)
 
 

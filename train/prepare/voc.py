@@ -1,6 +1,6 @@
 """Pascal VOC: one XML file for each photo, any classes; boxes count pixels from 1, the last one included.
 
-Objects marked ``difficult`` stay: they are visible, and an unlabelled visible object would teach that it is background.
+Objects marked ``difficult`` are kept: an unlabelled visible object would be trained as background.
 """
 
 import math
