@@ -84,7 +84,9 @@ class StaticFasterRCNN(nn.Module):
         x = image.permute(0, 3, 1, 2).float() - self.pixel_mean  # (1,3,H,W)
         features = list(self.backbone(x.to(self.dtype)).values())
         rois, roi_exists = self.rpn(features)  # (4,R), (R,)
-        return self.roi_heads(self.roi_features(features, rois).to(self.dtype), rois, roi_exists)
+        roi_features = self.roi_features(features, rois).to(self.dtype)
+        detections: tuple[Tensor, Tensor, Tensor] = self.roi_heads(roi_features, rois, roi_exists)
+        return detections
 
     def to_float16(self) -> None:
         """Turn the layers that have weights to float16, in place."""
@@ -147,7 +149,7 @@ class StaticRPN(nn.Module):
             anchors.append(extend(getattr(self, f"anchors_{i}").index_select(1, index), width))
             deltas.append(extend(level_deltas.reshape(4, -1).index_select(1, index), width))
         score = torch.cat(scores).view(-1, width)  # (L,K)
-        centres, sides = torch.cat(anchors, dim=1).view(4, -1, width).split(2)
+        centres, sides = torch.split(torch.cat(anchors, dim=1).view(4, -1, width), 2)
         boxes = decode(centres, sides, torch.cat(deltas, dim=1).view(4, -1, width), self.clip_log_scale)
         boxes = clip(boxes, self.input_hw)  # (4,L,K)
         exists = (score > NEVER) & is_large(boxes, self.min_size_px)
@@ -205,24 +207,24 @@ class AtlasRoIAlign(nn.Module):
             level = features[index]
             extended.append(F.pad(level, (0, self.width - level.shape[3], 0, REPLICAS), mode="replicate"))
         atlas = torch.cat(extended, dim=2).float()  # RoIAlign takes map and RoIs of one type
-        low, high = rois.split(2)
+        low, high = torch.split(rois, 2)
         level = ((high - low).prod(0) >= self.level_edges).sum(0)
-        scale, shift, limits = self.strips.index_select(1, level).split([1, 4, 2])  # (1,R), (4,R), (2,R)
+        scale, shift, limits = torch.split(self.strips.index_select(1, level), [1, 4, 2])  # (1,R), (4,R), (2,R)
         scaled = rois * scale
         batch_index = rois.new_zeros(1, rois.shape[1])
         placed = torch.cat([batch_index, scaled + shift]).t()  # (R,5)
-        aligned = roi_align(atlas, placed, self.output_size, sampling_ratio=self.sampling_ratio)
+        aligned: Tensor = roi_align(atlas, placed, self.output_size, sampling_ratio=self.sampling_ratio)
         return aligned * self._share_inside(scaled, limits)[:, None]
 
     def _share_inside(self, scaled: Tensor, limits: Tensor) -> Tensor:
         """Share of the samples of each bin (R,7,7) that lie within the level; RoIs (4,R) in pixels of their levels."""
-        low, high = scaled.split(2)
+        low, high = torch.split(scaled, 2)
         sides = (high - low).clamp(min=1)  # as RoIAlign widens them
         points = low[..., None] + sides[..., None] * self.sample_points  # (2,R,14), x and y
         share = (points <= limits[..., None]).float()
         if self.sampling_ratio > 1:
             share = share.reshape(2, -1, self.output_size[0], self.sampling_ratio).mean(3)  # (2,R,7)
-        across, down = share.split(1)
+        across, down = torch.split(share, 1)
         return down.view(-1, self.output_size[0], 1) * across.view(-1, 1, self.output_size[1])
 
 
@@ -246,9 +248,9 @@ class StaticRoIHeads(nn.Module):
         """Return boxes (D,4), scores (D,), labels (D,) as ``StaticFasterRCNN.forward`` describes them."""
         outputs = self.predictor(self.box_head(roi_features)).float().t()
         num_classes = outputs.shape[0] // 5
-        logits, deltas = outputs.split([num_classes + 1, 4 * num_classes])
+        logits, deltas = torch.split(outputs, [num_classes + 1, 4 * num_classes])
         scores = F.softmax(logits, dim=0)[1:]  # (C,R), without background
-        low, high = rois[:, None].split(2)  # (2,1,R)
+        low, high = torch.split(rois[:, None], 2)  # (2,1,R)
         sides = high - low
         boxes = decode(low + 0.5 * sides, sides, deltas.view(4, num_classes, -1), self.clip_log_scale)
         boxes = clip(boxes, self.input_hw)  # (4,C,R)
@@ -274,7 +276,7 @@ def vote(boxes: Tensor, scores: Tensor, margins: Tensor) -> Tensor:
         margins: (G,N,N), by how much two boxes overlap above the threshold; symmetric.
     """
     weighted = torch.cat([boxes, torch.ones_like(boxes[:1])]) * scores  # (5,G,N)
-    sums, total = (weighted.transpose(0, 1) @ margins).transpose(0, 1).split([4, 1])
+    sums, total = torch.split((weighted.transpose(0, 1) @ margins).transpose(0, 1), [4, 1])
     return sums / total.clamp(min=MIN_VOTES)
 
 
@@ -283,7 +285,7 @@ def decode(centres: Tensor, sides: Tensor, deltas: Tensor, clip_log_scale: float
 
     The inverse of eq. 2 of Ren et al. (2015), as torchvision's BoxCoder.
     """
-    shifts, log_scales = deltas.split(2)
+    shifts, log_scales = torch.split(deltas, 2)
     centres = centres + shifts * sides
     half_sides = 0.5 * sides * torch.exp(log_scales.clamp(max=clip_log_scale))
     return torch.cat([centres - half_sides, centres + half_sides])
@@ -297,7 +299,7 @@ def clip(boxes: Tensor, input_hw: tuple[int, int]) -> Tensor:
 
 def is_large(boxes: Tensor, min_size_px: float) -> Tensor:
     """Which boxes (4,G,N) have both sides of at least ``min_size_px``: (G,N)."""
-    low, high = boxes.split(2)
+    low, high = torch.split(boxes, 2)
     return (high - low).amin(0) >= min_size_px
 
 

@@ -62,14 +62,14 @@ def overlap_terms(boxes: Tensor, iou: float) -> tuple[Tensor, Tensor]:
 
     IoU > t  <=>  intersection * (1+t)/t > area_i + area_j.
     """
-    low, high = boxes.split(2)
+    low, high = torch.split(boxes, 2)
     area = (high - low).prod(0)
     # The factor is applied to the y coordinates. One clamp is enough: with a width of at least 0, a negative height
     # makes the product negative and the test false.
     factor = (1 + iou) / iou
     scaled = boxes * boxes.new_tensor([1, factor, 1, factor]).view(4, 1, 1)
-    x1, y1, x2, y2 = scaled[..., None].split(1)  # (1,G,N,1)
-    other_x1, other_y1, other_x2, other_y2 = scaled[..., None, :].split(1)
+    x1, y1, x2, y2 = torch.split(scaled[..., None], 1)  # (1,G,N,1)
+    other_x1, other_y1, other_x2, other_y2 = torch.split(scaled[..., None, :], 1)
     overlap_w = torch.minimum(x2, other_x2) - torch.maximum(x1, other_x1)
     overlap_h = torch.minimum(y2, other_y2) - torch.maximum(y1, other_y1)
     return (F.relu(overlap_w) * overlap_h).squeeze(0), area[..., None] + area[..., None, :]

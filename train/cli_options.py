@@ -99,8 +99,9 @@ def _spec(of: Field[Any]) -> OptionSpec:
 def _parameter(of: Field[Any], hint: Any, default: Any) -> inspect.Parameter:
     spec = _spec(of)
     if spec.choices:  # what typer shows as a choice
-        chosen_from = StrEnum(of.name, {choice.upper(): choice for choice in spec.choices})
-        hint, default = (chosen_from, default) if default is not None else (chosen_from | None, None)
+        members = {choice.upper(): choice for choice in spec.choices}
+        choice_type: Any = StrEnum("Choice", members)  # type: ignore[misc]
+        hint = choice_type | None if default is None else choice_type
     if spec.is_derived:
         hint, default = hint | None, None
     given = typer.Option(

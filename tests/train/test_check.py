@@ -213,7 +213,7 @@ def test_boxes_beyond_the_border_by_more_than_rounding(root):
         (
             Kind.CLIPPED_BOX,
             "labels/train/0.txt:1: expected a box within the image, found one that reaches 0.9 px outside, "
-            "which is cut off",
+            "which is clipped",
         )
     ]
 

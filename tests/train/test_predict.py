@@ -307,7 +307,7 @@ def test_mistakes_are_named(data, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--worst", "3"], "--worst 3: without labels no image is worse than another. Add --labels DATA.yaml|DIR"),
+        (["--worst", "3"], "--worst 3: without labels there are no errors to sort by. Add --labels DATA.yaml|DIR"),
         (["--labels", "no.yaml"], "cannot read no.yaml: No such file or directory"),
     ],
 )
@@ -329,7 +329,7 @@ def test_image_that_cannot_be_read_is_named(train_cli, checkpoint, tmp_path):
 def test_picture_that_cannot_be_written_is_named(grey_photo, tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "imwrite", lambda *_: False)
 
-    with pytest.raises(TrainError, match=r"cannot write picture .*0001\.jpg"):
+    with pytest.raises(TrainError, match=r"cannot write image .*0001\.jpg"):
         write_report(
             [outcome(grey_photo, boxes(), boxes())], CLASS_NAMES, tmp_path, title="", size=64, with_labels=True
         )

@@ -328,7 +328,7 @@ def test_labels_of_another_size_or_place_are_problems(tmp_path, train_cli):
 
     _, _, err = train_cli("prepare", "coco", path, "--out", tmp_path / "out")
 
-    assert "0.png: the photo is 160x120 (EXIF rotation applied), its labels say 120x160" in err
+    assert "0.png: the photo is 160x120 (EXIF rotation applied), its labels are for 120x160" in err
     assert "1.png: none of its 1 boxes is visible in the photo of 160x120" in err
 
 
@@ -348,7 +348,9 @@ def test_a_folder_that_prepare_did_not_make_is_left_alone(tmp_path, train_cli, c
 
     assert code == 1
     wanted = (
-        "manifest.csv: malformed. Expected rows of file,source" if content == "bad manifest" else "no data set made by"
+        "manifest.csv: malformed. Expected rows of file,source"
+        if content == "bad manifest"
+        else "not a data set made by"
     )
     assert wanted in err
     assert tree(out) == before

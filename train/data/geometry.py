@@ -33,13 +33,15 @@ def warp_onto(canvas: np.ndarray, image: np.ndarray, matrix: np.ndarray) -> None
 
 
 def about_pixel_centres(matrix: np.ndarray) -> np.ndarray:
-    """The 2x3 map in OpenCV's coordinates, where pixel 0 lies at 0, from that of boxes, where it spans 0 to 1."""
+    """The 2x3 map in OpenCV's coordinates (centre of pixel 0 at 0) from that of boxes (centre of pixel 0 at 0.5)."""
     return np.column_stack([matrix[:, :2], matrix[:, 2] + matrix[:, :2] @ [0.5, 0.5] - 0.5])
 
 
 def outermost(boxes: np.ndarray) -> np.ndarray:
-    """Those of boxes (N,4) xyxy whose centre lies in no larger box: faces, not their parts. At least one."""
+    """Those of boxes (N,4) xyxy whose centre is in no larger box: faces, not their parts. At least one."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     inside = ((boxes[:, None, :2] <= centres) & (centres <= boxes[:, None, 2:])).all(axis=2)
-    return boxes[~(inside & (areas[:, None] > areas)).any(axis=0)]
+    in_larger = (inside & (areas[:, None] > areas)).any(axis=0)
+    found: np.ndarray = boxes[~in_larger]
+    return found

@@ -130,14 +130,15 @@ def _best_place(
     places = np.hstack([corners, corners + size_wh])
     gap = np.maximum(places[:, :2] - box[2:], box[:2] - places[:, 2:]).clip(0)
     share = [_overlap_areas(places, others).sum(axis=1) / np.prod(size_wh) for others in (boxes, taken)]
-    cost = (
-        np.hypot(gap[:, 0], gap[:, 1]) + 100 * share[0] + 1000 * share[1]
-    )  # px: a distance that is traded for less covered
-    return places[cost.argmin()]
+    # In pixels: how much farther a caption may be to cover less.
+    cost = np.hypot(gap[:, 0], gap[:, 1]) + 100 * share[0] + 1000 * share[1]
+    best: np.ndarray = places[cost.argmin()]
+    return best
 
 
 def _overlap_areas(places: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Area that each of P places (P,4) shares with each of K boxes (K,4), all xyxy: (P,K)."""
     low = np.maximum(places[:, None, :2], others[:, :2])
     high = np.minimum(places[:, None, 2:], others[:, 2:])
-    return (high - low).clip(0).prod(axis=2)
+    areas: np.ndarray = (high - low).clip(0).prod(axis=2)
+    return areas

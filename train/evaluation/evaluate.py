@@ -76,5 +76,5 @@ def detect(model: FasterRCNN, images: list[LabelledImage], *, size: int, device:
 
 def best_ious(boxes: Tensor, proposals: Tensor) -> Tensor:
     """Best IoU of each of N boxes (N,4) with any of P proposals (P,4), all xyxy: (N,), 0 where P is 0."""
-    ious = box_iou(boxes, proposals)
+    ious: Tensor = box_iou(boxes, proposals)
     return ious.amax(dim=1) if len(proposals) else ious.new_zeros(len(boxes))

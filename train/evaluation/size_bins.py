@@ -79,9 +79,10 @@ def enclosing_heights(boxes: np.ndarray) -> np.ndarray:
     """
     centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
     contains = ((boxes[:, :2] <= centres) & (centres <= boxes[:, 2:])).all(axis=2)  # (N centres, N boxes)
-    sides = boxes[:, 2:] - boxes[:, :2]
+    sides: np.ndarray = boxes[:, 2:] - boxes[:, :2]
     largest = np.where(contains, sides.prod(axis=1), -1).argmax(axis=1) if len(boxes) else []
-    return sides[largest, 1]
+    heights: np.ndarray = sides[largest, 1]
+    return heights
 
 
 def _found(matching: Matching, chosen: np.ndarray, threshold: float) -> Found:

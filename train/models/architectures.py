@@ -102,7 +102,8 @@ class ResidualSeparableConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B,C,H,W) to the same shape."""
-        return x + self.pointwise(self.depthwise(x))
+        residual: Tensor = self.pointwise(self.depthwise(x))
+        return x + residual
 
 
 class BackboneWithLightFPN(nn.Module):
@@ -118,7 +119,8 @@ class BackboneWithLightFPN(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Map (B,3,H,W) float32 to pyramid levels (B,out_channels,H/stride,W/stride), finest first."""
-        return self.fpn(self.body(x))
+        levels: dict[str, Tensor] = self.fpn(self.body(x))
+        return levels
 
 
 class LightRPNHead(nn.Module):

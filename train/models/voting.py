@@ -48,7 +48,9 @@ class VotingRoIHeads(RoIHeads):
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """As torchvision's, with the losses of ``second_stage_losses`` in training."""
         if not self.training:
-            return super().forward(features, proposals, image_shapes, targets)
+            detections: tuple[list[dict[str, Tensor]], dict[str, Tensor]]
+            detections = super().forward(features, proposals, image_shapes, targets)
+            return detections
         sampled, _, labels, regression_targets = self.select_training_samples(proposals, targets)
         logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, sampled, image_shapes)))
         return [], second_stage_losses(

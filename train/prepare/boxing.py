@@ -67,8 +67,8 @@ def boxes_of_landmarks(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         points: (68,2) or (98,2), x and y in pixels.
 
     Returns:
-        Boxes (N,4) float64 and classes (N,) int64, N = 7: the face, eyebrows, nose, eyes, mouth. A part of no width (one
-        may be hidden in a full profile) is left out.
+        Boxes (N,4) float64 and classes (N,) int64, N = 7: the face, eyebrows, nose, eyes, mouth. A part of no width
+        (one may be hidden in a full profile) is left out.
 
     Raises:
         ValueError: another number of points, or points that span no area.

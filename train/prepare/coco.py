@@ -53,14 +53,15 @@ def read_coco(file: Path, images: Path) -> Source:
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(read_text(file))
+        content: Any = json.loads(read_text(file))
     except json.JSONDecodeError as error:
         raise TrainError(f"{file}:{error.lineno}: not valid JSON: {error.msg}") from error
+    found: dict[str, Any] = content if isinstance(content, dict) else {}
     for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+        if not isinstance(found.get(key), list):
             raise TrainError(f"{file}: expected COCO instances with the lists 'images', 'annotations', 'categories', "
                              f"found no list '{key}'")  # fmt: skip
-    return content
+    return found
 
 
 def _class_ids(categories: list[Any], file: Path) -> dict[int, str]:
