@@ -106,7 +106,7 @@ def batches_of(run: Run, epoch: int, workers: int) -> Iterable[Batch]:
 
 
 def make_data_set(root: Path, count: int, side_px: int) -> Path:
-    """Write JPEG pictures of coarse noise, as costly to decode as photos, with a box each; return the data.yaml."""
+    """Write JPEG images of coarse noise, as costly to decode as photos, with a box each; return the data.yaml."""
     rng = np.random.default_rng(0)
     for folder in ("images", "labels"):
         (root / folder).mkdir()

@@ -30,7 +30,7 @@ class Suppression(nn.Module):
         """Decide which boxes stay.
 
         Args:
-            overlaps: (G,N,N) bool, which boxes of a group, sorted by falling score, overlap above the threshold.
+            overlaps: (G,N,N) bool, which boxes of a group, sorted by descending score, overlap above the threshold.
             exists: (G,N) bool, rows that take part.
 
         Returns:

@@ -9,6 +9,7 @@ from pathlib import Path
 SMALLER = [
     ("fit data.yaml --arch nano", "fit data.yaml --arch nano --size 64 --batch-size 4 --workers 0"),
     ("--epochs 100", "--epochs 1"),
+    ("--epochs 30", "--epochs 1"),
     ("--size 256x256", "--size 64x64"),
 ]
 

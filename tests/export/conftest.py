@@ -61,7 +61,7 @@ def settle_norms(model: FasterRCNN) -> None:
 
 
 def spread_outputs(layer: nn.Conv2d | nn.Linear, std: float, model: FasterRCNN) -> None:
-    """Scale a layer so that over noise pictures each of its outputs has mean 0 and deviation ``std``."""
+    """Scale a layer so that over noise images each of its outputs has mean 0 and deviation ``std``."""
     outputs = []
     hook = layer.register_forward_hook(
         lambda _layer, _inputs, output: outputs.append(output.transpose(0, 1).flatten(1))

@@ -34,7 +34,7 @@ def exported(lively_model, tmp_path_factory) -> Path:
     info = {"metrics": NO_METRICS | {"threshold": 0.5}, "options": {"size": SIDE}, "data": "data.yaml"}
     checkpoint = Checkpoint(ModelConfig("nano", CLASS_NAMES, SIDE), lively_model("nano").state_dict(), info)
     checkpoint.save(folder / "best.pt")
-    for seed in (100, 106):  # of noise on which no order of two boxes hangs on a rounding error: one picture in four
+    for seed in (100, 106):  # of noise on which no order of two boxes hangs on a rounding error: one image in four
         write_image(folder / "photos" / f"{seed}.png", noise_image(SIDE, SIDE, seed=seed))
     path = folder / "model.onnx"
     arguments = ["onnx", folder / "best.pt", "--half", "-o", path, "--images", folder / "photos"]

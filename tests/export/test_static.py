@@ -92,7 +92,7 @@ def test_frozen_rounds_are_exact_for_chains_twice_as_long_as_those_seen():
     assert kept[0].tolist() == [i % 2 == 0 for i in range(count)]
 
 
-def test_rounds_frozen_before_any_picture_serve_short_chains():
+def test_rounds_frozen_before_any_image_serve_short_chains():
     suppression = Suppression()
     suppression.freeze_rounds()
     count = MIN_SUPPRESSION_ROUNDS + 1

@@ -26,21 +26,21 @@ GEOMETRY_ONLY = {"mosaic": 0.0, "crowd": 0.0, "background": 1.0, "small_share": 
 
 
 def labelled(path, picture, boxes, classes) -> LabelledImage:
-    """Write a picture; ``boxes`` are in its pixels."""
+    """Write an image; ``boxes`` are in its pixels."""
     height, width = picture.shape[:2]
     fractions = np.array(boxes, np.float32).reshape(-1, 4) / np.array([width, height, width, height], np.float32)
     return LabelledImage(write_image(path, picture), fractions, np.array(classes, np.int64))
 
 
 def rectangle(path, colour=COLOURS[0], class_id=0) -> LabelledImage:
-    """A solid rectangle of 40x30 on a dark picture of 90x70."""
+    """A solid rectangle of 40x30 on a dark image of 90x70."""
     picture = np.full((70, 90, 3), 60, np.uint8)
     picture[20:50, 30:70] = colour
     return labelled(path, picture, [(30, 20, 70, 50)], [class_id])
 
 
 def ellipse(path) -> LabelledImage:
-    """A solid ellipse of 50x30 on a dark picture of 90x70, drawn so that its edge is where the box says."""
+    """A solid ellipse of 50x30 on a dark image of 90x70, drawn so that its edge is where the box says."""
     y, x = np.mgrid[:70, :90] + 0.5
     picture = np.full((70, 90, 3), 60, np.uint8)
     picture[((x - 45) / 25) ** 2 + ((y - 35) / 15) ** 2 <= 1] = COLOURS[0]
@@ -48,7 +48,7 @@ def ellipse(path) -> LabelledImage:
 
 
 def coloured_extent(image: np.ndarray) -> np.ndarray:
-    """Box xyxy around all pixels that are more of ``COLOURS[0]`` than of the dark picture around it."""
+    """Box xyxy around all pixels that are more of ``COLOURS[0]`` than of the dark image around it."""
     image = image.astype(int)
     ys, xs = np.nonzero((image[..., 0] > 145) & (image[..., 1] < 70) & (image[..., 2] < 70))
     return np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
@@ -248,7 +248,7 @@ def test_relight_is_a_gamma_between_its_limits():
     assert 2.2 < max(gammas) < 2.53
 
 
-def test_pictures_without_objects_become_backgrounds(tmp_path):
+def test_images_without_objects_become_backgrounds(tmp_path):
     negative = labelled(tmp_path / "b.png", np.full((40, 50, 3), (10, 200, 10), np.uint8), [], [])
     options = AugmentOptions(**(GEOMETRY_ONLY | {"small_below": 0.05, "box_side": (0.025, 0.2)}))
     augment = Augment([rectangle(tmp_path / "a.png"), negative], SIZE, options)

@@ -19,7 +19,7 @@ LABELS = "0 0.5 0.5 0.5 0.25\n1 0.25 0.5 0.25 0.5\n"
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    """A sound data set of two pictures in each of two splits."""
+    """A sound data set of two images in each of two splits."""
     for split, seeds in (("train", (0, 1)), ("val", (2, 3))):
         for seed in seeds:
             write_image(tmp_path / "images" / split / f"{seed}.jpg", noise_image(64, 128, seed))
@@ -161,7 +161,7 @@ def test_image_listed_in_two_splits_is_a_leak(root):
     ]
 
 
-def test_same_pixels_in_another_file_are_the_same_picture(root):
+def test_same_pixels_in_another_file_are_the_same_image(root):
     """Whatever the format: the copy is lossless, its bytes are others."""
     write_image(root / "images/train/copy.png", cv2.imread(str(root / "images/train/0.jpg"))[..., ::-1])
     write_labels(root, "train/copy", LABELS)
@@ -169,7 +169,7 @@ def test_same_pixels_in_another_file_are_the_same_picture(root):
     assert found(root) == [(Kind.DUPLICATE_IMAGE, "images/train/copy.png: same pixels as images/train/0.jpg")]
 
 
-def test_one_pixel_makes_another_picture(root):
+def test_one_pixel_makes_another_image(root):
     picture = cv2.imread(str(root / "images/train/0.jpg"))[..., ::-1].copy()
     picture[0, 0, 0] ^= 1
     write_image(root / "images/train/other.png", picture)

@@ -17,7 +17,7 @@ GREY = np.full((8, 8, 3), 128, np.uint8)
 
 @pytest.fixture
 def write_yaml(tmp_path):
-    """Write data.yaml beside a folder ``pictures`` of one image."""
+    """Write data.yaml beside a folder ``images`` of one image."""
     write_image(tmp_path / "pictures" / "a.png", GREY)
 
     def write(text: str) -> Path:
@@ -243,7 +243,7 @@ def test_exif_orientation_is_applied(tmp_path):
     assert read_image(path).shape == (8, 4, 3)
 
 
-def test_grey_pictures_get_three_channels(tmp_path):
+def test_grey_images_get_three_channels(tmp_path):
     assert cv2.imwrite(str(tmp_path / "grey.png"), np.full((4, 6), 7, np.uint8))
 
     np.testing.assert_array_equal(read_image(tmp_path / "grey.png"), np.full((4, 6, 3), 7))

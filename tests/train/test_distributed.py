@@ -34,7 +34,7 @@ def torchrun(*command: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """data.yaml of twelve pictures to train on and five, an odd number, to validate."""
+    """data.yaml of twelve images to train on and five, an odd number, to validate."""
     return make_data_set(tmp_path_factory.mktemp("data"), train=12, val=5)
 
 

@@ -37,7 +37,7 @@ from train.models.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint
 
 ROOT = Path(__file__).parents[2]
 EPOCHS, STEPS = 3, 3
-"""Of the small runs here: six pictures in batches of two."""
+"""Of the small runs here: six images in batches of two."""
 OPTIONS = FitOptions(arch="nano", weights="none", size=64, epochs=EPOCHS, batch_size=2, step_epochs=1)
 FIT = [
     *("--arch", "nano", "--weights", "none", "--size", "64", "--epochs", str(EPOCHS), "--batch-size", "2"),

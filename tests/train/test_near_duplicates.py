@@ -33,14 +33,14 @@ def test_a_copy_is_found_among_others(change):
     assert MIN_CORRELATION <= correlation <= 1.001
 
 
-def test_other_pictures_do_not_look_alike():
+def test_other_images_do_not_look_alike():
     known = [local_contrast(noise_image(192, 256, seed)) for seed in range(40)]
     asked = [local_contrast(noise_image(192, 256, seed)) for seed in range(100, 140)]
 
     assert list(near_duplicates(asked, known)) == []
 
 
-def test_pictures_of_one_colour_look_like_nothing():
+def test_images_of_one_colour_look_like_nothing():
     flat = local_contrast(np.full((60, 80, 3), 114, np.uint8))
 
     assert flat.shape == (SIDE_PX, SIDE_PX)
@@ -48,7 +48,7 @@ def test_pictures_of_one_colour_look_like_nothing():
     assert list(near_duplicates([flat], [flat, local_contrast(PHOTO)])) == []
 
 
-def test_many_pictures_are_compared_in_parts(monkeypatch):
+def test_many_images_are_compared_in_parts(monkeypatch):
     monkeypatch.setattr("train.data.near_duplicates.CHUNK", 3)
     contrasts = [local_contrast(noise_image(64, 64, seed)) for seed in range(8)]
 

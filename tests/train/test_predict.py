@@ -29,7 +29,7 @@ def boxes(*detections: tuple[int, float, tuple[float, ...]]) -> Boxes:
 
 
 class Page(HTMLParser):
-    """What stands in a page: text by tag, and the attributes of figures, pictures and links."""
+    """What stands in a page: text by tag, and the attributes of figures, images and links."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ def colour_at(picture, x, y):
     return tuple(picture[y, x].tolist())
 
 
-def test_solid_box_has_its_colour_all_along_and_leaves_the_picture_as_it_was():
+def test_solid_box_has_its_colour_all_along_and_leaves_the_image_as_it_was():
     image = np.full((64, 64, 3), 114, np.uint8)
 
     drawn = draw_boxes(image, [Mark(BOX, CLASS_COLOURS[0])])
@@ -122,7 +122,7 @@ def test_captions_hide_neither_their_boxes_nor_one_another():
 
 
 @pytest.mark.parametrize("box", [(0, 0, 5, 5), (35, 35, 40, 40), (0, 0, 40, 40)])
-def test_caption_is_drawn_in_a_picture_that_is_too_small_for_it(box):
+def test_caption_is_drawn_in_an_image_that_is_too_small_for_it(box):
     drawn = draw_boxes(np.full((40, 40, 3), 114, np.uint8), [Mark(box, ERROR_COLOUR, "missed eyebrow")])
 
     assert (drawn == ERROR_COLOUR).all(axis=2).sum() > 200
@@ -326,7 +326,7 @@ def test_image_that_cannot_be_read_is_named(train_cli, checkpoint, tmp_path):
     assert (code, err) == (1, f"error: cannot read image {tmp_path}/x.jpg: not a readable image\n")
 
 
-def test_picture_that_cannot_be_written_is_named(grey_photo, tmp_path, monkeypatch):
+def test_image_that_cannot_be_written_is_named(grey_photo, tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "imwrite", lambda *_: False)
 
     with pytest.raises(TrainError, match=r"cannot write image .*0001\.jpg"):

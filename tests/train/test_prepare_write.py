@@ -44,7 +44,7 @@ def write_many(folder, count, start=0):
 
 
 def write_coco(path, names=("cat", "dog"), photos=4, seed=0):
-    """A JSON file of photos with one box each, white in the picture: 30,20 to 80,60."""
+    """A JSON file of photos with one box each, white in the image: 30,20 to 80,60."""
     images, annotations = [], []
     for i in range(photos):
         picture = 100 + noise_image(120, 160, seed + i) // 4
