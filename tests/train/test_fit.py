@@ -304,7 +304,7 @@ def test_norms_of_a_shipped_model_get_the_statistics_of_augmented_images(tiny_ya
 
     images = first_augmented_images(run.images.train, options, 32)
     assert images.shape == (6, 3, 64, 64)  # all of the first epoch, at the size of the run
-    conv, norm = run.state.model.backbone.body["0"][:2]
+    conv, norm, _ = run.state.model.backbone.body["0"]
     with torch.no_grad():
         inputs = conv(run.state.model.transform(list(images))[0].tensors)
     torch.testing.assert_close(norm.running_mean, inputs.mean(dim=(0, 2, 3)), atol=1e-4, rtol=1e-3)
