@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-from train.data.dataset import LabelledImage, boxes_in_pixels, read_image
+from train.data.dataset import LabelledImage, boxes_in_pixels
+from train.data.images import read_image
 
 SIZE_WH = (1280, 720)
 HEIGHTS_PX = (12.0, 200.0)

@@ -26,7 +26,9 @@ from torchvision.ops import box_iou
 
 from realtime.inference.detector import shipped_models
 from realtime.sources.video_file import VideoFileSource
-from train.data.dataset import LabelledImage, boxes_in_pixels, load_data_config, load_split, read_image
+from train.data.data_yaml import load_data_config
+from train.data.dataset import LabelledImage, boxes_in_pixels, load_split
+from train.data.images import read_image
 from train.evaluation.matching import Boxes
 from train.evaluation.metrics import Metrics, evaluate_boxes
 

@@ -31,8 +31,9 @@ from roofline import Rates, rates_of, work_of
 
 from export.errors import ExportError
 from export.to_onnx import export_onnx
-from export.verify import HALVED, IMAGES, compare_image
-from train.data.dataset import load_data_config, load_split
+from export.verify import FLOAT16_TOLERANCE, IMAGES, compare_image
+from train.data.data_yaml import load_data_config
+from train.data.dataset import load_split
 from train.evaluation.metrics import evaluate_boxes
 from train.models.architectures import ARCHITECTURES, ModelConfig, build_model
 from train.models.checkpoint import Checkpoint, load_checkpoint
@@ -207,7 +208,9 @@ def compared(
     """The largest differences, or the first detection that the other has not."""
     try:
         pairs = zip(expected, found, strict=True)
-        each = [compare_image(one, other, f"picture {i}", names, HALVED) for i, (one, other) in enumerate(pairs)]
+        each = [
+            compare_image(one, other, f"picture {i}", names, FLOAT16_TOLERANCE) for i, (one, other) in enumerate(pairs)
+        ]
     except ExportError as error:
         return f"differs: {error}"
     return str(sum(each[1:], each[0]))

@@ -26,7 +26,9 @@ from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
 from realtime.regions.detector import CloserDetector
 from realtime.regions.tiles import Reach
-from train.data.dataset import boxes_in_pixels, load_data_config, load_split, read_image
+from train.data.data_yaml import load_data_config
+from train.data.dataset import boxes_in_pixels, load_split
+from train.data.images import read_image
 
 EDGES_PX = (10, 20, 32, 48, 80, 160, 10_000)
 """Bins of the height of a face in the image."""

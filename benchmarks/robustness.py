@@ -19,8 +19,10 @@ from matplotlib.figure import Figure
 from export.score import labelled_and_found, open_detector
 from realtime.inference.detector import OnnxDetector
 from realtime.letterbox import PADDING_VALUE
-from train.data.dataset import LabelledImage, boxes_in_pixels, load_data_config, load_split, read_image
-from train.data.transforms import about_pixel_centres, transform_boxes
+from train.data.data_yaml import load_data_config
+from train.data.dataset import LabelledImage, boxes_in_pixels, load_split
+from train.data.geometry import about_pixel_centres, transform_boxes
+from train.data.images import read_image
 from train.evaluation.matching import match_image
 from train.evaluation.metrics import Metrics, evaluate_boxes
 

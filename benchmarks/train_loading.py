@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import typer
 
-from train.data.dataset import load_data_config
+from train.data.data_yaml import load_data_config
 from train.distributed import World
 from train.loop.engine import train_steps
 from train.loop.interrupt import Interrupt
@@ -56,8 +56,8 @@ def measure(
     with tempfile.TemporaryDirectory() as folder:
         data = data or make_data_set(Path(folder), wanted * batch_size, picture_px)
         run = Run(options, load_data_config(data), Path(folder), torch.device(device), World())
-        if run.steps_per_epoch < wanted:
-            raise typer.BadParameter(f"{wanted} steps wanted, but an epoch of {data} has {run.steps_per_epoch}")
+        if run.images.steps_per_epoch < wanted:
+            raise typer.BadParameter(f"{wanted} steps wanted, but an epoch of {data} has {run.images.steps_per_epoch}")
         figures = compare(run, workers, wanted, rounds)
     medians = {name: median(values) for name, values in figures.items()}
     typer.echo(f"{'images/s':<24}{'median':>8}   rounds")
@@ -95,18 +95,18 @@ def compare(run: Run, workers: int, steps: int, rounds: int) -> dict[str, list[f
 
 def speed(run: Run, batches: Iterable[Batch]) -> float:
     """Images/s of training on these batches, the first steps left out."""
-    steps = list(train_steps(run.trainee, batches, run.options, run.world, Interrupt()))[FIRST_STEPS:]
+    steps = list(train_steps(run.state, batches, run.options, run.world, Interrupt()))[FIRST_STEPS:]
     return sum(step.images for step in steps) / sum(step.seconds for step in steps)
 
 
 def batches_of(run: Run, epoch: int, workers: int) -> Iterable[Batch]:
     """The batches of an epoch, made as ``Run`` makes them."""
-    examples = EpochExamples(run.train_images, run.options, epoch)
+    examples = EpochExamples(run.images.train, run.options, epoch)
     return load_batches(examples, 0, world=run.world, workers=workers, pin_memory=run.device.type == "cuda")
 
 
 def make_data_set(root: Path, count: int, side_px: int) -> Path:
-    """Write JPEG pictures of coarse noise, as costly to decode as photos, with a box each; return the data.yaml."""
+    """Write JPEG images of coarse noise, as costly to decode as photos, with a box each; return the data.yaml."""
     rng = np.random.default_rng(0)
     for folder in ("images", "labels"):
         (root / folder).mkdir()

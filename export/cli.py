@@ -11,8 +11,9 @@ from export.errors import ExportError
 from export.score import compare_with_checkpoint, score_onnx
 from export.to_onnx import export_onnx
 from export.verify import IMAGES
-from train.data.dataset import load_data_config
+from train.data.data_yaml import load_data_config
 from train.errors import TrainError
+from train.evaluation.tables import metrics_table
 from train.models.checkpoint import load_checkpoint
 
 app = typer.Typer(
@@ -61,7 +62,7 @@ def verify(
 ) -> None:
     """Score MODEL on labelled images, and fail if its mAP is not that of its checkpoint, to 0.002 (half: 0.003)."""
     metrics, metadata = score_onnx(model, load_data_config(data), split)
-    typer.echo(metrics.table())
+    typer.echo(metrics_table(metrics))
     typer.echo(compare_with_checkpoint(metrics, metadata))
 
 
@@ -82,7 +83,7 @@ def _photos(folder: Path | None) -> list[Path]:
 
 
 def run_cli(arguments: list[str] | None = None, program: str | None = None) -> None:
-    """Entry point: one line on stderr and exit code 1 for what the user can mend.
+    """Entry point: one line on stderr and exit code 1 for an error that the user can fix.
 
     ``arguments`` are by default those of the process; ``program`` is the name that usage lines show for it.
     """

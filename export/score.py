@@ -1,4 +1,4 @@
-"""Proof that an ONNX file, run by the app's own detector, scores on labelled images as its checkpoint did."""
+"""Scoring an ONNX file with the app's own detector, to compare it with its checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,10 @@ from realtime.errors import ModelError
 from realtime.inference.detector import OnnxDetector
 from realtime.inference.providers import Provider
 from realtime.metadata import ModelMetadata
-from train.data.dataset import DataConfig, boxes_in_pixels, load_split, read_image
-from train.data.transforms import transform_boxes
+from train.data.data_yaml import DataConfig
+from train.data.dataset import boxes_in_pixels, load_split
+from train.data.geometry import transform_boxes
+from train.data.images import read_image
 from train.evaluation.matching import Boxes
 from train.evaluation.metrics import Metrics, evaluate_boxes
 
@@ -72,7 +74,7 @@ def labelled_and_found(
 
 
 def compare_with_checkpoint(found: Metrics, metadata: ModelMetadata) -> str:
-    """Compare mAP with that of the checkpoint, which stands in the metadata; one line that says what was found.
+    """Compare mAP with that of the checkpoint, which is in the metadata; returns one line with the differences.
 
     Raises:
         ExportError: they differ by more than 0.002 (half precision: 0.003), or cannot be compared.

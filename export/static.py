@@ -1,12 +1,12 @@
 """A trained torchvision Faster R-CNN as one graph of fixed shapes.
 
 torchvision's inference path has shapes that depend on the data (boxes that survive suppression, RoIs of each pyramid
-level), which a runtime must synchronise on, cannot capture as a CUDA graph, and which the exporter refuses. The same
-function is written here over the *same trained modules* with fixed shapes: constant budgets, masks instead of
+level), which a runtime must synchronise on and cannot capture as a CUDA graph, and which the exporter refuses. The same
+function is implemented here with the *same trained modules* with fixed shapes: constant budgets, masks instead of
 selections, suppression as matrix products, one RoIAlign over an atlas of all levels.
 
-Boxes are planes, (4,…) of x1, y1, x2, y2: a step takes all four or two of them at once, without strided access. Of a
-small detector's time half goes into starting operations, so their number counts.
+Boxes are planes, (4,…) of x1, y1, x2, y2: an operation takes two or all four at once, without strided access. Half of
+a small detector's time is the overhead of operations, so their number matters.
 """
 
 import copy
@@ -29,20 +29,20 @@ from export.suppression import Suppression, overlap_terms
 from train.models.voting import VotingRoIHeads
 
 REPLICAS = 2
-"""Rows and columns by which a level is extended: as far as RoIAlign samples beyond the border."""
+"""Rows and columns by which a level is extended: as far as RoIAlign samples outside the border."""
 
 NEVER = -1e30
-"""Score of a row that holds nothing. Finite, since half precision and some runtimes treat infinities badly."""
+"""Score of an unused row. Finite, since half precision and some runtimes handle infinities badly."""
 
 MIN_VOTES = 1e-12
-"""Keeps rows that hold nothing from being 0/0; one that holds a box has at least its own vote, above 1e-6."""
+"""Avoids 0/0 in unused rows; a row with a box has at least its own vote, above 1e-6."""
 
 
 class StaticFasterRCNN(nn.Module):
     """The inference path of a ``FasterRCNN`` for one image of one size, with fixed shapes throughout.
 
-    In half precision (``halve``) the convolutions and the layers of the heads compute in float16. Whatever deals with
-    coordinates or puts boxes in order stays float32: float16 has 11 bits, which place a box at 600 px to half a pixel,
+    In half precision (``to_float16``) the convolutions and the layers of the heads compute in float16. Everything that
+    handles coordinates or sorts boxes stays float32: float16 has 11 bits of precision, which is half a pixel at 600 px,
     and areas, which it cannot hold beyond 65,504 px², decide what is suppressed.
     """
 
@@ -53,7 +53,7 @@ class StaticFasterRCNN(nn.Module):
         """Take a copy of the trained modules of ``model``, batch norms folded into their convolutions.
 
         Raises:
-            ExportError: the model uses a part that has no fixed-shape form here.
+            ExportError: the model has a part without a fixed-shape implementation here.
         """
         super().__init__()
         model = copy.deepcopy(model).eval()
@@ -77,34 +77,36 @@ class StaticFasterRCNN(nn.Module):
             image: uint8 (1,H,W,3), BGR, letterboxed to the fixed size.
 
         Returns:
-            boxes (D,4) float32 xyxy in pixels of the input, scores (D,) float32 in falling order, labels (D,) int64
+            boxes (D,4) float32 xyxy in pixels of the input, scores (D,) float32 in descending order, labels (D,) int64
             zero-based; unused rows have score 0.
         """
-        # Planes first: a subtraction along the last axis of three has nothing to vectorise.
+        # Planes first: a subtraction along a last axis of length three cannot be vectorised.
         x = image.permute(0, 3, 1, 2).float() - self.pixel_mean  # (1,3,H,W)
         features = list(self.backbone(x.to(self.dtype)).values())
         rois, roi_exists = self.rpn(features)  # (4,R), (R,)
-        return self.roi_heads(self.roi_features(features, rois).to(self.dtype), rois, roi_exists)
+        roi_features = self.roi_features(features, rois).to(self.dtype)
+        detections: tuple[Tensor, Tensor, Tensor] = self.roi_heads(roi_features, rois, roi_exists)
+        return detections
 
-    def halve(self) -> None:
+    def to_float16(self) -> None:
         """Turn the layers that have weights to float16, in place."""
         self.dtype = torch.float16
         for module in (self.backbone, self.rpn.head, self.roi_heads.box_head, self.roi_heads.predictor):
             module.to(self.dtype)
 
-    def freeze(self, pictures: Iterable[Tensor]) -> None:
-        """Fix all that is still open before an export: the rounds of suppression, by what ``pictures`` need."""
+    def freeze(self, images: Iterable[Tensor]) -> None:
+        """Fix the rounds of suppression for an export, by running ``images``: uint8 (1,H,W,3) BGR, letterboxed."""
         with torch.inference_mode():
-            for picture in pictures:
-                self(picture)
+            for image in images:
+                self(image)
         for module in self.modules():
             if isinstance(module, Suppression):
                 module.freeze_rounds()
 
     def _fold_normalisation(self, model: FasterRCNN) -> None:
-        """Put channel swap and division by the standard deviation into the first convolution.
+        """Fold channel swap and division by the standard deviation into the first convolution.
 
-        The mean must be subtracted before: the convolution pads with zeros, which stand for the mean colour.
+        The mean is still subtracted before: the convolution pads with zeros, which represent the mean colour.
         """
         mean = torch.tensor(model.transform.image_mean)
         std = torch.tensor(model.transform.image_std)
@@ -147,7 +149,7 @@ class StaticRPN(nn.Module):
             anchors.append(extend(getattr(self, f"anchors_{i}").index_select(1, index), width))
             deltas.append(extend(level_deltas.reshape(4, -1).index_select(1, index), width))
         score = torch.cat(scores).view(-1, width)  # (L,K)
-        centres, sides = torch.cat(anchors, dim=1).view(4, -1, width).split(2)
+        centres, sides = torch.split(torch.cat(anchors, dim=1).view(4, -1, width), 2)
         boxes = decode(centres, sides, torch.cat(deltas, dim=1).view(4, -1, width), self.clip_log_scale)
         boxes = clip(boxes, self.input_hw)  # (4,L,K)
         exists = (score > NEVER) & is_large(boxes, self.min_size_px)
@@ -205,24 +207,24 @@ class AtlasRoIAlign(nn.Module):
             level = features[index]
             extended.append(F.pad(level, (0, self.width - level.shape[3], 0, REPLICAS), mode="replicate"))
         atlas = torch.cat(extended, dim=2).float()  # RoIAlign takes map and RoIs of one type
-        low, high = rois.split(2)
+        low, high = torch.split(rois, 2)
         level = ((high - low).prod(0) >= self.level_edges).sum(0)
-        scale, shift, limits = self.strips.index_select(1, level).split([1, 4, 2])  # (1,R), (4,R), (2,R)
+        scale, shift, limits = torch.split(self.strips.index_select(1, level), [1, 4, 2])  # (1,R), (4,R), (2,R)
         scaled = rois * scale
         batch_index = rois.new_zeros(1, rois.shape[1])
         placed = torch.cat([batch_index, scaled + shift]).t()  # (R,5)
-        aligned = roi_align(atlas, placed, self.output_size, sampling_ratio=self.sampling_ratio)
+        aligned: Tensor = roi_align(atlas, placed, self.output_size, sampling_ratio=self.sampling_ratio)
         return aligned * self._share_inside(scaled, limits)[:, None]
 
     def _share_inside(self, scaled: Tensor, limits: Tensor) -> Tensor:
         """Share of the samples of each bin (R,7,7) that lie within the level; RoIs (4,R) in pixels of their levels."""
-        low, high = scaled.split(2)
+        low, high = torch.split(scaled, 2)
         sides = (high - low).clamp(min=1)  # as RoIAlign widens them
         points = low[..., None] + sides[..., None] * self.sample_points  # (2,R,14), x and y
         share = (points <= limits[..., None]).float()
         if self.sampling_ratio > 1:
             share = share.reshape(2, -1, self.output_size[0], self.sampling_ratio).mean(3)  # (2,R,7)
-        across, down = share.split(1)
+        across, down = torch.split(share, 1)
         return down.view(-1, self.output_size[0], 1) * across.view(-1, 1, self.output_size[1])
 
 
@@ -246,9 +248,9 @@ class StaticRoIHeads(nn.Module):
         """Return boxes (D,4), scores (D,), labels (D,) as ``StaticFasterRCNN.forward`` describes them."""
         outputs = self.predictor(self.box_head(roi_features)).float().t()
         num_classes = outputs.shape[0] // 5
-        logits, deltas = outputs.split([num_classes + 1, 4 * num_classes])
+        logits, deltas = torch.split(outputs, [num_classes + 1, 4 * num_classes])
         scores = F.softmax(logits, dim=0)[1:]  # (C,R), without background
-        low, high = rois[:, None].split(2)  # (2,1,R)
+        low, high = torch.split(rois[:, None], 2)  # (2,1,R)
         sides = high - low
         boxes = decode(low + 0.5 * sides, sides, deltas.view(4, num_classes, -1), self.clip_log_scale)
         boxes = clip(boxes, self.input_hw)  # (4,C,R)
@@ -271,10 +273,10 @@ def vote(boxes: Tensor, scores: Tensor, margins: Tensor) -> Tensor:
     Args:
         boxes: (4,G,N) px.
         scores: (G,N), not negative.
-        margins: (G,N,N), by how much two boxes overlap beyond the bar; the same both ways.
+        margins: (G,N,N), by how much two boxes overlap above the threshold; symmetric.
     """
     weighted = torch.cat([boxes, torch.ones_like(boxes[:1])]) * scores  # (5,G,N)
-    sums, total = (weighted.transpose(0, 1) @ margins).transpose(0, 1).split([4, 1])
+    sums, total = torch.split((weighted.transpose(0, 1) @ margins).transpose(0, 1), [4, 1])
     return sums / total.clamp(min=MIN_VOTES)
 
 
@@ -283,7 +285,7 @@ def decode(centres: Tensor, sides: Tensor, deltas: Tensor, clip_log_scale: float
 
     The inverse of eq. 2 of Ren et al. (2015), as torchvision's BoxCoder.
     """
-    shifts, log_scales = deltas.split(2)
+    shifts, log_scales = torch.split(deltas, 2)
     centres = centres + shifts * sides
     half_sides = 0.5 * sides * torch.exp(log_scales.clamp(max=clip_log_scale))
     return torch.cat([centres - half_sides, centres + half_sides])
@@ -297,12 +299,12 @@ def clip(boxes: Tensor, input_hw: tuple[int, int]) -> Tensor:
 
 def is_large(boxes: Tensor, min_size_px: float) -> Tensor:
     """Which boxes (4,G,N) have both sides of at least ``min_size_px``: (G,N)."""
-    low, high = boxes.split(2)
+    low, high = torch.split(boxes, 2)
     return (high - low).amin(0) >= min_size_px
 
 
 def extend(rows: Tensor, width: int, value: float = 0.0) -> Tensor:
-    """Fill up the last dimension."""
+    """Pad the last dimension to ``width``."""
     missing = width - rows.shape[-1]
     return F.pad(rows, (0, missing), value=value) if missing else rows
 
@@ -346,7 +348,7 @@ def feature_shapes(model: FasterRCNN, input_hw: tuple[int, int]) -> dict[str, tu
 
 
 def pool_by_window(module: nn.Module) -> None:
-    """Give every average over a whole map a window, in place: of the other form exporters make several operations."""
+    """Give every average over a whole map a window, in place: exporters turn the other form into several operations."""
     for name, child in module.named_children():
         if isinstance(child, nn.AdaptiveAvgPool2d):
             setattr(module, name, WholeMapAverage())

@@ -12,7 +12,7 @@ import torch
 
 from export.errors import ExportError
 from export.static import StaticFasterRCNN
-from export.verify import EXACT, HALVED, Differences, check_static, compare, network_input
+from export.verify import EXACT, FLOAT16_TOLERANCE, Differences, check_static, compare, network_input
 from realtime.letterbox import PADDING_VALUE
 from realtime.metadata import INPUT_NAME, MAX_SIDE_PX, OUTPUT_NAMES, ModelMetadata
 from train.models.architectures import SIZE_MULTIPLE_PX
@@ -28,7 +28,7 @@ def export_onnx(
 
     Args:
         checkpoint: what to export.
-        out: ONNX file; replaced only after the new one has been verified.
+        out: ONNX file; replaced only once the new one has been verified.
         size_wh: width and height in pixels of the input.
         images: photos to verify on.
         half: layers with weights in float16, for GPUs; coordinates, order and suppression stay float32.
@@ -49,7 +49,7 @@ def export_onnx(
     static = StaticFasterRCNN(model, (height, width)).eval()
     static.freeze(torch.from_numpy(network_input(path, size_wh)) for path in images)
     if half:
-        static.halve()
+        static.to_float16()
     metadata = ModelMetadata(
         class_names=checkpoint.config.class_names,
         input_wh=size_wh,
@@ -65,7 +65,7 @@ def export_onnx(
     onnx.helper.set_model_props(proto, metadata.to_props())
     onnx.checker.check_model(proto, full_check=True)
     check_static(proto)
-    tolerance = HALVED if half else EXACT
+    tolerance = FLOAT16_TOLERANCE if half else EXACT
     return _write_verified(proto, out, lambda path: compare(path, model, images, metadata.class_names, tolerance))
 
 
@@ -73,7 +73,7 @@ def trace(static: StaticFasterRCNN) -> onnx.ModelProto:
     """Export the module with torch's exporter."""
     height, width = static.input_hw
     example = torch.zeros(1, height, width, 3, dtype=torch.uint8)
-    with warnings.catch_warnings():  # the exporter warns of its own internals
+    with warnings.catch_warnings():  # the exporter warns about its own internals
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
@@ -89,18 +89,18 @@ def trace(static: StaticFasterRCNN) -> onnx.ModelProto:
         raise ExportError("torch's exporter returned nothing")
     proto: onnx.ModelProto = program.model_proto
     proto.producer_name = "facial-feature-rcnn"
-    forget_origin(proto.graph)
+    strip_origin(proto.graph)
     return proto
 
 
 def without_folders(info: dict[str, Any]) -> dict[str, Any]:
-    """How a model was trained, with the name alone of the file that it began with."""
+    """How a model was trained, with only the name of the file of its initial weights."""
     options = info.get("options") or {}
     return info | {"options": options | {"weights": Path(options["weights"]).name}} if "weights" in options else info
 
 
-def forget_origin(graph: onnx.GraphProto) -> None:
-    """Drop where in which file each node was made: paths of the machine, and a fifth of a small file's size."""
+def strip_origin(graph: onnx.GraphProto) -> None:
+    """Remove the source location of each node: paths of the machine, and a fifth of a small file's size."""
     graph.ClearField("metadata_props")
     for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("metadata_props")
@@ -108,7 +108,7 @@ def forget_origin(graph: onnx.GraphProto) -> None:
 
 
 def _write_verified(proto: onnx.ModelProto, out: Path, verify: Callable[[Path], Differences]) -> Differences:
-    """Write beside ``out``, verify, then replace, so that under the name there is only ever a verified file."""
+    """Write beside ``out``, verify, then replace, so that the name never refers to an unverified file."""
     with tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent) as folder:
         candidate = Path(folder) / out.name
         onnx.save(proto, candidate)

@@ -1,4 +1,4 @@
-"""Proof that an ONNX file does what the torchvision model does."""
+"""Verification that an ONNX file computes what the torchvision model does."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,32 +13,32 @@ from torchvision.ops import box_iou
 
 from export.errors import ExportError
 from realtime.letterbox import Letterbox
-from train.data.dataset import read_image
+from train.data.images import read_image
 
 MIN_SCORE = 0.05
-"""Detections below are not compared."""
+"""Detections with lower scores are not compared."""
 FORBIDDEN_OPS = frozenset({"If", "Loop", "Scan", "NonZero", "NonMaxSuppression", "Unique", "Compress"})
 IMAGES = sorted((Path(__file__).parent / "images").glob("*.jpg"))
-"""Photos that come with the package: a face near and far, and two without a human face."""
+"""Photos of the package: a near and a far face, and two without a human face."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """By how much a detection may differ from that of the torchvision model, which computes in float32."""
+    """Largest allowed difference of a detection from that of the torchvision model, which computes in float32."""
 
     score: float
     box_px: float
     contested_iou: float | None = None
-    """If given, a detection that only one of the two has passes where it overlaps a better one of its class, which both
-    have, at least so much: an IoU beside the bar of suppression falls on either side of it."""
+    """If given, a detection that only one of the two has is accepted where its IoU with a better one of its class,
+    which both have, is at least this: rounding moves an IoU near the suppression threshold across it."""
 
 
 EXACT = Tolerance(score=1e-3, box_px=0.1)
-"""float32: two ways to add up the same numbers."""
-HALVED = Tolerance(score=0.01, box_px=2.0, contested_iou=0.3)
+"""float32: the same sums in another order."""
+FLOAT16_TOLERANCE = Tolerance(score=0.01, box_px=2.0, contested_iou=0.3)
 """float16 rounds every weight and activation to 11 bits. Measured with a trained ``nano`` of 256 px, 429 detections on
-44 photos: scores differ by 7e-4 (95 in 100) and at most by 3e-3, boxes by 0.014 px (95 in 100) and, where another set
-of boxes had a vote, by up to 0.73 px; one detection more was kept."""
+44 photos: scores differ by 7e-4 (95 in 100) and at most by 3e-3, boxes by 0.014 px (95 in 100) and, where other
+boxes had a vote, by up to 0.73 px; one more detection was kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Differences:
     score: float = 0.0
     box_px: float = 0.0
     contested: int = 0
-    """Detections that only one of the two has, at the bar of suppression."""
+    """Detections that only one of the two has, near the suppression threshold."""
 
     def __add__(self, other: "Differences") -> "Differences":
         return Differences(
@@ -62,7 +62,7 @@ class Differences:
         )
 
     def __str__(self) -> str:
-        contested = f"; {self.contested} more kept by one of the two alone" if self.contested else ""
+        contested = f"; {self.contested} more kept by only one of the two" if self.contested else ""
         return (
             f"{self.detections} detections on {self.images} images, "
             f"largest difference {self.score:.1e} in score and {self.box_px:.1e} px in boxes{contested}"
@@ -113,7 +113,7 @@ def compare(
 
 
 def network_input(path: Path, size_wh: tuple[int, int]) -> np.ndarray:
-    """A photo as the graph wants it: uint8 (1,H,W,3), BGR, letterboxed."""
+    """A photo as input of the graph: uint8 (1,H,W,3), BGR, letterboxed."""
     rgb, _ = Letterbox(size_wh)(read_image(path))
     return np.ascontiguousarray(rgb[..., ::-1])
 
@@ -128,14 +128,14 @@ def compare_image(
     """Pair the detections of one image: boxes (N,4) px, scores (N,) and zero-based labels (N,) of both.
 
     Raises:
-        ExportError: a detection of one has none in the other.
+        ExportError: a detection of one has no partner in the other.
     """
     largest_score = largest_box = 0.0
-    bar = MIN_SCORE + tolerance.score  # nearer to the bar, a detection may lie on either side of it
-    if len(expected[1]) == len(found[1]):  # all rows are used: the weakest may be any of several equals
-        bar = max(bar, float(expected[1].min()) + tolerance.score)
-    unpaired = found[1] > bar - 2 * tolerance.score
-    compared = np.flatnonzero(expected[1] > bar)
+    threshold = MIN_SCORE + tolerance.score  # closer to MIN_SCORE, a detection may be on either side of it
+    if len(expected[1]) == len(found[1]):  # all rows are used: the last may be any of several with equal scores
+        threshold = max(threshold, float(expected[1].min()) + tolerance.score)
+    unpaired = found[1] > threshold - 2 * tolerance.score
+    compared = np.flatnonzero(expected[1] > threshold)
     missing = []
     for row in compared:
         differences = np.abs(found[0] - expected[0][row]).max(axis=1)
@@ -148,12 +148,12 @@ def compare_image(
         unpaired[best] = False
         largest_box = max(largest_box, float(differences[best]))
         largest_score = max(largest_score, float(score_differences[best]))
-    alone = np.flatnonzero(unpaired & (found[1] > bar))
+    alone = np.flatnonzero(unpaired & (found[1] > threshold))
     paired = np.setdiff1d(compared, missing)
     common = tuple(values[paired] for values in expected)
     for rows, having, what in (
         (missing, expected, "is missing from the ONNX graph's results"),
-        (alone, found, "is found by the ONNX graph alone"),
+        (alone, found, "is found only by the ONNX graph"),
     ):
         for row in rows:
             box, score, label = (values[row] for values in having)
@@ -163,14 +163,14 @@ def compare_image(
 
 
 def _is_contested(
-    box: np.ndarray, score: float, label: int, common: tuple[np.ndarray, ...], least_iou: float | None
+    box: np.ndarray, score: float, label: int, common: tuple[np.ndarray, ...], min_iou: float | None
 ) -> bool:
-    """Whether a detection overlaps a better one of its class, among those that both results have."""
+    """Whether a detection overlaps a better one of its class that both results have."""
     boxes, scores, labels = common
     rivals = boxes[(labels == label) & (scores > score)]
-    if least_iou is None or not len(rivals):
+    if min_iou is None or not len(rivals):
         return False
-    return bool(box_iou(torch.from_numpy(box[None]), torch.from_numpy(rivals)).max() >= least_iou)
+    return bool(box_iou(torch.from_numpy(box[None]), torch.from_numpy(rivals)).max() >= min_iou)
 
 
 def _difference(image: str, label: str, score: float, box: np.ndarray, what: str) -> ExportError:

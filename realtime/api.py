@@ -14,15 +14,13 @@ from realtime.image_io import read_image
 from realtime.inference.cores import file_concurrency
 from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
-from realtime.regions.detector import CloserDetector
-from realtime.regions.tiles import Reach
 from realtime.result_stream import ResultStream
 from realtime.results import Result
 from realtime.sources.base import FrameSource
 from realtime.sources.opening import CameraMode, open_live
 from realtime.sources.stream import StreamOptions
 from realtime.sources.video_file import VideoFileSource
-from realtime.stills import detect_still
+from realtime.stills import detect_still, with_reach
 
 ProviderName = Literal["auto", "cpu", "cuda", "tensorrt"]
 
@@ -56,8 +54,8 @@ class Detector:
             provider: where to run: ``auto`` prefers CUDA and falls back to the CPU, see ``fallback_reason``; the others
                 never fall back.
             threshold: minimum score of a detection, 0..1; by default the model's own.
-            reach: how far to look for faces in a still image. ``near`` looks at the whole image once; ``auto`` and ``far``
-                also look at tiles of it and at close-ups of small faces; ``3x2`` at that many tiles.
+            reach: how far to look for faces in a still image. ``near`` looks at the whole image once; ``auto`` and
+                ``far`` also look at tiles of it and at close-ups of small faces; ``3x2`` at that many tiles.
 
         Raises:
             ModelError: there is no such model, or the file is damaged.
@@ -67,10 +65,9 @@ class Detector:
         """
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"expected a threshold from 0 to 1, found {threshold}")
-        how_far = Reach.parse(reach)
         self._model = find_model(str(model))
         self._network = OnnxDetector(self._model, provider=Provider(provider))
-        self._stills = self._network if how_far.is_near else CloserDetector(self._network, how_far)
+        self._stills = with_reach(self._network, reach)
         self._file_network: OnnxDetector | None = None
         self.threshold = self._network.metadata.threshold if threshold is None else threshold
         """Minimum score of a detection, 0..1."""

@@ -53,4 +53,5 @@ def _as_uint8(image: np.ndarray) -> np.ndarray:
     low, high = (float(image.min()), float(image.max())) if image.size else (0.0, 0.0)
     if not (low >= 0 and high <= 1):
         raise ImageError(f"expected floats from 0 to 1, found {low:.3g} to {high:.3g}: scale them first")
-    return np.rint(image * 255).astype(np.uint8)
+    pixels: np.ndarray = np.rint(image * 255).astype(np.uint8)
+    return pixels

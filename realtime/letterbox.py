@@ -36,7 +36,8 @@ class LetterboxTransform:
         offset = np.array([*self.offset_xy, *self.offset_xy], np.float32)
         scale = np.array([*self.scale_xy, *self.scale_xy], np.float32)
         limit = np.array([*self.frame_wh, *self.frame_wh], np.float32)
-        return np.clip((boxes - offset) / scale, 0, limit)
+        moved: np.ndarray = np.clip((boxes - offset) / scale, 0, limit)
+        return moved
 
 
 class Letterbox:

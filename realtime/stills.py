@@ -8,11 +8,22 @@ import numpy as np
 from realtime.faces.grouping import assign_faces
 from realtime.inference.detector import OnnxDetector
 from realtime.regions.detector import CloserDetector
+from realtime.regions.tiles import Reach
 from realtime.results import Result
 from realtime.structures import Frame
 
 StillDetector = OnnxDetector | CloserDetector
 """Finds boxes in an image that stands alone."""
+
+
+def with_reach(network: OnnxDetector, reach: str) -> StillDetector:
+    """A detector that looks as far as ``reach`` says: ``auto``, ``near``, ``far`` or a grid of tiles such as ``3x2``.
+
+    Raises:
+        RegionError: ``reach`` is none of these.
+    """
+    how_far = Reach.parse(reach)
+    return network if how_far.is_near else CloserDetector(network, how_far)
 
 
 def detect_still(detector: StillDetector, image: np.ndarray, threshold: float, path: Path | None = None) -> Result:

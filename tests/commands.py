@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 SMALLER = [
     ("fit data.yaml --arch nano", "fit data.yaml --arch nano --size 64 --batch-size 4 --workers 0"),
     ("--epochs 100", "--epochs 1"),
+    ("--epochs 30", "--epochs 1"),
     ("--size 256x256", "--size 64x64"),
 ]
 

@@ -9,7 +9,7 @@ import pytest
 from commands import commands_of, help_of, run
 from face_shape import landmarks_68, landmarks_98, pts_text, wflw_line
 from fakes import make_video
-from tiny_data import make_data_set, noise_picture, write_image
+from tiny_data import make_data_set, noise_image, write_image
 
 PAGE = Path(__file__).parent.parent / "docs" / "training.md"
 OUTPUTS = (
@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
     make_data_set(folder)
     make_video(folder / "in.mp4", frames=6, sound="aac")
     for i in range(12):
-        photo = noise_picture(96, 96, seed=i)
+        photo = noise_image(96, 96, seed=i)
         write_image(folder / "helen" / f"face{i}.jpg", photo)
         (folder / "helen" / f"face{i}.pts").write_text(pts_text(landmarks_68(60, (48, 40))))
         write_image(folder / "WFLW_images" / f"{i}.jpg", photo[::-1])
@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
             f"<annotation><filename>{i}.jpg</filename><size><width>96</width><height>96</height></size>"
             f"<object><name>cat</name>{box}</object></annotation>"
         )
-    write_image(folder / "rooms" / "room.jpg", noise_picture(96, 96, seed=99))
+    write_image(folder / "rooms" / "room.jpg", noise_image(96, 96, seed=99))
     lines = [wflw_line(landmarks_98(60, (48, 40)), f"{i}.jpg") for i in range(12)]
     (folder / "list_98pt_rect_attr_train.txt").write_text("\n".join(lines))
     images = ", ".join(f'{{"id": {i}, "file_name": "{i}.jpg", "width": 96, "height": 96}}' for i in range(12))

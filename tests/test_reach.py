@@ -10,7 +10,8 @@ from composites import SIZE_WH, composites
 from reach import Found, Tally, kinds_in, match, measure
 from tiny_data import make_data_set
 
-from train.data.dataset import load_data_config, load_split
+from train.data.data_yaml import load_data_config
+from train.data.dataset import load_split
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "reach.py"
 NAMES = ("face", "eye", "eyebrow", "nose", "mouth")

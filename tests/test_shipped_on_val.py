@@ -16,7 +16,8 @@ import onnx
 import pytest
 
 from realtime.metadata import ModelMetadata
-from train.data.dataset import DataConfig, boxes_in_pixels, load_split
+from train.data.data_yaml import DataConfig
+from train.data.dataset import boxes_in_pixels, load_split
 from train.evaluation.matching import Boxes
 from train.evaluation.metrics import evaluate_boxes
 

@@ -32,13 +32,13 @@ def main(
 
 
 def run_cli(arguments: list[str] | None = None, program: str | None = None) -> None:
-    """Entry point: one line on stderr and exit code 1 for what the user can mend.
+    """Entry point: one line on stderr and exit code 1 for an error that the user can fix.
 
     ``arguments`` are by default those of the process; ``program`` is the name that usage lines show for it.
     """
     try:
         app(args=arguments, prog_name=program)
-    except (TrainError, OSError) as error:  # OSError: the disk is full while a log is written, say
+    except (TrainError, OSError) as error:  # OSError: for example, the disk is full
         if "--debug" in sys.argv:
             raise
         typer.echo(f"error: {error}", err=True)

@@ -1,4 +1,4 @@
-"""Several processes that train one model: what they must tell each other.
+"""Several processes that train one model: what they exchange.
 
 ``torchrun`` starts the processes and sets the environment variables that torch.distributed reads.
 """
@@ -18,14 +18,14 @@ from train.errors import TrainError
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The processes of a run, seen from one of them; a process alone is a world of its own."""
+    """The processes of a run, seen from one of them; the default is a single process."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def is_main(self) -> bool:
-        """True for the one process that writes files and speaks."""
+        """True for the one process that writes files and output."""
         return self.rank == 0
 
     def mean(self, values: Tensor) -> Tensor:
@@ -35,12 +35,12 @@ class World:
             values /= self.size
         return values
 
-    def share(self, items: list[Any]) -> list[Any]:
+    def shard(self, items: list[Any]) -> list[Any]:
         """Those of ``items`` that this process works on."""
         return items[self.rank :: self.size]
 
     def gather(self, results: list[Any]) -> list[Any]:
-        """The results of all processes, in the order of the items that ``share`` gave out; the same everywhere."""
+        """The results of all processes, in the order of the items before ``shard``; the same everywhere."""
         if self.size == 1:
             return results
         parts: list[list[Any]] = [[] for _ in range(self.size)]
@@ -50,8 +50,8 @@ class World:
             ordered[rank :: self.size] = part
         return ordered
 
-    def align(self, model: nn.Module) -> None:
-        """Give all processes the main one's weights and running means; the latter drift apart without SyncBatchNorm."""
+    def broadcast_weights(self, model: nn.Module) -> None:
+        """Copy the main process's weights and running means to all; the latter drift apart without SyncBatchNorm."""
         if self.size > 1:
             for tensor in model.state_dict().values():
                 distributed.broadcast(tensor, src=0)
@@ -64,8 +64,8 @@ class World:
 
 
 @contextlib.contextmanager
-def join_world(device_type: str) -> Iterator[World]:
-    """Meet the other processes that ``torchrun`` started, if it started any, and leave them at the end."""
+def init_distributed(device_type: str) -> Iterator[World]:
+    """Initialise the process group if ``torchrun`` started several processes, and destroy it at the end."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World()
@@ -76,7 +76,7 @@ def join_world(device_type: str) -> Iterator[World]:
     world = World(distributed.get_rank(), size)
     try:
         yield world
-    except RuntimeError as error:  # what torch.distributed raises when a process is gone, too
+    except RuntimeError as error:  # torch.distributed raises it when a process has died, too
         raise TrainError(f"process {world.rank} of {size}: {str(error).splitlines()[0]}") from error
     finally:
         distributed.destroy_process_group()

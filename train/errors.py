@@ -2,4 +2,4 @@
 
 
 class TrainError(Exception):
-    """Something that the user can mend: the message says what was tried, what was found and what to do next."""
+    """An error that the user can fix: the message gives what was tried, what was found and what to do next."""

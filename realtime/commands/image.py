@@ -43,24 +43,19 @@ def image(
     """
     from realtime.batch.images import detect_images, find_images
     from realtime.drawing.hiding import Pixelate
-    from realtime.regions.detector import CloserDetector
-    from realtime.regions.tiles import Reach
     from realtime.sinks.base import Ending
     from realtime.sinks.jsonl import JsonLinesFile
     from realtime.sinks.text_file import STANDARD_OUTPUT
+    from realtime.stills import with_reach
 
-    if out is None and jsonl is None:
-        jsonl = STANDARD_OUTPUT
+    jsonl = STANDARD_OUTPUT if out is None and jsonl is None else jsonl
     inputs = find_images(paths, [out])
     images = inputs.files
     check_blur(blur, crops=None, shown=out is not None)
     check_outputs(jsonl, originals=images)
-    how_far = Reach.parse(reach)
     network = open_detector(model, provider, concurrency=min(len(images), file_concurrency()))
-    detector = network if how_far.is_near else CloserDetector(network, how_far)
     notices = Notices(speed_notices(network, model) + inputs.notices)
-    renderer = Pixelate(detector.metadata.class_names, blur).still if blur is not None else None
-    min_score = chosen_threshold(threshold, network)
+    renderer = Pixelate(network.metadata.class_names, blur).still if blur is not None else None
     done = face_count = 0
     unreadable: list[SourceError] = []
 
@@ -73,9 +68,15 @@ def image(
         file = JsonLinesFile(jsonl) if jsonl else None
         try:
             for result in detect_images(
-                images, detector, threshold=min_score, out=out, places=inputs.places, on_unreadable=skip,
-                is_stopped=requests.is_stopped, renderer=renderer,
-            ):  # fmt: skip
+                images,
+                with_reach(network, reach),
+                threshold=chosen_threshold(threshold, network),
+                out=out,
+                places=inputs.places,
+                on_unreadable=skip,
+                is_stopped=requests.is_stopped,
+                renderer=renderer,
+            ):
                 notices.print()
                 if file:
                     file.write_line(result.to_dict())

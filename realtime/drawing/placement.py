@@ -62,7 +62,8 @@ def _holds_smaller(corners: np.ndarray, areas: np.ndarray) -> np.ndarray:
     """(N,) bool: which boxes (N,4) hold the middle of a box of at most a quarter of their area."""
     middles = (corners[:, :2] + corners[:, 2:]) / 2
     holds = (corners[:, None, :2] <= middles) & (middles <= corners[:, None, 2:])  # (N,N,2): box, middle, x or y
-    return (holds.all(axis=2) & (4 * areas <= areas[:, None])).any(axis=1)
+    ground: np.ndarray = (holds.all(axis=2) & (4 * areas <= areas[:, None])).any(axis=1)
+    return ground
 
 
 def _beside(box: Rect, size_wh: tuple[int, int], frame_wh: tuple[int, int]) -> Iterator[tuple[int, int]]:

@@ -21,7 +21,7 @@ LINE_HEIGHT = 1.3
 
 def size_for(image: np.ndarray) -> int:
     """Font size in pixels that suits a picture (H,W,3), and stays readable in the smallest."""
-    return max(11, round(min(image.shape[:2]) / 40))
+    return int(max(11, round(min(image.shape[:2]) / 40)))
 
 
 def width_px(text: str, size_px: int) -> int:

@@ -26,8 +26,10 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     overlap = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
     shared = np.where((overlap > 0).all(axis=-1), overlap[..., 0] * overlap[..., 1], 0)
     union = _area(first) + _area(second) - shared
-    return np.divide(shared, union, out=np.zeros_like(union), where=shared > 0)
+    ratio: np.ndarray = np.divide(shared, union, out=np.zeros_like(union), where=shared > 0)
+    return ratio
 
 
 def _area(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    area: np.ndarray = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    return area

@@ -131,7 +131,8 @@ class FaceGrouper:
         values = (fit >= MIN_FIT) * (scores * fit + EXPECTED_BONUS * overlap)
         left, right = values[..., LEFT], values[..., RIGHT]  # a box is one eye, the one that it fits better
         values[..., LEFT], values[..., RIGHT] = left * (left >= right), right * (right > left)
-        return values[(values.max(axis=1).sum(axis=1) - self._costs).argmax()]
+        best: np.ndarray = values[(values.max(axis=1).sum(axis=1) - self._costs).argmax()]
+        return best
 
 
 def assign_faces(detections: Detections) -> Detections:

@@ -59,7 +59,8 @@ class _Track:
 
     def expected_features(self, box: np.ndarray) -> np.ndarray:
         """Where the features (6,4) are expected in the face's current box (4,); NaN for those not seen lately."""
-        return box[CORNER] + self._features * (box[2:] - box[:2])[CORNER]
+        expected: np.ndarray = box[CORNER] + self._features * (box[2:] - box[:2])[CORNER]
+        return expected
 
     def update_features(self, box: np.ndarray, features: np.ndarray) -> None:
         """Remember the features (6,4), NaN where there is none, relative to the face's box (4,)."""

@@ -71,7 +71,7 @@ class CloserDetector:
         """Which detections (N,) bool are faces that need a close-up, seen at ``scale`` at best."""
         is_face = np.array([name.lower() == "face" for name in found.names], bool)
         heights_px = scale * (found.boxes[:, 3] - found.boxes[:, 1])
-        small = is_face & (heights_px < SMALL_PX) & (found.scores >= MIN_CANDIDATE)
+        small: np.ndarray = is_face & (heights_px < SMALL_PX) & (found.scores >= MIN_CANDIDATE)
         small[np.flatnonzero(small)[MAX_CLOSE_UPS:]] = False
         return small
 
@@ -110,4 +110,5 @@ def _confirmed(view: Detections, face: np.ndarray) -> Detections:
 def _inside_any(boxes: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Which boxes (N,4) have their centre in one of the faces (F,4): (N,) bool."""
     centres = ((boxes[:, :2] + boxes[:, 2:]) / 2)[:, None]
-    return ((faces[:, :2] <= centres) & (centres <= faces[:, 2:])).all(axis=2).any(axis=1)
+    inside: np.ndarray = ((faces[:, :2] <= centres) & (centres <= faces[:, 2:])).all(axis=2).any(axis=1)
+    return inside

@@ -46,11 +46,11 @@ def merge(seen: Sequence[Seen], frame_wh: tuple[int, int], max_detections: int) 
     order = np.argsort(is_cut - found.scores, kind="stable")
     found, is_cut = found[order], is_cut[order]
     same_class = found.labels[:, None] == found.labels
-    overlaps, inside = _overlap(found.boxes)
+    overlaps, inside, margins = _overlap(found.boxes)
     suppresses = same_class & ((overlaps > IOU) | (~is_cut[:, None] & is_cut & (inside.T > INSIDE)))
     kept = _suppress(suppresses)
     kept &= ~_nested(found, inside, kept)
-    weights = np.where(same_class & ~is_cut, found.scores * _margins(found.boxes), 0.0)
+    weights = np.where(same_class & ~is_cut, found.scores * margins, 0.0)
     own = np.eye(len(found), dtype=bool)
     weights = np.where(own & (weights.sum(1, keepdims=True) == 0), 1.0, weights)
     voted = (weights @ found.boxes.astype(np.float64) / weights.sum(1, keepdims=True)).astype(np.float32)
@@ -65,25 +65,24 @@ def cut_off(seen: Seen, frame_wh: tuple[int, int]) -> np.ndarray:
     low, high = seen.region[:2], seen.region[2:]
     at_low = (seen.found.boxes[:, :2] - low < near) & (low > 0)
     at_high = (high - seen.found.boxes[:, 2:] < near) & (high < frame_wh)
-    return (at_low | at_high).any(axis=1)
+    is_cut: np.ndarray = (at_low | at_high).any(axis=1)
+    return is_cut
 
 
-def _overlap(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """IoU (N,N) of boxes (N,4), and the share (N,N) of box i that lies in box j."""
+def _overlap(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How boxes (N,4) overlap, each (N,N).
+
+    Returns:
+        The IoU; the share of box i that lies in box j; and by how many px² the overlap exceeds the threshold, 0 where
+        it does not.
+    """
     low = np.maximum(boxes[:, None, :2], boxes[:, :2])
     high = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
     shared = np.clip(high - low, 0, None).prod(axis=2)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return shared / np.maximum(area[:, None] + area - shared, 1e-9), shared / np.maximum(area[:, None], 1e-9)
-
-
-def _margins(boxes: np.ndarray) -> np.ndarray:
-    """By how much boxes overlap beyond the threshold, (N,N) px²; above 0 where the IoU is above it."""
-    low = np.maximum(boxes[:, None, :2], boxes[:, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return np.clip(shared * ((1 + IOU) / IOU) - area[:, None] - area, 0, None)
+    both = area[:, None] + area
+    margins = np.clip(shared * ((1 + IOU) / IOU) - both, 0, None)
+    return shared / np.maximum(both - shared, 1e-9), shared / np.maximum(area[:, None], 1e-9), margins
 
 
 def _suppress(suppresses: np.ndarray) -> np.ndarray:
@@ -100,4 +99,5 @@ def _nested(found: Detections, inside: np.ndarray, kept: np.ndarray) -> np.ndarr
     is_face = np.array([name.lower() == "face" for name in found.names], bool) & kept
     area = (found.boxes[:, 2:] - found.boxes[:, :2]).prod(axis=1)
     larger = (area > 2 * area[:, None]) & (found.scores >= found.scores[:, None])
-    return (is_face[:, None] & is_face & larger & (inside > NESTED)).any(axis=1)
+    nested: np.ndarray = (is_face[:, None] & is_face & larger & (inside > NESTED)).any(axis=1)
+    return nested

@@ -110,7 +110,7 @@ class View:
 def fit(image: np.ndarray, within_wh: tuple[int, int]) -> float:
     """Scale factor at which an image fills a space, width and height in pixels."""
     width, height = (max(side, SMALLEST_PX) for side in within_wh)
-    return min(width / image.shape[1], height / image.shape[0])
+    return float(min(width / image.shape[1], height / image.shape[0]))
 
 
 def _resized(image: np.ndarray, scale: float) -> np.ndarray:

@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tiny_data import CLASS_NAMES, as_input, noise_picture
+from tiny_data import CLASS_NAMES, as_input, noise_image
 from torch import nn
 from torchvision.models.detection import FasterRCNN
 
@@ -61,13 +61,13 @@ def settle_norms(model: FasterRCNN) -> None:
 
 
 def spread_outputs(layer: nn.Conv2d | nn.Linear, std: float, model: FasterRCNN) -> None:
-    """Scale a layer so that over noise pictures each of its outputs has mean 0 and deviation ``std``."""
+    """Scale a layer so that over noise images each of its outputs has mean 0 and deviation ``std``."""
     outputs = []
     hook = layer.register_forward_hook(
         lambda _layer, _inputs, output: outputs.append(output.transpose(0, 1).flatten(1))
     )
     with torch.no_grad():
-        model.eval()([as_input(noise_picture(64, 64, seed)) for seed in range(4)])
+        model.eval()([as_input(noise_image(64, 64, seed)) for seed in range(4)])
         hook.remove()
         every = torch.cat(outputs, dim=1)  # (C,N)
         scale = std / every.std(dim=1)

@@ -8,11 +8,11 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto
-from tiny_data import CLASS_NAMES, as_input, make_data_set, noise_picture, write_image
+from tiny_data import CLASS_NAMES, as_input, make_data_set, noise_image, write_image
 
 from export.errors import ExportError
 from export.static import StaticFasterRCNN
-from export.verify import EXACT, HALVED, compare_image
+from export.verify import EXACT, FLOAT16_TOLERANCE, compare_image
 from realtime.inference.detector import OnnxDetector
 from realtime.inference.providers import Provider
 from realtime.metadata import ModelMetadata
@@ -34,8 +34,8 @@ def exported(lively_model, tmp_path_factory) -> Path:
     info = {"metrics": NO_METRICS | {"threshold": 0.5}, "options": {"size": SIDE}, "data": "data.yaml"}
     checkpoint = Checkpoint(ModelConfig("nano", CLASS_NAMES, SIDE), lively_model("nano").state_dict(), info)
     checkpoint.save(folder / "best.pt")
-    for seed in (100, 106):  # of noise on which no order of two boxes hangs on a rounding error: one picture in four
-        write_image(folder / "photos" / f"{seed}.png", noise_picture(SIDE, SIDE, seed=seed))
+    for seed in (100, 106):  # of noise on which no order of two boxes hangs on a rounding error: one image in four
+        write_image(folder / "photos" / f"{seed}.png", noise_image(SIDE, SIDE, seed=seed))
     path = folder / "model.onnx"
     arguments = ["onnx", folder / "best.pt", "--half", "-o", path, "--images", folder / "photos"]
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
@@ -70,7 +70,7 @@ def test_layers_with_weights_are_float16_and_boxes_float32(exported):
 
 
 def test_metadata_say_so_and_the_app_finds_what_torchvision_finds(exported, lively_model):
-    picture = noise_picture(SIDE, SIDE, seed=100)
+    picture = noise_image(SIDE, SIDE, seed=100)
     with torch.inference_mode():
         expected = lively_model("nano")([as_input(picture)])[0]
 
@@ -80,7 +80,7 @@ def test_metadata_say_so_and_the_app_finds_what_torchvision_finds(exported, live
     assert detector.metadata.precision == "float16"
     reference = expected["boxes"].numpy(), expected["scores"].numpy(), expected["labels"].numpy() - 1
     results = found.boxes, found.scores, found.labels
-    assert compare_image(reference, results, "noise", CLASS_NAMES, HALVED).detections > 10
+    assert compare_image(reference, results, "noise", CLASS_NAMES, FLOAT16_TOLERANCE).detections > 10
     with pytest.raises(ExportError):  # it is float16 that was computed with
         compare_image(reference, results, "noise", CLASS_NAMES, EXACT)
 
@@ -89,8 +89,8 @@ def test_metadata_say_so_and_the_app_finds_what_torchvision_finds(exported, live
 def test_every_architecture_can_be_halved(lively_model, arch):
     model = lively_model(arch)
     static = StaticFasterRCNN(model, (SIDE, SIDE)).eval()
-    static.halve()
-    picture = noise_picture(SIDE, SIDE, seed=100)
+    static.to_float16()
+    picture = noise_image(SIDE, SIDE, seed=100)
     with torch.inference_mode():
         expected = model([as_input(picture)])[0]
         boxes, scores, labels = static(torch.from_numpy(picture[None, ..., ::-1].copy()))
@@ -99,8 +99,10 @@ def test_every_architecture_can_be_halved(lively_model, arch):
     assert {p.dtype for p in static.parameters()} == {torch.float16}
     assert {b.dtype for name, b in static.named_buffers() if "num_batches" not in name} == {torch.float32}
     best = int(expected["scores"].argmax())
-    same = (labels == expected["labels"][best] - 1) & ((boxes - expected["boxes"][best]).abs().amax(1) < HALVED.box_px)
-    assert (scores[same] - expected["scores"][best]).abs().min() < HALVED.score
+    same = (labels == expected["labels"][best] - 1) & (
+        (boxes - expected["boxes"][best]).abs().amax(1) < FLOAT16_TOLERANCE.box_px
+    )
+    assert (scores[same] - expected["scores"][best]).abs().min() < FLOAT16_TOLERANCE.score
 
 
 def test_verify_allows_half_precision_a_little_more(export_cli, exported, tmp_path):
@@ -138,10 +140,10 @@ OTHER_CLASS = ([18.0, 10, 58, 50], 0.4, 1)
 @pytest.mark.parametrize(
     ("extra", "tolerance", "passes"),
     [
-        (BESIDE, HALVED, True),
+        (BESIDE, FLOAT16_TOLERANCE, True),
         (BESIDE, EXACT, False),
-        (ELSEWHERE, HALVED, False),
-        (OTHER_CLASS, HALVED, False),
+        (ELSEWHERE, FLOAT16_TOLERANCE, False),
+        (OTHER_CLASS, FLOAT16_TOLERANCE, False),
     ],
 )
 def test_only_what_suppression_could_decide_either_way_may_differ(swapped, extra, tolerance, passes):
@@ -162,7 +164,7 @@ def test_half_precision_has_bounds_too(moved_px, score):
     other = rows(([x + moved_px for x in BEST[0]], score, 0))
 
     with pytest.raises(ExportError, match=r"of score 0\.900"):
-        compare_image(rows(BEST), other, "x.jpg", CLASS_NAMES, HALVED)
+        compare_image(rows(BEST), other, "x.jpg", CLASS_NAMES, FLOAT16_TOLERANCE)
 
 
 def test_metadata_of_the_file_are_read_by_the_app(exported):

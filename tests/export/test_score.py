@@ -7,7 +7,8 @@ import torch
 from tiny_data import CLASS_NAMES, make_data_set
 
 from export.to_onnx import export_onnx
-from train.data.dataset import load_data_config, load_split
+from train.data.data_yaml import load_data_config
+from train.data.dataset import load_split
 from train.evaluation.evaluate import evaluate
 from train.loop.options import FitOptions
 from train.models.architectures import ModelConfig

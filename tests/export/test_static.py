@@ -3,7 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from tiny_data import CLASS_NAMES, as_input, noise_picture
+from tiny_data import CLASS_NAMES, as_input, noise_image
 from torch import nn
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops import Conv2dNormActivation, FrozenBatchNorm2d, nms
@@ -92,7 +92,7 @@ def test_frozen_rounds_are_exact_for_chains_twice_as_long_as_those_seen():
     assert kept[0].tolist() == [i % 2 == 0 for i in range(count)]
 
 
-def test_rounds_frozen_before_any_picture_serve_short_chains():
+def test_rounds_frozen_before_any_image_serve_short_chains():
     suppression = Suppression()
     suppression.freeze_rounds()
     count = MIN_SUPPRESSION_ROUNDS + 1
@@ -198,7 +198,7 @@ def both(model, picture: np.ndarray):
 def test_static_form_is_torchvisions_function(lively_model, arch, hw):
     model = lively_model(arch)
     for seed in range({"pico": 2, "nano": 6, "mobile": 3, "resnet50": 2}[arch]):
-        expected, boxes, scores, labels = both(model, noise_picture(*hw, seed=100 + seed))
+        expected, boxes, scores, labels = both(model, noise_image(*hw, seed=100 + seed))
         reference = [value.numpy() for value in (expected["boxes"], expected["scores"], expected["labels"] - 1)]
 
         rows = min(100, model.rpn.post_nms_top_n() * len(CLASS_NAMES))
@@ -217,7 +217,7 @@ def test_unused_rows_are_zero(lively_model, min_score):
     model = copy.deepcopy(lively_model("nano"))
     model.roi_heads.score_thresh = min_score
 
-    expected, boxes, scores, labels = both(model, noise_picture(64, 96, seed=100))
+    expected, boxes, scores, labels = both(model, noise_image(64, 96, seed=100))
 
     count = len(expected["scores"])
     assert count < 30
@@ -238,7 +238,7 @@ def test_model_itself_is_left_alone(lively_model):
 
 
 def test_frozen_form_gives_the_same(lively_model):
-    pictures = [torch.from_numpy(noise_picture(64, 64, seed)[None]) for seed in range(3)]
+    pictures = [torch.from_numpy(noise_image(64, 64, seed)[None]) for seed in range(3)]
     static = StaticFasterRCNN(lively_model("nano"), (64, 64)).eval()
     with torch.inference_mode():
         expected = [static(picture) for picture in pictures]

@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from onnx import TensorProto, helper
-from tiny_data import CLASS_NAMES, as_input, make_data_set, noise_picture, write_image
+from tiny_data import CLASS_NAMES, as_input, make_data_set, noise_image, write_image
 from typer.testing import CliRunner
 
 import export.to_onnx
@@ -83,7 +83,7 @@ def shy(checkpoint) -> Checkpoint:
 
 @pytest.fixture
 def grey(tmp_path) -> Path:
-    """A folder with one picture of nothing."""
+    """A folder with one image of nothing."""
     return write_image(tmp_path / "grey" / "grey.png", np.full((48, 64, 3), 128, np.uint8)).parent
 
 
@@ -140,7 +140,7 @@ def test_the_app_reads_the_metadata(exported, checkpoint):
 
 
 def test_the_app_finds_what_the_checkpoint_finds(exported, checkpoint):
-    picture = noise_picture(120, 80, seed=1)
+    picture = noise_image(120, 80, seed=1)
     boxed, transform = Letterbox((64, 64))(picture)
     matrix = transform.matrix
     with torch.inference_mode():
@@ -150,7 +150,7 @@ def test_the_app_finds_what_the_checkpoint_finds(exported, checkpoint):
 
     scale, shift = matrix[[0, 1, 0, 1], [0, 1, 0, 1]], matrix[[0, 1, 0, 1], 2]
     boxes = ((expected["boxes"].numpy() - shift) / scale).clip(0, [80, 120, 80, 120])
-    inside = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))  # nothing is left of those beside the picture
+    inside = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))  # nothing is left of those beside the image
     best, wanted = slice(0, 5), inside[:5]
     np.testing.assert_allclose(found.scores[best], expected["scores"][wanted], atol=1e-3)
     np.testing.assert_allclose(found.boxes[best], boxes[wanted], atol=0.2)

@@ -15,7 +15,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def tiny_yaml(tmp_path_factory):
-    """data.yaml of six pictures to train on and four to validate; not to be changed."""
+    """data.yaml of six images to train on and four to validate; not to be changed."""
     return make_data_set(tmp_path_factory.mktemp("tiny"), train=6, val=4)
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from train.data.dataset import load_data_config, load_split
-from train.distributed import World, join_world
+from train.data.data_yaml import load_data_config
+from train.data.dataset import load_split
+from train.distributed import World, init_distributed
 from train.loop.engine import train_steps
 from train.loop.interrupt import Interrupt
 from train.loop.loading import EpochExamples, load_batches
 from train.loop.options import FitOptions
-from train.loop.train_state import make_trainee
+from train.loop.train_state import build_train_state
 from train.models.architectures import ModelConfig, build_model
 
 OPTIONS = FitOptions(
@@ -30,19 +31,19 @@ def equal_steps(data: Path, options: FitOptions, world: World) -> tuple[list[dic
     config = load_data_config(data)
     images = load_split(config, "train")
     model = build_model(ModelConfig(options.arch, config.class_names, options.size))
-    trainee = make_trainee(model, options, len(images) // options.batch_size, torch.device("cpu"), world)
+    state = build_train_state(model, options, len(images) // options.batch_size, torch.device("cpu"), world)
     # A batch norm in training sees its process's images alone; at rest, steps are the same however they are shared out.
-    trainee.frozen = [module for module in trainee.model.modules() if isinstance(module, nn.BatchNorm2d)]
+    state.frozen = [module for module in state.model.modules() if isinstance(module, nn.BatchNorm2d)]
     examples = EpochExamples(images, options, epoch=0)
     batches = load_batches(examples, 0, world=world, workers=0, pin_memory=False)
-    losses = [step.losses for step in train_steps(trainee, batches, options, world, Interrupt())]
-    weights = {n: p.flatten()[:5].tolist() for n, p in trainee.average.module.named_parameters()}
+    losses = [step.losses for step in train_steps(state, batches, options, world, Interrupt())]
+    weights = {n: p.flatten()[:5].tolist() for n, p in state.average.module.named_parameters()}
     return losses, weights
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with join_world("cpu") as joined:
+    with init_distributed("cpu") as joined:
         result = equal_steps(Path(sys.argv[1]), OPTIONS, joined)
         if joined.is_main:
             Path(sys.argv[2]).write_text(json.dumps(result))

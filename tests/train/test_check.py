@@ -5,11 +5,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny_data import noise_picture, write_image
+from tiny_data import noise_image, write_image
 
 from train.data.check import check_data, read_whole_image
 from train.data.check_report import Kind, Report
-from train.data.dataset import load_data_config, load_split
+from train.data.data_yaml import load_data_config
+from train.data.dataset import load_split
 from train.errors import TrainError
 
 NEEDS = ". A data set needs 'names', 'train' and 'val'"
@@ -18,10 +19,10 @@ LABELS = "0 0.5 0.5 0.5 0.25\n1 0.25 0.5 0.25 0.5\n"
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    """A sound data set of two pictures in each of two splits."""
+    """A sound data set of two images in each of two splits."""
     for split, seeds in (("train", (0, 1)), ("val", (2, 3))):
         for seed in seeds:
-            write_image(tmp_path / "images" / split / f"{seed}.jpg", noise_picture(64, 128, seed))
+            write_image(tmp_path / "images" / split / f"{seed}.jpg", noise_image(64, 128, seed))
             write_labels(tmp_path, f"{split}/{seed}", LABELS)
     write_data(tmp_path, "train: images/train\nval: images/val")
     return tmp_path
@@ -81,7 +82,7 @@ def test_all_problems_are_reported_at_once(root, train_cli):
         f"  {at}labels/train/0.txt:4: class id 7 is not in 'names' (0 to 1)",
         f"  cannot read image {at}images/train/1.jpg: expected a whole JPEG, found: image file is truncated",
         f"  cannot read image {at}images/train/4.png: not a readable image",
-        f"  {at}images/val/2.jpg: in 'val', same picture as {at}images/train/5.jpg in 'train'",
+        f"  {at}images/val/2.jpg: in 'val', same pixels as {at}images/train/5.jpg in 'train'",
         f"  {at}train.txt:1: {at}images/train/0.jpg is listed already, in {at}images/train",
         f"  {at}data.yaml: no box of 'face' in split 'train'",
         f"{at}data.yaml: 7 errors, 2 warnings",
@@ -160,15 +161,15 @@ def test_image_listed_in_two_splits_is_a_leak(root):
     ]
 
 
-def test_same_pixels_in_another_file_are_the_same_picture(root):
+def test_same_pixels_in_another_file_are_the_same_image(root):
     """Whatever the format: the copy is lossless, its bytes are others."""
     write_image(root / "images/train/copy.png", cv2.imread(str(root / "images/train/0.jpg"))[..., ::-1])
     write_labels(root, "train/copy", LABELS)
 
-    assert found(root) == [(Kind.DUPLICATE_IMAGE, "images/train/copy.png: same picture as images/train/0.jpg")]
+    assert found(root) == [(Kind.DUPLICATE_IMAGE, "images/train/copy.png: same pixels as images/train/0.jpg")]
 
 
-def test_one_pixel_makes_another_picture(root):
+def test_one_pixel_makes_another_image(root):
     picture = cv2.imread(str(root / "images/train/0.jpg"))[..., ::-1].copy()
     picture[0, 0, 0] ^= 1
     write_image(root / "images/train/other.png", picture)
@@ -183,8 +184,10 @@ def test_a_copy_with_other_colours_in_another_split_is_a_warning(root, train_cli
 
     [(kind, message)] = found(root)
 
-    assert kind is Kind.LOOK_ALIKE
-    assert message.startswith("images/val/pale.png: in 'val', looks like images/train/0.jpg in 'train' (correlation ")
+    assert kind is Kind.NEAR_DUPLICATE
+    assert message.startswith(
+        "images/val/pale.png: in 'val', near-duplicate of images/train/0.jpg in 'train' (correlation "
+    )
     assert train_cli("check", root / "data.yaml")[0] == 0
 
 
@@ -210,7 +213,7 @@ def test_boxes_beyond_the_border_by_more_than_rounding(root):
         (
             Kind.CLIPPED_BOX,
             "labels/train/0.txt:1: expected a box within the image, found one that reaches 0.9 px outside, "
-            "which is cut off",
+            "which is clipped",
         )
     ]
 
@@ -249,9 +252,9 @@ def test_images_that_no_split_lists_still_have_their_labels(root):
 def test_counts_and_sizes(root):
     write_labels(root, "train/4", "")
     for seed in (4, 5):  # one with an empty label file, one without
-        write_image(root / "images/train" / f"{seed}.png", noise_picture(64, 64, seed))
+        write_image(root / "images/train" / f"{seed}.png", noise_image(64, 64, seed))
     write_labels(root, "train/6", "0 0.5 0.5 0.5 0.5\n")
-    write_image(root / "images/train/6.png", noise_picture(64, 64, 6))
+    write_image(root / "images/train/6.png", noise_image(64, 64, 6))
     (root / "train.txt").write_text("images/train/4.png\n")
     write_data(root, "train: [images/train, train.txt]\nval: images/val")
 
@@ -261,7 +264,7 @@ def test_counts_and_sizes(root):
     assert (train.empty_label_file, train.no_label_file, train.unreadable) == (1, 1, 0)
     assert [(c.name, c.boxes, c.images) for c in train.classes] == [("face", 3, 3), ("eye", 2, 2)]
     face, eye = train.classes
-    # Faces are 64x16 px in two pictures of 128x64 and 32x32 px in one of 64x64; at 32 px 16x4 and 16x16.
+    # Faces are 64x16 px in two images of 128x64 and 32x32 px in one of 64x64; at 32 px 16x4 and 16x16.
     assert face.width_px == pytest.approx(np.percentile([64, 64, 32], (5, 50, 95)), abs=0.05)
     assert face.height_px == pytest.approx(np.percentile([16, 16, 32], (5, 50, 95)), abs=0.05)
     assert face.input_width_px == (16, 16, 16)
@@ -340,7 +343,7 @@ def test_no_data_yaml_is_an_error(tmp_path, train_cli):
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tif"])
 @pytest.mark.parametrize("missing", [2, 500])
 def test_truncated_images_of_any_format_are_found(tmp_path, suffix, missing):
-    path = write_image(tmp_path / f"a{suffix}", noise_picture(64, 64, 0))
+    path = write_image(tmp_path / f"a{suffix}", noise_image(64, 64, 0))
     assert read_whole_image(path).shape == (64, 64, 3)
 
     truncate(path, missing=missing)
@@ -350,7 +353,7 @@ def test_truncated_images_of_any_format_are_found(tmp_path, suffix, missing):
 
 
 def test_jpeg_by_another_name_is_checked_as_one(tmp_path):
-    path = write_image(tmp_path / "a.jpg", noise_picture(64, 64, 0)).rename(tmp_path / "a.png")
+    path = write_image(tmp_path / "a.jpg", noise_image(64, 64, 0)).rename(tmp_path / "a.png")
     truncate(path, missing=100)
 
     with pytest.raises(TrainError, match="expected a whole JPEG"):

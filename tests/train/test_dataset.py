@@ -6,16 +6,10 @@ import numpy as np
 import pytest
 from tiny_data import make_data_set, write_image
 
-from train.data.dataset import (
-    LabelledImage,
-    boxes_in_pixels,
-    label_path,
-    load_data_config,
-    load_split,
-    parse_label,
-    read_image,
-    read_labels,
-)
+from train.data.data_yaml import load_data_config
+from train.data.dataset import LabelledImage, boxes_in_pixels, load_split
+from train.data.images import read_image
+from train.data.labels import label_path, parse_label, read_labels
 from train.errors import TrainError
 
 GREY = np.full((8, 8, 3), 128, np.uint8)
@@ -23,7 +17,7 @@ GREY = np.full((8, 8, 3), 128, np.uint8)
 
 @pytest.fixture
 def write_yaml(tmp_path):
-    """Write data.yaml beside a folder ``pictures`` of one image."""
+    """Write data.yaml beside a folder ``images`` of one image."""
     write_image(tmp_path / "pictures" / "a.png", GREY)
 
     def write(text: str) -> Path:
@@ -249,7 +243,7 @@ def test_exif_orientation_is_applied(tmp_path):
     assert read_image(path).shape == (8, 4, 3)
 
 
-def test_grey_pictures_get_three_channels(tmp_path):
+def test_grey_images_get_three_channels(tmp_path):
     assert cv2.imwrite(str(tmp_path / "grey.png"), np.full((4, 6), 7, np.uint8))
 
     np.testing.assert_array_equal(read_image(tmp_path / "grey.png"), np.full((4, 6, 3), 7))

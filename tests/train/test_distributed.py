@@ -13,7 +13,8 @@ import torch
 from equal_steps import OPTIONS, equal_steps
 from tiny_data import make_data_set
 
-from train.data.dataset import load_data_config, load_split
+from train.data.data_yaml import load_data_config
+from train.data.dataset import load_split
 from train.distributed import World
 from train.errors import TrainError
 from train.evaluation.evaluate import evaluate
@@ -33,7 +34,7 @@ def torchrun(*command: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """data.yaml of twelve pictures to train on and five, an odd number, to validate."""
+    """data.yaml of twelve images to train on and five, an odd number, to validate."""
     return make_data_set(tmp_path_factory.mktemp("data"), train=12, val=5)
 
 
@@ -85,7 +86,7 @@ def test_fit_on_two_processes_writes_once_and_validates_on_all_images(data, tmp_
     assert best.info["metrics"] == alone.as_dict()
 
 
-def test_processes_and_parts_share_out_every_batch(data):
+def test_processes_and_parts_divide_every_batch(data):
     examples = EpochExamples(load_split(load_data_config(data), "train"), replace(OPTIONS, accumulate=2), epoch=0)
 
     whole = [position for part in examples.parts(0, World()) for position in part]
@@ -98,17 +99,17 @@ def test_processes_and_parts_share_out_every_batch(data):
     assert examples.parts(2, World(1, 2)) == shared[1][4:]
 
 
-def test_batch_that_cannot_be_shared_out_is_refused():
+def test_batch_that_cannot_be_divided_is_refused():
     with pytest.raises(
         TrainError, match=r"--batch-size 4 .* over 3 processes with --accumulate 2: use a multiple of 6"
     ):
         replace(OPTIONS, accumulate=2).images_per_part(3)
 
 
-def test_gathered_results_are_in_order_and_shares_cover_all():
+def test_gathered_results_are_in_order_and_shards_cover_all():
     items = list("abcde")
-    assert [World(rank, 2).share(items) for rank in range(2)] == [["a", "c", "e"], ["b", "d"]]
-    assert World().gather(World().share(items)) == items
+    assert [World(rank, 2).shard(items) for rank in range(2)] == [["a", "c", "e"], ["b", "d"]]
+    assert World().gather(World().shard(items)) == items
 
 
 def test_sizes_of_steps_are_the_multiples_of_32_in_the_range(data):

@@ -16,10 +16,11 @@ from tiny_data import CLASS_NAMES, make_data_set
 from torch import nn
 from typer.testing import CliRunner
 
+import realtime
 import train.loop.run
 import train.loop.run_log
 from train.cli import app
-from train.data.dataset import load_data_config
+from train.data.data_yaml import load_data_config
 from train.distributed import World
 from train.errors import TrainError
 from train.evaluation.matching import Boxes
@@ -27,16 +28,16 @@ from train.evaluation.metrics import evaluate_boxes
 from train.evaluation.plots import plot_curves
 from train.loop.engine import Step, train_steps
 from train.loop.interrupt import Interrupt
-from train.loop.loading import Batch
+from train.loop.loading import Batch, first_augmented_images
 from train.loop.options import FitOptions
 from train.loop.run import Run, resumed_run
-from train.loop.train_state import Trainee, averaged_model, make_scheduler, make_trainee
+from train.loop.train_state import TrainState, averaged_model, build_train_state, make_scheduler
 from train.models.architectures import ModelConfig, build_model
 from train.models.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint
 
 ROOT = Path(__file__).parents[2]
 EPOCHS, STEPS = 3, 3
-"""Of the small runs here: six pictures in batches of two."""
+"""Of the small runs here: six images in batches of two."""
 OPTIONS = FitOptions(arch="nano", weights="none", size=64, epochs=EPOCHS, batch_size=2, step_epochs=1)
 FIT = [
     *("--arch", "nano", "--weights", "none", "--size", "64", "--epochs", str(EPOCHS), "--batch-size", "2"),
@@ -260,7 +261,7 @@ def test_run_ends_early_once_nothing_is_gained_for_so_long(tiny_yaml, tmp_path, 
     assert load_checkpoint(tmp_path / "best.pt").info["epoch"] == 2
 
 
-def test_run_from_weights_of_other_classes_says_what_is_begun_anew(tmp_path, whole_run):
+def test_run_from_weights_of_other_classes_says_what_is_reinitialized(tmp_path, whole_run):
     data = make_data_set(tmp_path / "data", train=4, val=1, names=("cat", "dog", "bird"))
 
     result = fit(data, tmp_path / "run", "--epochs", "1", "--weights", str(whole_run / "best.pt"), "--amp",
@@ -269,7 +270,7 @@ def test_run_from_weights_of_other_classes_says_what_is_begun_anew(tmp_path, who
 
     assert result.exit_code == 0, result.output
     heads = "roi_heads.box_predictor.cls_score, roi_heads.box_predictor.bbox_pred"
-    assert f"not in --weights {whole_run}/best.pt in this shape, begun anew: {heads}" in result.output
+    assert f"not in --weights {whole_run}/best.pt in this shape, reinitialized: {heads}" in result.output
     (row,) = rows(tmp_path / "run" / "losses.csv")
     parts = {part: float(row[f"loss_{part}"]) for part in ("classifier", "box_reg", "objectness", "rpn_box_reg")}
     weighted = parts["classifier"] + parts["objectness"] + 2 * (parts["box_reg"] + parts["rpn_box_reg"])
@@ -277,6 +278,36 @@ def test_run_from_weights_of_other_classes_says_what_is_begun_anew(tmp_path, who
     old, new = (load_checkpoint(run / "best.pt").model for run in (whole_run, tmp_path / "run"))
     first = "backbone.body.0.0.weight"
     assert torch.equal(old[first], new[first])  # one of the stages that are not trained
+
+
+@pytest.mark.parametrize("arch", ["nano", "mobile"])
+def test_run_from_a_shipped_model_is_deterministic_and_the_same_by_name_or_file(tiny_yaml, tmp_path, arch):
+    path = Path(realtime.__file__).parent / "models" / "nano.onnx"
+    options = ("--arch", arch, "--epochs", "1", "--optimizer", "adamw", "--lr", "1e-5", "--save-every-steps", "99")
+
+    by_name = fit(tiny_yaml, tmp_path / "name", *options, "--weights", "nano")
+    by_file = fit(tiny_yaml, tmp_path / "file", *options, "--weights", str(path))
+
+    heads = "roi_heads.box_predictor.cls_score, roi_heads.box_predictor.bbox_pred"
+    for result, weights in ((by_name, "nano"), (by_file, path)):
+        assert result.exit_code == 0, result.output
+        assert f"not in --weights {weights} in this shape, reinitialized: {heads}" in result.output
+    named, filed = (load_checkpoint(tmp_path / name / "last.pt").model for name in ("name", "file"))
+    assert not [name for name, value in named.items() if not torch.equal(value, filed[name])]
+    assert resume(tiny_yaml, tmp_path / "name").exit_code == 0
+
+
+def test_norms_of_a_shipped_model_get_the_statistics_of_augmented_images(tiny_yaml, tmp_path):
+    options = replace(OPTIONS, weights="nano", multi_scale=0.5)
+
+    run = Run(options, load_data_config(tiny_yaml), tmp_path, torch.device("cpu"), World())
+
+    images = first_augmented_images(run.images.train, options, 32)
+    assert images.shape == (6, 3, 64, 64)  # all of the first epoch, at the size of the run
+    conv, norm, _ = run.state.model.backbone.body["0"]
+    with torch.no_grad():
+        inputs = conv(run.state.model.transform(list(images))[0].tensors)
+    torch.testing.assert_close(norm.running_mean, inputs.mean(dim=(0, 2, 3)), atol=1e-4, rtol=1e-3)
 
 
 def test_step_that_is_done_again_is_logged_once(tiny_yaml, tmp_path, whole_run, monkeypatch):
@@ -380,7 +411,7 @@ def test_resuming_on_changed_labels_is_refused(train_cli, whole_run, tmp_path):
     code, _, err = train_cli("fit", data, "--out", whole_run, "--resume")
 
     assert code == 1
-    assert "pictures or labels of split 'train' have changed since the run began" in one_error(err)
+    assert "images or labels of split 'train' have changed since the run began" in one_error(err)
 
 
 def test_run_json_is_that_of_the_last_start(train_cli, tiny_yaml, tmp_path):
@@ -396,9 +427,9 @@ def test_clip_norm_of_0_is_no_limit():
     weights = []
     for clip_norm in (0.0, 1e9, 1e-9):
         options = replace(OPTIONS, clip_norm=clip_norm, weight_decay=0.0, warmup_steps=1)
-        trainee = trainee_of(options)
-        steps(trainee, options, make_batch(0))
-        weights.append(trainee.model.roi_heads.box_predictor.cls_score.weight.detach().clone())
+        state = state_of(options)
+        steps(state, options, make_batch(0))
+        weights.append(state.model.roi_heads.box_predictor.cls_score.weight.detach().clone())
     assert torch.equal(weights[0], weights[1])
     assert (weights[0] - weights[2]).abs().max() > 1e-5
 
@@ -427,7 +458,7 @@ def test_run_that_began_with_coco_weights_can_be_resumed(run_from_coco, tmp_path
     run = resumed_run(tmp_path / "last.pt", run_from_coco.data, run_from_coco.device, World())
 
     assert run.options == run_from_coco.options
-    trainable = [name for name, p in run.trainee.model.named_parameters() if p.requires_grad]
+    trainable = [name for name, p in run.state.model.named_parameters() if p.requires_grad]
     assert "backbone.body.layer1.0.conv1.weight" not in trainable  # torchvision trains the last three blocks
     assert "backbone.body.layer2.0.conv1.weight" in trainable
 
@@ -437,7 +468,7 @@ def test_model_that_began_with_coco_weights_is_rebuilt_as_the_same_function(run_
 
     rebuilt = run_from_coco.checkpoint(with_resume=False).build()
 
-    trained = run_from_coco.trainee.model.to(memory_format=torch.contiguous_format).eval()
+    trained = run_from_coco.state.model.to(memory_format=torch.contiguous_format).eval()
     with torch.inference_mode():
         torch.testing.assert_close(rebuilt.backbone(image), trained.backbone(image))
 
@@ -494,14 +525,14 @@ def test_average_follows_the_weights_at_the_given_decay():
     assert average.module.num_batches_tracked.item() == 19
 
 
-def trainee_of(options: FitOptions) -> Trainee:
+def state_of(options: FitOptions) -> TrainState:
     torch.manual_seed(0)
     model = build_model(ModelConfig("nano", CLASS_NAMES, options.size))
-    return make_trainee(model, options, steps_per_epoch=1, device=torch.device("cpu"), world=World())
+    return build_train_state(model, options, steps_per_epoch=1, device=torch.device("cpu"), world=World())
 
 
-def steps(trainee: Trainee, options: FitOptions, *parts: Batch) -> list[Step]:
-    return list(train_steps(trainee, parts, options, World(), Interrupt()))
+def steps(state: TrainState, options: FitOptions, *parts: Batch) -> list[Step]:
+    return list(train_steps(state, parts, options, World(), Interrupt()))
 
 
 def make_batch(*seeds: int) -> Batch:
@@ -511,31 +542,31 @@ def make_batch(*seeds: int) -> Batch:
     return torch.stack([torch.randint(256, (3, 64, 64), generator=rng, dtype=torch.uint8) for rng in rngs]), targets
 
 
-def weights_of(trainee: Trainee) -> dict[str, torch.Tensor]:
-    return {name: p.detach().clone() for name, p in trainee.model.named_parameters()}
+def weights_of(state: TrainState) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in state.model.named_parameters()}
 
 
 def test_loss_that_is_not_finite_stops_before_the_step():
-    trainee = trainee_of(OPTIONS)
+    state = state_of(OPTIONS)
     with torch.no_grad():
-        trainee.model.roi_heads.box_predictor.cls_score.bias.fill_(torch.inf)
-    before = weights_of(trainee)
+        state.model.roi_heads.box_predictor.cls_score.bias.fill_(torch.inf)
+    before = weights_of(state)
 
     with pytest.raises(TrainError, match=r"training diverged \(.*loss_classifier nan.*Lower --lr"):
-        steps(trainee, OPTIONS, make_batch(0))
+        steps(state, OPTIONS, make_batch(0))
 
-    assert all(torch.equal(p, before[name]) for name, p in trainee.model.named_parameters())
+    assert all(torch.equal(p, before[name]) for name, p in state.model.named_parameters())
 
 
 def test_gradient_that_is_not_finite_stops_before_the_step():
-    trainee = trainee_of(OPTIONS)
-    trainee.model.roi_heads.box_predictor.cls_score.weight.register_hook(lambda grad: grad * torch.inf)
-    before = weights_of(trainee)
+    state = state_of(OPTIONS)
+    state.model.roi_heads.box_predictor.cls_score.weight.register_hook(lambda grad: grad * torch.inf)
+    before = weights_of(state)
 
     with pytest.raises(TrainError, match=r"training diverged \(norm of the gradient (nan|inf)\)"):
-        steps(trainee, OPTIONS, make_batch(0))
+        steps(state, OPTIONS, make_batch(0))
 
-    assert all(torch.equal(p, before[name]) for name, p in trainee.model.named_parameters())
+    assert all(torch.equal(p, before[name]) for name, p in state.model.named_parameters())
 
 
 def test_evaluate_prints_a_table_and_writes_json(train_cli, tiny_yaml, whole_run, tmp_path):
@@ -547,13 +578,13 @@ def test_evaluate_prints_a_table_and_writes_json(train_cli, tiny_yaml, whole_run
     )
 
     assert (code, err) == (0, "")
-    # best.pt is the epoch of the pictures in its folder.
+    # best.pt is the epoch of the plots in its folder.
     for name in ("confusion.png", "f1_confidence.png", "iou.png", "precision_recall.png"):
         assert (plots / name).read_bytes() == (whole_run / name).read_bytes()
     assert out.splitlines()[0].split()[:2] == ["class", "labelled"]
     assert [line.split("  ")[0] for line in out.splitlines()[1:4]] == [*CLASS_NAMES, "mean"]
     assert out.splitlines()[4].startswith("4 images, score threshold ")
-    # best.pt is the epoch that metrics.json tells of.
+    # best.pt is the epoch that metrics.json reports.
     assert json.loads(path.read_text()) == json.loads((whole_run / "metrics.json").read_text())
 
 
@@ -583,7 +614,7 @@ def test_average_refuses_one_checkpoint_and_models_that_differ(train_cli, tiny_y
     replace(first, config=replace(first.config, input_size=96)).save(tmp_path / "larger.pt")
 
     code, _, err = train_cli("average", tiny_yaml, best, "--out", out)
-    assert (code, err) == (1, "error: one checkpoint is its own mean: name two or more\n")
+    assert (code, err) == (1, "error: one checkpoint cannot be averaged: name two or more\n")
 
     code, _, err = train_cli("average", tiny_yaml, best, tmp_path / "larger.pt", "--out", out)
     assert code == 1
@@ -642,7 +673,7 @@ def break_picture(data: Path) -> None:
             "found 4 numbers",
         ),
         (break_class, (), "labels/val/000.txt:2: class id 7 is not in 'names' (0 to 1)"),
-        (break_val, (), "split 'val' has no labelled box, so nothing tells which epoch is the best"),
+        (break_val, (), "split 'val' has no labelled box, so no epoch can be chosen as the best"),
         (break_picture, (), "images/train/001.png: not a readable image"),
         (break_nothing, ("--batch-size", "5"), "Use --batch-size 4 or less"),
         (break_nothing, ("--size", "100"), "input size 100: use a multiple of 32, 64 or more"),

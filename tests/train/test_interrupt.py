@@ -35,7 +35,7 @@ def fit(data: Path, out: Path, *more: str) -> subprocess.Popen[str]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """data.yaml of so many pictures that an epoch takes a while."""
+    """data.yaml of so many images that an epoch takes a while."""
     return make_data_set(tmp_path_factory.mktemp("data"), train=120, val=2)
 
 

@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from train.data.dataset import load_data_config, load_split
-from train.data.transforms import letterboxed_example
+from train.data.data_yaml import load_data_config
+from train.data.dataset import load_split
+from train.data.examples import letterboxed_example
 from train.evaluation.evaluate import best_ious, evaluate
 from train.evaluation.matching import Boxes, confusion_matrix, match_image
 from train.evaluation.metrics import THRESHOLDS, evaluate_boxes
 from train.evaluation.size_bins import enclosing_heights
+from train.evaluation.tables import metrics_report, metrics_table
 from train.models.architectures import ModelConfig, build_model
 
 NAMES = ("face", "eye")
@@ -168,7 +170,7 @@ def test_nothing_found(labelled):
     metrics = evaluate_boxes(labelled, [found()], NAMES)
 
     assert [(c.precision, c.recall, c.f1) for c in metrics.classes] == 2 * [(0, 0, 0)]
-    assert metrics.table()
+    assert metrics_table(metrics)
 
 
 def flat(value):
@@ -196,15 +198,24 @@ def test_as_dict_is_plain_json(threshold):
 def test_table_has_a_row_for_each_class():
     box = (0, 0, 10, 10)
 
-    lines = (
-        evaluate_boxes([truth((FACE, box)), truth()], [found((FACE, 0.9, box)), found()], NAMES, 0.5)
-        .table()
-        .split("\n")
-    )
+    metrics = evaluate_boxes([truth((FACE, box)), truth()], [found((FACE, 0.9, box)), found()], NAMES, 0.5)
+    lines = metrics_table(metrics).split("\n")
 
     assert [line.split()[0] for line in lines[:4]] == ["class", "face", "eye", "mean"]
     assert lines[1].split()[1:] == ["1"] + 6 * ["1.000"] + ["-"]  # there were no proposals
     assert lines[4] == "2 images, score threshold 0.50, IoU 0.5, 0.000 false positives per image without objects"
+
+
+def test_table_is_neither_wrapped_nor_read_as_markup(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    name = "[bold]a class with a long name[/bold]"
+
+    lines = metrics_table(evaluate_boxes([truth((FACE, (0, 0, 9, 9)))], [found()], (name, "eye"))).split("\n")
+
+    assert lines[1].startswith(f"{name}  ")
+    assert len(lines) == 5
+    assert len({len(line) for line in lines[:4]}) == 1
+    assert lines[0].endswith("AP50-95  proposals")
 
 
 def test_best_threshold_is_reported_beside_the_given_one():
@@ -221,11 +232,17 @@ def test_best_threshold_is_reported_beside_the_given_one():
     assert face.at_best.mean_iou == pytest.approx(0.8)
     assert given.as_dict()["classes"][0]["at_best"] == {"precision": 1, "recall": 1, "f1": 1, "mean_iou": 0.8}
     title = f"at score threshold {given.best_threshold:.2f}, that of the best mean F1:"
-    assert given.report().split("\n\n")[1].splitlines()[0] == title
-    assert given.report().split("\n\n")[1].splitlines()[2].split() == ["face", "1.000", "1.000", "1.000", "0.800"]
-    assert title not in best.report()
-    assert "score threshold 0.30, IoU" in given.table()
-    assert f"score threshold {best.threshold:.2f} (the best mean F1), IoU" in best.table()
+    assert metrics_report(given).split("\n\n")[1].splitlines()[0] == title
+    assert metrics_report(given).split("\n\n")[1].splitlines()[2].split() == [
+        "face",
+        "1.000",
+        "1.000",
+        "1.000",
+        "0.800",
+    ]
+    assert title not in metrics_report(best)
+    assert "score threshold 0.30, IoU" in metrics_table(given)
+    assert f"score threshold {best.threshold:.2f} (the best mean F1), IoU" in metrics_table(best)
 
 
 def test_object_has_the_height_of_the_largest_box_around_its_centre():
@@ -279,7 +296,7 @@ def test_sizes_hand_computed():
 def test_report_has_a_row_for_each_size():
     images = [truth((FACE, (0, 0, 20, 31)), (EYE, (5, 5, 9, 7)))]
 
-    rows = evaluate_boxes(images, images, NAMES).report().split("\n\n")[-1].splitlines()
+    rows = metrics_report(evaluate_boxes(images, images, NAMES)).split("\n\n")[-1].splitlines()
 
     assert rows[1].split() == ["height", "labelled", "all", *NAMES]
     assert [row[:12].strip() for row in rows[2:]] == ["below 16", "16 to 32", "32 to 64", "64 to 128", "128 or more"]
@@ -294,7 +311,7 @@ def test_confusion_matrix_by_hand():
         found(
             (FACE, 0.9, face),
             (EYE, 0.6, eye),
-            (FACE, 0.8, eye),  # better scored, though wrong: it takes the eye, and the eye found is a false alarm
+            (FACE, 0.8, eye),  # better scored, though wrong: it takes the eye, and the eye found is a false positive
             (EYE, 0.4, elsewhere),  # below the threshold
         ),
         found((FACE, 0.9, (0, 0, 100, 60)), (FACE, 0.8, (0, 0, 100, 45))),  # one right, one false, the eye missed

@@ -19,7 +19,7 @@ def boxes(*detections: tuple[int, float, tuple[float, ...]]) -> Boxes:
 
 @pytest.fixture(scope="module")
 def metrics():
-    """Both faces and one eye of two found, one false alarm; no ear is labelled. The best threshold is 0.56."""
+    """Both faces and one eye of two found, one false positive; no ear is labelled. The best threshold is 0.56."""
     labelled = [boxes((1, 1, BOX), (2, 1, BOX)), boxes((1, 1, BOX), (2, 1, BOX))]
     predicted = [
         boxes((1, 0.955, BOX), (2, 0.855, (0, 0, 10, 8)), (2, 0.555, ELSEWHERE)),
@@ -55,7 +55,7 @@ def test_f1_marks_the_best_threshold(metrics):
     drawn = lines(figure)
     at_best = int(np.abs(THRESHOLDS - 0.56).argmin())
     assert [drawn[name].get_ydata()[at_best] for name in ("face", "eye", "mean")] == pytest.approx([1, 2 / 3, 5 / 6])
-    assert drawn["eye"].get_ydata()[at_best - 2] == pytest.approx(0.5)  # with the false alarm
+    assert drawn["eye"].get_ydata()[at_best - 2] == pytest.approx(0.5)  # with the false positive
     assert set(drawn["best threshold 0.56, mean F1 0.833"].get_xdata()) == {0.56}
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny_data import CLASS_NAMES, make_data_set, noise_picture, write_image
+from tiny_data import CLASS_NAMES, make_data_set, noise_image, write_image
 
 import train.evaluation.predict
-from train.data.dataset import read_image
+from train.data.images import read_image
 from train.errors import TrainError
 from train.evaluation.drawing import CLASS_COLOURS, ERROR_COLOUR, Mark, draw_boxes
 from train.evaluation.evaluate import Detected
@@ -29,7 +29,7 @@ def boxes(*detections: tuple[int, float, tuple[float, ...]]) -> Boxes:
 
 
 class Page(HTMLParser):
-    """What stands in a page: text by tag, and the attributes of figures, pictures and links."""
+    """What stands in a page: text by tag, and the attributes of figures, images and links."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -74,9 +74,9 @@ def test_worst_first_by_errors_then_by_overlap():
         "all wrong", "class taken for another", "missed, loose", "missed", "twice", "loose", "right",
     ]  # fmt: skip
     by_name = {o.path.name: o for o in outcomes}
-    assert (by_name["all wrong"].missed.tolist(), by_name["all wrong"].false_alarms.tolist()) == ([0, 1], [0])
-    assert (by_name["twice"].missed.tolist(), by_name["twice"].false_alarms.tolist()) == ([], [1])
-    assert by_name["loose"].badness == pytest.approx((0, 1 - 10 / 16))
+    assert (by_name["all wrong"].missed.tolist(), by_name["all wrong"].false_positives.tolist()) == ([0, 1], [0])
+    assert (by_name["twice"].missed.tolist(), by_name["twice"].false_positives.tolist()) == ([], [1])
+    assert by_name["loose"].error_key == pytest.approx((0, 1 - 10 / 16))
 
 
 # Drawing
@@ -86,7 +86,7 @@ def colour_at(picture, x, y):
     return tuple(picture[y, x].tolist())
 
 
-def test_solid_box_has_its_colour_all_along_and_leaves_the_picture_as_it_was():
+def test_solid_box_has_its_colour_all_along_and_leaves_the_image_as_it_was():
     image = np.full((64, 64, 3), 114, np.uint8)
 
     drawn = draw_boxes(image, [Mark(BOX, CLASS_COLOURS[0])])
@@ -122,7 +122,7 @@ def test_captions_hide_neither_their_boxes_nor_one_another():
 
 
 @pytest.mark.parametrize("box", [(0, 0, 5, 5), (35, 35, 40, 40), (0, 0, 40, 40)])
-def test_caption_is_drawn_in_a_picture_that_is_too_small_for_it(box):
+def test_caption_is_drawn_in_an_image_that_is_too_small_for_it(box):
     drawn = draw_boxes(np.full((40, 40, 3), 114, np.uint8), [Mark(box, ERROR_COLOUR, "missed eyebrow")])
 
     assert (drawn == ERROR_COLOUR).all(axis=2).sum() > 200
@@ -150,7 +150,7 @@ def test_labels_left_and_predictions_right(grey_photo):
     assert colour_at(left, 150, 40) == CLASS_COLOURS[0]
     assert colour_at(left, 450, 40) == CLASS_COLOURS[1]
     assert not (left == ERROR_COLOUR).all(axis=2).any()
-    # Right the match where it was found, the miss dashed, the false alarm solid.
+    # Right the match where it was found, the miss dashed, the false positive solid.
     assert colour_at(right, 150, 129) == CLASS_COLOURS[0]
     assert {tuple(pixel) for pixel in right[140, 410:490].tolist()} == {ERROR_COLOUR, (255, 255, 255)}
     assert {tuple(pixel) for pixel in right[180, 260:340].tolist()} == {ERROR_COLOUR}
@@ -168,7 +168,7 @@ def test_without_labels_there_is_one_panel_in_the_colours_of_the_classes(grey_ph
 
 
 def test_large_photos_are_reduced(tmp_path):
-    path = write_image(tmp_path / "large.png", noise_picture(800, 1600, seed=0))
+    path = write_image(tmp_path / "large.png", noise_image(800, 1600, seed=0))
 
     assert draw_outcome(outcome(path, boxes(), boxes()), CLASS_NAMES, size=64, with_labels=False).shape[1] == 1280
 
@@ -252,7 +252,7 @@ def test_predict_with_a_data_set(train_cli, checkpoint, data, tmp_path):
 
     assert (code, err) == (0, "")
     # Of three images with a red and a blue box each two miss the blue one, the third both.
-    assert said == f"4 images at score threshold 0.30, 4 misses and false alarms: {out}/index.html\n"
+    assert said == f"4 images at score threshold 0.30, 4 misses and false positives: {out}/index.html\n"
     assert names(out) == ["002.png", "000.png", "001.png", "003.png"]
 
 
@@ -264,7 +264,7 @@ def test_predict_takes_threshold_and_worst(train_cli, checkpoint, data, tmp_path
     )  # fmt: skip
 
     assert code == 0
-    assert said.startswith("4 images at score threshold 0.10, 8 misses and false alarms: ")
+    assert said.startswith("4 images at score threshold 0.10, 8 misses and false positives: ")
     assert names(tmp_path) == ["002.png"]
     assert Page(tmp_path / "index.html").text["td"][:5] == ["red box", "3", "2", "1", "4"]  # of all images
     assert [p.name for p in tmp_path.glob("*.jpg")] == ["0001.jpg"]
@@ -307,7 +307,7 @@ def test_mistakes_are_named(data, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--worst", "3"], "--worst 3: without labels no image is worse than another. Add --labels DATA.yaml|DIR"),
+        (["--worst", "3"], "--worst 3: without labels there are no errors to sort by. Add --labels DATA.yaml|DIR"),
         (["--labels", "no.yaml"], "cannot read no.yaml: No such file or directory"),
     ],
 )
@@ -326,10 +326,10 @@ def test_image_that_cannot_be_read_is_named(train_cli, checkpoint, tmp_path):
     assert (code, err) == (1, f"error: cannot read image {tmp_path}/x.jpg: not a readable image\n")
 
 
-def test_picture_that_cannot_be_written_is_named(grey_photo, tmp_path, monkeypatch):
+def test_image_that_cannot_be_written_is_named(grey_photo, tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "imwrite", lambda *_: False)
 
-    with pytest.raises(TrainError, match=r"cannot write picture .*0001\.jpg"):
+    with pytest.raises(TrainError, match=r"cannot write image .*0001\.jpg"):
         write_report(
             [outcome(grey_photo, boxes(), boxes())], CLASS_NAMES, tmp_path, title="", size=64, with_labels=True
         )

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from tiny_data import noise_picture, write_image
+from tiny_data import noise_image, write_image
 
 from train.errors import TrainError
 from train.prepare.coco import read_coco
@@ -94,7 +94,7 @@ def test_another_json_file_is_refused(tmp_path, text, message):
 
 
 def write_photo(path):
-    return write_image(path, noise_picture(96, 200, 0))
+    return write_image(path, noise_image(96, 200, 0))
 
 
 def xml(objects: str, filename: str = "a.jpg") -> str:

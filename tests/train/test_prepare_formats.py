@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 from face_shape import landmarks_68, landmarks_98, pts_text, wflw_line
-from tiny_data import noise_picture, write_image
+from tiny_data import noise_image, write_image
 
 from train.errors import TrainError
 from train.prepare.boxing import boxes_of_landmarks
@@ -14,7 +14,7 @@ LEFT, RIGHT = landmarks_68(scale=60, at=(50, 40)), landmarks_68(scale=60, at=(15
 
 
 def photo(path, seed=0):
-    return write_image(path, noise_picture(96, 200, seed))
+    return write_image(path, noise_image(96, 200, seed))
 
 
 def face_tops(source_photo) -> list[float]:
@@ -169,7 +169,7 @@ def write_masks(tmp_path):
     """Write the photo of a number, 128 px, and its masks of 64 px, each a rectangle x1 y1 x2 y2."""
 
     def write(number: int, **masks: tuple[int, int, int, int]) -> None:
-        write_image(tmp_path / "CelebA-HQ-img" / f"{number}.jpg", noise_picture(128, 128, number))
+        write_image(tmp_path / "CelebA-HQ-img" / f"{number}.jpg", noise_image(128, 128, number))
         for name, (x1, y1, x2, y2) in masks.items():
             mask = np.zeros((64, 64, 3), np.uint8)
             mask[y1:y2, x1:x2] = 255
@@ -215,7 +215,7 @@ def test_celebamask_without_what_a_face_needs_is_named(tmp_path, write_masks):
     assert [problem.split(": ", 1)[1] for problem in source.problems] == [
         f"no mask of the skin beside {masks / '00000_nose.png'}",
         "the mask of the skin is empty",
-        "neither an eyebrow, an eye nor a nose is visible: nothing tells where the forehead begins",
+        "neither an eyebrow, an eye nor a nose is visible: the forehead cannot be separated from the face",
         "no photo 3.jpg for the masks 00003_*.png",
         "not a readable image",
         "expected a mask of the skin's size (64, 64), found (32, 32)",

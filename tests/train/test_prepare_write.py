@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import yaml
 from face_shape import draw_face, landmarks_68, landmarks_98, pts_text, wflw_line
-from tiny_data import noise_picture, write_image
+from tiny_data import noise_image, write_image
 
-from train.data.dataset import boxes_in_pixels, load_data_config, load_split, read_image
-from train.data.transforms import letterboxed_example
+from train.data.data_yaml import load_data_config
+from train.data.dataset import boxes_in_pixels, load_split
+from train.data.examples import letterboxed_example
+from train.data.images import read_image
 from train.prepare.boxing import CLASS_NAMES, boxes_of_landmarks
 from train.prepare.stored import crop_window, store
 
@@ -23,7 +25,7 @@ FACE = landmarks_68(scale=100, at=(137.6, 76.264))
 
 def face_photo(points=FACE, seed=0):
     """A grey photo of a face, its mouth's box in white."""
-    picture = 100 + noise_picture(HEIGHT, WIDTH, seed) // 4
+    picture = 100 + noise_image(HEIGHT, WIDTH, seed) // 4
     draw_face(picture, points)
     x1, y1, x2, y2 = np.round(boxes_of_landmarks(points)[0][-1]).astype(int)
     picture[y1:y2, x1:x2] = WHITE
@@ -42,10 +44,10 @@ def write_many(folder, count, start=0):
 
 
 def write_coco(path, names=("cat", "dog"), photos=4, seed=0):
-    """A JSON file of photos with one box each, white in the picture: 30,20 to 80,60."""
+    """A JSON file of photos with one box each, white in the image: 30,20 to 80,60."""
     images, annotations = [], []
     for i in range(photos):
-        picture = 100 + noise_picture(120, 160, seed + i) // 4
+        picture = 100 + noise_image(120, 160, seed + i) // 4
         picture[20:60, 30:80] = WHITE
         write_image(path.parent / f"{i}.png", picture)
         images.append({"id": i, "file_name": f"{i}.png", "width": 160, "height": 120})
@@ -87,8 +89,8 @@ def test_pts_boxes_are_where_they_were_cropped_to(tmp_path, train_cli):
 
     assert (code, err) == (0, "")
     assert out == (
-        f"wrote to {tmp_path / 'out'}: train 1 pictures (1 face, 2 eye, 2 eyebrow, 1 nose, 1 mouth), "
-        "val 0 pictures (no boxes)\n"
+        f"wrote to {tmp_path / 'out'}: train 1 images (1 face, 2 eye, 2 eyebrow, 1 nose, 1 mouth), "
+        "val 0 images (no boxes)\n"
     )
     (labelled,) = load_split(load_data_config(tmp_path / "out" / "data.yaml"), "train")
     picture = read_image(labelled.path)
@@ -155,7 +157,7 @@ def test_wflw_and_pts_of_one_photo_agree(tmp_path, train_cli):
     assert code == 0
     code, text, _ = train_cli("prepare", "pts", tmp_path / "src", "--out", out, "--val-share", 1)
     assert code == 0
-    assert "train 1 pictures" in text  # the same pixels: beside its copy
+    assert "train 1 images" in text  # the same pixels: beside its copy
 
     pts, wflw = both_splits(out)
     assert (pts.path.name, wflw.path.name) == ("pts_a.jpg", "wflw_a.jpg")
@@ -163,7 +165,7 @@ def test_wflw_and_pts_of_one_photo_agree(tmp_path, train_cli):
 
 
 def test_celebamask_through_the_command_line(tmp_path, train_cli):
-    write_image(tmp_path / "CelebA-HQ-img" / "12.jpg", noise_picture(128, 128, 0))
+    write_image(tmp_path / "CelebA-HQ-img" / "12.jpg", noise_image(128, 128, 0))
     for name, (x1, y1, x2, y2) in {"skin": (10, 2, 50, 60), "l_brow": (12, 20, 22, 25)}.items():
         mask = np.zeros((64, 64, 3), np.uint8)
         mask[y1:y2, x1:x2] = 255
@@ -182,7 +184,7 @@ def test_celebamask_through_the_command_line(tmp_path, train_cli):
 def test_coco_and_voc_keep_their_classes(tmp_path, train_cli):
     write_coco(tmp_path / "coco" / "instances.json")
     voc = tmp_path / "voc"
-    write_image(voc / "JPEGImages" / "v.png", noise_picture(120, 160, 50))
+    write_image(voc / "JPEGImages" / "v.png", noise_image(120, 160, 50))
     (voc / "Annotations").mkdir()
     box = "<bndbox><xmin>31</xmin><ymin>21</ymin><xmax>80</xmax><ymax>60</ymax></bndbox>"
     (voc / "Annotations" / "v.xml").write_text(f"<annotation><object><name>dog</name>{box}</object></annotation>")
@@ -191,7 +193,7 @@ def test_coco_and_voc_keep_their_classes(tmp_path, train_cli):
     code, out, _ = train_cli("prepare", "voc", voc / "Annotations", "--out", tmp_path / "out", "--split", "val")
 
     assert code == 0
-    assert "val 1 pictures (1 dog)" in out
+    assert "val 1 images (1 dog)" in out
     config = load_data_config(tmp_path / "out" / "data.yaml")
     assert config.class_names == ("cat", "dog")
     assert [len(load_split(config, split)) for split in ("train", "val")] == [2, 3]
@@ -223,14 +225,14 @@ def test_a_second_run_overwrites_nothing(tmp_path, train_cli):
     code, _, err = train_cli("prepare", "pts", source, "--out", tmp_path / "out")
     assert code == 1
     assert "nothing written, 3 problems" in err
-    assert f"photo00x.jpg: pts_photo00x is there already, made from {source / 'photo00x.jpg'}. Choose another" in err
+    assert f"photo00x.jpg: pts_photo00x exists, made from {source / 'photo00x.jpg'}. Choose another" in err
     assert tree(tmp_path / "out") == before
 
     write_many(tmp_path / "src", 2, start=3)
     code, out, err = train_cli("prepare", "pts", source, "--out", tmp_path / "out", "--skip-bad", "--val-share", 0)
     assert code == 0
     assert "warning: 3 problems, left out:" in err
-    assert "train 2 pictures" in out
+    assert "train 2 images" in out
     assert "3 problems left out" in out
     after = tree(tmp_path / "out")
     assert {path: after[path] for path in before if path.suffix in {".jpg", ".txt"}} == {
@@ -265,17 +267,17 @@ def test_a_copy_of_a_training_photo_never_reaches_val(tmp_path, train_cli):
     )  # fmt: skip
 
     assert code == 0
-    assert "val 1 pictures" in out
+    assert "val 1 images" in out
     assert "2 photos left out, copies of which are in another split" in out
     assert [path.name for path in (tmp_path / "out" / "images" / "val").iterdir()] == ["again_photo02x.jpg"]
     _, out, _ = train_cli("prepare", "pts", source, "--out", tmp_path / "out", "--split", "train", "--prefix", "third")
-    assert "train 2 pictures" in out
+    assert "train 2 images" in out
     assert "1 photos left out, copies of which are in another split" in out
 
 
 def test_negatives_have_empty_labels(tmp_path, train_cli):
     write_pts(tmp_path / "src", "a")
-    write_image(tmp_path / "neg" / "deep" / "street.png", noise_picture(64, 64, 5))
+    write_image(tmp_path / "neg" / "deep" / "street.png", noise_image(64, 64, 5))
 
     train_cli(
         "prepare", "pts", tmp_path / "src", "--out", tmp_path / "out", "--negatives", tmp_path / "neg", "--val-share", 0
@@ -298,9 +300,7 @@ def test_all_problems_are_listed_up_to_a_number_and_nothing_is_written(tmp_path,
 
     assert (code, out) == (1, "")
     lines = err.splitlines()
-    assert lines[0].startswith(
-        "error: nothing written, 26 problems. Mend them, or go on without these with --skip-bad:"
-    )
+    assert lines[0].startswith("error: nothing written, 26 problems. Fix them, or leave these out with --skip-bad:")
     assert len(lines) == 22
     assert lines[1].startswith(f"  {source / 'bad00.pts'}: expected the points between")
     assert lines[-1] == "  … and 6 more"
@@ -315,7 +315,7 @@ def test_skip_bad_with_nothing_good_writes_nothing(tmp_path, train_cli):
 
     assert code == 1
     assert f"cannot read image {tmp_path / 'src' / 'a.png'}: not a readable image" in err
-    assert f"error: nothing written to {tmp_path / 'out'}: no photo is left" in err
+    assert f"error: nothing written to {tmp_path / 'out'}: there are no photos to write" in err
     assert not (tmp_path / "out").exists()
 
 
@@ -328,7 +328,7 @@ def test_labels_of_another_size_or_place_are_problems(tmp_path, train_cli):
 
     _, _, err = train_cli("prepare", "coco", path, "--out", tmp_path / "out")
 
-    assert "0.png: the photo is 160x120 (EXIF rotation applied), its labels say 120x160" in err
+    assert "0.png: the photo is 160x120 (EXIF rotation applied), its labels are for 120x160" in err
     assert "1.png: none of its 1 boxes is visible in the photo of 160x120" in err
 
 
@@ -348,7 +348,9 @@ def test_a_folder_that_prepare_did_not_make_is_left_alone(tmp_path, train_cli, c
 
     assert code == 1
     wanted = (
-        "manifest.csv: malformed. Expected rows of file,source" if content == "bad manifest" else "no data set made by"
+        "manifest.csv: malformed. Expected rows of file,source"
+        if content == "bad manifest"
+        else "not a data set made by"
     )
     assert wanted in err
     assert tree(out) == before

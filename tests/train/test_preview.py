@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 from tiny_data import make_data_set, write_image
 
-from train.data.dataset import load_data_config, load_split
-from train.data.transforms import Example, letterboxed_example
+from train.data.data_yaml import load_data_config
+from train.data.dataset import load_split
+from train.data.examples import Example, letterboxed_example
 from train.evaluation.drawing import CLASS_COLOURS, OUTLINE, Mark, class_colour, draw_boxes, draw_legend
 from train.loop.loading import EpochExamples
 from train.loop.options import FitOptions
@@ -44,7 +45,7 @@ def test_boxes_are_drawn_on_their_own_pixels():
     assert (image == 128).all()
 
 
-def test_no_boxes_leave_the_picture_as_it_is():
+def test_no_boxes_leave_the_image_as_it_is():
     image = np.full((8, 8, 3), 128, np.uint8)
 
     assert (draw_boxes(image, []) == image).all()
@@ -136,7 +137,7 @@ def test_another_seed_shows_other_examples(tiny_yaml):
 
 @pytest.mark.parametrize("args", [("--split", "val"), ("--no-augment",)])
 def test_letterboxed_on_demand_and_for_val(tmp_path, train_cli, args):
-    """A picture twice as wide as high, its box in the left half: grey above and below."""
+    """An image twice as wide as high, its box in the left half: grey above and below."""
     for split, value in (("train", 40), ("val", 200)):
         write_image(tmp_path / "images" / split / "a.png", np.full((64, 128, 3), value, np.uint8))
         (tmp_path / "labels" / split).mkdir(parents=True)
@@ -181,11 +182,11 @@ def test_size_is_by_default_that_of_the_architecture(tiny_yaml, tmp_path, train_
     ("out", "message"),
     [
         ("none/grid.png", "cannot write {at}/none/grid.png: folder {at}/none does not exist"),
-        ("grid.doc", "cannot write {at}/grid.doc: no format of pictures has the suffix '.doc'. Use .png, say"),
+        ("grid.doc", "cannot write {at}/grid.doc: no image format has the suffix '.doc'. Use one such as .png"),
         ("folder.png", "cannot write {at}/folder.png: it is a folder, or may not be written, or the disk is full"),
     ],
 )
-def test_picture_that_cannot_be_written(tiny_yaml, tmp_path, train_cli, out, message):
+def test_image_that_cannot_be_written(tiny_yaml, tmp_path, train_cli, out, message):
     (tmp_path / "folder.png").mkdir()
 
     code, said, err = train_cli("preview", tiny_yaml, "--out", tmp_path / out, "--size", SIZE, "--count", 1)

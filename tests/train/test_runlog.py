@@ -9,7 +9,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny_data import make_data_set
 
 import train.loop.run_log
-from train.data.dataset import load_data_config, load_split
+from train.data.data_yaml import load_data_config
+from train.data.dataset import load_split
 from train.loop.run_log import RunLog, data_hash, git_revision, write_run_json
 
 SCORES = {

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 
-from train.models.sampling import SeededSampler
+from train.models.architectures import ModelConfig, build_model
+from train.models.sampling import SeededSampler, use_seeded_samplers
 
 
 def candidates(seed: int, positives: int, negatives: int) -> torch.Tensor:
@@ -41,3 +42,50 @@ def test_draw_of_an_image_depends_on_its_seed_alone():
     for pair, single in zip(together, alone, strict=True):
         assert torch.equal(pair[1], single[0])
     assert not torch.equal(draw([7], [second])[1][0], alone[1][0])
+
+
+def proposals_by_rank(positives: int, negatives: int) -> torch.Tensor:
+    """Matches of proposals in falling order of objectness, positives spread among the first negatives."""
+    matched = torch.zeros(positives + negatives)
+    matched[torch.arange(positives) * 2] = 1
+    return matched
+
+
+@pytest.mark.parametrize(("hard_share", "hard"), [(0.0, 0), (0.5, 12), (1.0, 24)])
+def test_hard_share_of_the_negatives_is_the_first_ones_and_the_rest_is_drawn(hard_share, hard):
+    matched = proposals_by_rank(8, 500)
+    ranked = torch.where(matched == 0)[0]
+    sampler = SeededSampler(32, 0.25)
+    sampler.hard_share = hard_share
+
+    chosen = []
+    for seed in range(5):
+        sampler.seeds = [seed]
+        [positives], [negatives] = sampler([matched])
+        assert (positives.sum(), negatives.sum()) == (8, 24)
+        assert negatives[ranked[:hard]].all()
+        assert not negatives[matched == 1].any()
+        chosen.append(negatives)
+    by_chance = [int(one[ranked[hard:100]].sum()) for one in chosen]
+    assert max(by_chance) <= 24 - hard
+    assert (len({tuple(one.tolist()) for one in chosen}) > 1) == (hard_share < 1)
+
+
+def test_hard_share_of_few_negatives_takes_each_once():
+    sampler = SeededSampler(32, 0.25)
+    sampler.hard_share, sampler.seeds = 0.5, [1]
+
+    [_], [negatives] = sampler([proposals_by_rank(8, 10)])
+
+    assert (negatives.sum(), negatives.max()) == (10, 1)
+
+
+def test_only_the_second_stage_mines_hard_negatives():
+    model = build_model(ModelConfig("nano", ("face",), 64))
+    budget = model.roi_heads.fg_bg_sampler.batch_size_per_image
+
+    use_seeded_samplers(model)
+
+    assert model.rpn.fg_bg_sampler.hard_share == 0
+    assert model.roi_heads.fg_bg_sampler.hard_share == 0.5
+    assert model.roi_heads.fg_bg_sampler.batch_size_per_image == budget

@@ -77,7 +77,7 @@ def test_checkpoint_of_other_classes_gives_all_but_the_predictor(tmp_path):
     start = initial_model(NANO, str(path))
     state = start.model.state_dict()
 
-    assert start.begun_anew == ("roi_heads.box_predictor.cls_score", "roi_heads.box_predictor.bbox_pred")
+    assert start.reinitialized == ("roi_heads.box_predictor.cls_score", "roi_heads.box_predictor.bbox_pred")
     torch.manual_seed(1)
     fresh = build_model(NANO).state_dict()
     of_predictor = {name for name in state if name.startswith(PREDICTOR)}
@@ -93,7 +93,7 @@ def test_checkpoint_of_the_same_classes_gives_everything(tmp_path):
     start = initial_model(NANO, str(tmp_path / "best.pt"))
     state = start.model.state_dict()
 
-    assert start.begun_anew == ()
+    assert start.reinitialized == ()
     assert equal_tensors(state, source.state_dict()) == set(state)
 
 
@@ -105,7 +105,7 @@ def test_checkpoint_with_fewer_channels_is_widened(tmp_path):
 
     start = initial_model(NANO, str(tmp_path / "best.pt"))
 
-    assert start.begun_anew == ()
+    assert start.reinitialized == ()
     images = [torch.rand(3, 64, 64)]
     torch.manual_seed(2)
     [expected], [found] = source.eval()(images), start.model.eval()(images)

@@ -30,30 +30,11 @@ class Split(StrEnum):
 
 DataFile = Annotated[Path, typer.Argument(metavar="DATA.yaml", help="Data set in YOLO format.")]
 CheckpointFile = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="best.pt or last.pt of a run.")]
-EXAMPLES = "Examples"
-Mosaic = Annotated[
-    float,
-    typer.Option(min=0, max=1, help="How often four to nine pictures make one example.", rich_help_panel=EXAMPLES),
-]
-Flip = Annotated[
-    float,
-    typer.Option(min=0, max=1, help="How often to mirror; 0 if left and right are classes.", rich_help_panel=EXAMPLES),
-]
-Rotation = Annotated[
-    float,
-    typer.Option(
-        "--rotation",
-        min=0,
-        max=40,
-        help="Standard deviation of the angle of turned pictures, in degrees; it is cut off at 40.",
-        rich_help_panel=EXAMPLES,
-    ),
-]
 Device = Annotated[str | None, typer.Option(help="PyTorch device; by default cuda where there is one, else cpu.")]
 
 
 def check_folder_of(path: Path) -> None:
-    """Refuse a file to write in a folder that is not there, before the work that it is to hold."""
+    """Refuse a file to write in a folder that is not there, before the work whose result it would hold."""
     if not path.parent.is_dir():
         raise TrainError(f"cannot write {path}: folder {path.parent} does not exist")
 

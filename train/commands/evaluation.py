@@ -16,7 +16,8 @@ from train.commands.arguments import (
     choose_device,
     make_folder,
 )
-from train.data.dataset import DataConfig, load_data_config, load_split
+from train.data.data_yaml import DataConfig, load_data_config
+from train.data.dataset import load_split
 from train.errors import TrainError
 from train.evaluation.evaluate import evaluate as evaluate_model
 from train.evaluation.metrics import Metrics
@@ -24,6 +25,7 @@ from train.evaluation.plots import plot_evaluation
 from train.evaluation.predict import find_images, worst_first
 from train.evaluation.predict import predict as predict_images
 from train.evaluation.report import write_report
+from train.evaluation.tables import metrics_report
 from train.models.averaging import average_weights
 from train.models.checkpoint import Checkpoint, load_checkpoint
 
@@ -38,7 +40,7 @@ def evaluate(
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the metrics to this file too.")] = None,
     plots: Annotated[
         Path | None,
-        typer.Option(help="Folder for pictures: precision-recall and F1 curves, confusion matrix, IoU of matches."),
+        typer.Option(help="Folder for plots: precision-recall and F1 curves, confusion matrix, IoU of matches."),
     ] = None,
     device: Device = None,
 ) -> None:
@@ -50,7 +52,7 @@ def evaluate(
     if plots:
         make_folder(plots)
     metrics = score(loaded, config, split, choose_device(device), threshold)
-    typer.echo(metrics.report())
+    typer.echo(metrics_report(metrics))
     if json_out:
         json_out.write_text(json.dumps(metrics.as_dict(), indent=2) + "\n", encoding="utf-8")
     if plots:
@@ -88,18 +90,22 @@ def score(
 def average(
     data: DataFile,
     checkpoints: Annotated[
-        list[Path], typer.Argument(metavar="CHECKPOINT...", help="Two or more that were trained on from one another.")
+        list[Path],
+        typer.Argument(
+            metavar="CHECKPOINT...",
+            help="Two or more with a common origin: one was trained from the other, or both from a third.",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Checkpoint to write.")],
     device: Device = None,
 ) -> None:
-    """Average the weights of checkpoints of one origin, and find the threshold of the result on val."""
+    """Average the weights of checkpoints with a common origin, and find the threshold of the result on val."""
     check_folder_of(out)
     config = load_data_config(data)
     loaded = [load_of_same_classes(path, config) for path in checkpoints]
     mean = Checkpoint(loaded[0].config, average_weights(loaded), loaded[0].info | {"averaged": len(loaded)})
     metrics = score(mean, config, Split.VAL, choose_device(device))
-    typer.echo(metrics.report())
+    typer.echo(metrics_report(metrics))
     Checkpoint(mean.config, mean.model, mean.info | {"metrics": metrics.as_dict()}).save(out)
 
 
@@ -108,7 +114,7 @@ def predict(
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGES...", help="Image files, folders of them, or .txt lists.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for index.html and its pictures.")],
+    out: Annotated[Path, typer.Option(help="Folder for index.html and its images.")],
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -120,13 +126,13 @@ def predict(
         int | None, typer.Option(min=1, help="Show only that many images, those with the most errors.")
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Score threshold; by default that which was best on val.")
+        float | None, typer.Option(min=0, max=1, help="Score threshold; by default the best on val.")
     ] = None,
     device: Device = None,
 ) -> None:
     """Show predictions beside labels, the worst image first, on a page that opens in any browser."""
     if worst and not labels:
-        raise TrainError(f"--worst {worst}: without labels no image is worse than another. Add --labels DATA.yaml|DIR")
+        raise TrainError(f"--worst {worst}: without labels there are no errors to sort by. Add --labels DATA.yaml|DIR")
     loaded = load_checkpoint(checkpoint)
     config = loaded.config
     labelled = find_images(images, labels, config.class_names)
@@ -145,5 +151,5 @@ def predict(
         with_labels=labels is not None,
         show=worst,
     )
-    errors = f", {sum(o.errors for o in outcomes)} misses and false alarms" if labels else ""
+    errors = f", {sum(o.errors for o in outcomes)} misses and false positives" if labels else ""
     typer.echo(f"{len(outcomes)} images at score threshold {threshold:.2f}{errors}: {page}")

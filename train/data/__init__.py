@@ -1,1 +1,1 @@
-"""Data sets: reading and checking YOLO labels, augmentation, and pictures of what the network sees."""
+"""Data sets: reading and checking YOLO labels, augmentation, and near-duplicates."""

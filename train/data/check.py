@@ -1,7 +1,7 @@
-"""``train check``: all that is wrong with a data set at once, and what is in it.
+"""``train check``: a summary of a data set and all of its problems at once.
 
-Every image is decoded in full, by threads: OpenCV and Pillow leave the interpreter to others while they work.
-Two images are the same picture if their decoded pixels are equal, whatever their files are called or hold besides.
+Every image is decoded in full, in threads: OpenCV and Pillow release the interpreter lock.
+Two images are duplicates if their decoded pixels are equal, whatever their names and metadata.
 """
 
 import hashlib
@@ -19,26 +19,19 @@ from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import track
 
+from train.data.augment import AugmentOptions, large_enough
 from train.data.check_report import Kind, Problem, Report, SplitSummary, summarise_class
-from train.data.dataset import (
-    IMAGE_SUFFIXES,
-    DataConfig,
-    Label,
-    ListedImage,
-    label_path,
-    load_data_config,
-    read_image,
-    read_label_lines,
-    split_images,
-)
-from train.data.near_duplicates import local_contrast, look_alikes
-from train.data.transforms import AugmentOptions, large_enough
+from train.data.data_yaml import DataConfig, load_data_config
+from train.data.dataset import split_images
+from train.data.images import IMAGE_SUFFIXES, ListedImage, read_image
+from train.data.labels import Label, label_path, read_label_lines
+from train.data.near_duplicates import local_contrast, near_duplicates
 from train.errors import TrainError
 
 CLIPPED_PX = 0.5
-"""A box that reaches further than this outside its image is worth a warning; less is rounding."""
+"""A box that reaches further than this outside its image gives a warning; less is rounding."""
 AUGMENTATION = AugmentOptions()
-Image.MAX_IMAGE_PIXELS = None  # large photos are no attack here
+Image.MAX_IMAGE_PIXELS = None  # the limit guards against hostile files, which these are not
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +53,7 @@ class Inspected:
     digest: bytes | None = None
     """Of the decoded pixels; None if the image cannot be read, which leaves the arrays empty."""
     contrast: np.ndarray = field(default_factory=lambda: np.empty(0, np.float16))
-    """As ``local_contrast`` gives it, to find look-alikes."""
+    """As ``local_contrast`` gives it, to find near-duplicates."""
     classes: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """(N,) int64, zero-based."""
     sides_px: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
@@ -70,7 +63,7 @@ class Inspected:
 
 
 def check_data(path: Path, size: int | None = None) -> Report:
-    """Read a whole data set and report what is wrong, rather than stop at the first problem.
+    """Read a whole data set and report what is wrong, instead of stopping at the first problem.
 
     Args:
         path: its ``data.yaml``.
@@ -78,18 +71,18 @@ def check_data(path: Path, size: int | None = None) -> Report:
     """
     problems: list[Problem] = []
 
-    def note(problem: TrainError) -> None:
+    def add(problem: TrainError) -> None:
         problems.append(Problem(Kind.DATA, str(problem)))
 
     try:
-        config = load_data_config(path, note)
-    except TrainError as error:  # nothing in the data set can be judged without it
-        note(error)
+        config = load_data_config(path, add)
+    except TrainError as error:  # nothing else can be checked without it
+        add(error)
         return Report(path, size, (), tuple(problems))
     entries = [
         Entry(split, image, image.path.resolve())
         for split in config.splits
-        for image in split_images(config, split, note)
+        for image in split_images(config, split, add)
     ]
     files: dict[Path, Entry] = {}
     for entry in entries:
@@ -99,8 +92,8 @@ def check_data(path: Path, size: int | None = None) -> Report:
     problems += _shared_sources(config)
     problems += _repeated_files(entries)
     readable = [entry for entry in files.values() if inspected[entry.file].digest]
-    problems += _repeated_pictures(readable, inspected)
-    problems += _look_alikes(readable, inspected)
+    problems += _duplicate_images(readable, inspected)
+    problems += _near_duplicates(readable, inspected)
     problems += (problem for one in inspected.values() for problem in one.problems)
     problems += _unlabelled(config, summaries)
     problems += _labels_without_image(config, (entry.image.path for entry in entries))
@@ -108,7 +101,7 @@ def check_data(path: Path, size: int | None = None) -> Report:
 
 
 def read_whole_image(path: Path) -> np.ndarray:
-    """Read an image as training does, but refuse a JPEG whose end is missing, which OpenCV fills up with grey.
+    """Read an image as training does, but refuse a JPEG whose end is missing, which OpenCV fills with grey.
 
     Returns:
         uint8 (H,W,3), RGB.
@@ -163,7 +156,7 @@ def _inspect(path: Path, *, num_classes: int, size: int | None) -> Inspected:
     for label, (w, h), outside, is_large in zip(labels, sides_px * scale, outside_px, large, strict=True):
         where = f"{label_file}:{label.line}"
         if outside > CLIPPED_PX:
-            found = f"found one that reaches {outside:.1f} px outside, which is cut off"
+            found = f"found one that reaches {outside:.1f} px outside, which is clipped"
             problems.append(Problem(Kind.CLIPPED_BOX, f"{where}: expected a box within the image, {found}"))
         if not is_large:
             problems.append(Problem(Kind.TINY_BOX, f"{where}: {_tiny(w, h, size)}"))
@@ -173,9 +166,9 @@ def _inspect(path: Path, *, num_classes: int, size: int | None) -> Inspected:
 
 
 def _tiny(width: float, height: float, size: int | None) -> str:
-    least = AUGMENTATION.min_side_px
+    min_side = AUGMENTATION.min_side_px
     where = f" at input size {size}" if size else ""
-    return f"expected a box of {least:g}x{2 * least:g} px or more, found {width:.1f}x{height:.1f} px{where}"
+    return f"expected a box of {min_side:g}x{2 * min_side:g} px or more, found {width:.1f}x{height:.1f} px{where}"
 
 
 def _repeated_labels(path: Path, labels: list[Label]) -> Iterator[Problem]:
@@ -209,27 +202,27 @@ def _repeated_files(entries: list[Entry]) -> Iterator[Problem]:
             yield Problem(Kind.LEAK, message)
 
 
-def _repeated_pictures(entries: list[Entry], inspected: dict[Path, Inspected]) -> Iterator[Problem]:
+def _duplicate_images(entries: list[Entry], inspected: dict[Path, Inspected]) -> Iterator[Problem]:
     for entry, other in _repeats(entries, lambda entry: inspected[entry.file].digest):
         if entry.split == other.split:
-            yield Problem(Kind.DUPLICATE_IMAGE, f"{entry.image.path}: same picture as {other.image.path}")
+            yield Problem(Kind.DUPLICATE_IMAGE, f"{entry.image.path}: same pixels as {other.image.path}")
         else:
-            message = f"{entry.image.path}: in '{entry.split}', same picture as {other.image.path} in '{other.split}'"
+            message = f"{entry.image.path}: in '{entry.split}', same pixels as {other.image.path} in '{other.split}'"
             yield Problem(Kind.LEAK, message)
 
 
-def _look_alikes(entries: list[Entry], inspected: dict[Path, Inspected]) -> Iterator[Problem]:
-    """Pictures of later splits that look like one of an earlier split; equal ones are reported as such already."""
+def _near_duplicates(entries: list[Entry], inspected: dict[Path, Inspected]) -> Iterator[Problem]:
+    """Images of later splits that are near-duplicates of one of an earlier split; duplicates are reported elsewhere."""
     splits = list(dict.fromkeys(entry.split for entry in entries))
     for earlier, later in combinations(splits, 2):
-        known, asked = ([e for e in entries if e.split == split] for split in (earlier, later))
-        for i, j, correlation in look_alikes(
-            *([inspected[e.file].contrast for e in group] for group in (asked, known))
+        known, queried = ([e for e in entries if e.split == split] for split in (earlier, later))
+        for i, j, correlation in near_duplicates(
+            *([inspected[e.file].contrast for e in group] for group in (queried, known))
         ):
-            if inspected[asked[i].file].digest != inspected[known[j].file].digest:
-                path, other = asked[i].image.path, known[j].image.path
-                found = f"in '{later}', looks like {other} in '{earlier}' (correlation {correlation:.2f})"
-                yield Problem(Kind.LOOK_ALIKE, f"{path}: {found}")
+            if inspected[queried[i].file].digest != inspected[known[j].file].digest:
+                path, other = queried[i].image.path, known[j].image.path
+                found = f"in '{later}', near-duplicate of {other} in '{earlier}' (correlation {correlation:.2f})"
+                yield Problem(Kind.NEAR_DUPLICATE, f"{path}: {found}")
 
 
 def _shared_sources(config: DataConfig) -> Iterator[Problem]:

@@ -1,6 +1,5 @@
-"""What ``train check`` has found: as text for people, as plain values for programs."""
+"""What ``train check`` has found."""
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,10 +18,10 @@ class Kind(StrEnum):
     DATA = "data set"
     IMAGE = "unreadable image"
     LABEL = "malformed label"
-    LEAK = "picture in two splits"
-    LOOK_ALIKE = "look-alikes in two splits"
+    LEAK = "image in two splits"
+    NEAR_DUPLICATE = "near-duplicates in two splits"
     LISTED_TWICE = "image listed twice"
-    DUPLICATE_IMAGE = "duplicate picture"
+    DUPLICATE_IMAGE = "duplicate image"
     DUPLICATE_LABEL = "duplicate label"
     CLIPPED_BOX = "box beyond the border"
     TINY_BOX = "box too small to learn"
@@ -31,7 +30,7 @@ class Kind(StrEnum):
 
 
 ERRORS = frozenset({Kind.DATA, Kind.IMAGE, Kind.LABEL, Kind.LEAK})
-"""Kinds that stop a training, or make its scores say nothing; the others are warnings."""
+"""Kinds that stop a training or make its metrics meaningless; the others are warnings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class Problem:
 
     kind: Kind
     message: str
-    """One line; it begins with the file, and the line where one is to blame."""
+    """One line; it begins with the file, and the line if it is about one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +70,6 @@ class SplitSummary:
     no_label_file: int
     classes: tuple[ClassSummary, ...]
 
-    def text(self, size: int | None) -> str:
-        """The summary as an aligned table, with columns for the network's input if its ``size`` is given."""
-        listed = f" ({self.listed} listed)" if self.listed != self.images else ""
-        unlabelled = f"{self.empty_label_file} with an empty label file, {self.no_label_file} without label file"
-        head = f"{self.name}: {self.images} images{listed}, {unlabelled}, {self.unreadable} unreadable"
-        columns = ["width px", "height px", *([f"width at {size}", f"height at {size}"] if size else [])]
-        width = max(len("class"), *(len(c.name) for c in self.classes)) + 2
-        lines = [f"{'class':<{width}}{'boxes':>8}{'images':>8}" + "".join(f"{c:>16}" for c in columns)]
-        for c in self.classes:
-            values = (c.width_px, c.height_px, c.input_width_px, c.input_height_px)[: len(columns)]
-            cells = ("/".join(f"{v:.0f}" for v in value) or "-" for value in values)
-            lines.append(f"{c.name:<{width}}{c.boxes:>8}{c.images:>8}" + "".join(f"{cell:>16}" for cell in cells))
-        return "\n".join([head, *lines])
-
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -101,24 +86,6 @@ class Report:
         """How many problems are errors, not warnings."""
         return sum(problem.kind in ERRORS for problem in self.problems)
 
-    def text(self, limit: int) -> str:
-        """The report as lines, with up to ``limit`` problems of each kind."""
-        parts = [split.text(self.size) for split in self.splits]
-        if parts:
-            parts.append("Sizes: 5/50/95 % of the boxes are this small or smaller.")
-        parts += self._problem_texts(limit)
-        parts.append(f"{self.data}: {self.errors} errors, {len(self.problems) - self.errors} warnings")
-        return "\n\n".join(parts)
-
-    def _problem_texts(self, limit: int) -> Iterator[str]:
-        for kind in Kind:
-            messages = [problem.message for problem in self.problems if problem.kind == kind]
-            if messages:
-                lines = [f"{_level(kind)}: {kind}: {len(messages)}", *(f"  {line}" for line in messages[:limit])]
-                if len(messages) > limit:
-                    lines.append(f"  … {len(messages) - limit} more; --limit shows more, --json writes all")
-                yield "\n".join(lines)
-
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, all problems included."""
         return {
@@ -128,7 +95,9 @@ class Report:
             "warnings": len(self.problems) - self.errors,
             "percentiles": PERCENTILES,
             "splits": [asdict(split) for split in self.splits],
-            "problems": [{"level": _level(p.kind), "kind": p.kind.value, "message": p.message} for p in self.problems],
+            "problems": [
+                {"level": level_of(p.kind), "kind": p.kind.value, "message": p.message} for p in self.problems
+            ],
         }
 
 
@@ -147,5 +116,6 @@ def _percentiles(sides: np.ndarray) -> tuple[Percentiles, Percentiles]:
     return tuple(values[:, 0].tolist()), tuple(values[:, 1].tolist())
 
 
-def _level(kind: Kind) -> str:
+def level_of(kind: Kind) -> str:
+    """``error`` or ``warning``."""
     return "error" if kind in ERRORS else "warning"

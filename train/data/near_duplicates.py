@@ -1,7 +1,7 @@
-"""Pictures that are nearly the same: another colouring, size or quality of one photo, or its mirror image.
+"""Near-duplicates: one photo in other colours, another size or quality, or mirrored.
 
-Two pictures are compared by the correlation of their local contrast: grey, made small, less its local mean and divided
-by its local deviation, which takes away what colouring and exposure change.
+Two images are compared by the correlation of their local contrast: grey, reduced, minus the local mean and divided by
+the local deviation, which removes differences of colour and exposure.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,21 +12,21 @@ import numpy as np
 SIDE_PX = 48
 MEAN_SIGMA_PX, DEVIATION_SIGMA_PX = 3, 4
 FLAT_LEVELS = 4
-"""Grey levels of deviation below which a place counts as flat, so that noise is not blown up to structure."""
-LOOKS_ALIKE = 0.92
-"""Least correlation of two pictures of one photo. Studio portraits of different people reach 0.87, the copies found
-in real data sets 0.96 and more."""
+"""Grey levels of deviation below which a region counts as flat, so that noise is not amplified."""
+MIN_CORRELATION = 0.92
+"""Two images with at least this correlation are near-duplicates. Studio portraits of different people reach 0.87, the
+copies found in real data sets 0.96 and more."""
 CHUNK = 1024
 
 
 def local_contrast(image: np.ndarray) -> np.ndarray:
-    """What a picture is recognised by.
+    """A descriptor of an image, for ``near_duplicates``.
 
     Args:
         image: uint8 (H,W,3), RGB.
 
     Returns:
-        (SIDE_PX,SIDE_PX) float16 with sum 0 and square sum 1; zeros for a picture of one colour.
+        (SIDE_PX,SIDE_PX) float16 with sum 0 and square sum 1; zeros for an image of one colour.
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -37,24 +37,24 @@ def local_contrast(image: np.ndarray) -> np.ndarray:
     return (small / length if length > 0 else small).astype(np.float16)
 
 
-def look_alikes(contrasts: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> Iterator[tuple[int, int, float]]:
-    """The pictures that have a look-alike among ``others``: their indices and the correlation, the best one for each.
+def near_duplicates(contrasts: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> Iterator[tuple[int, int, float]]:
+    """Find images with a near-duplicate among ``others``: index, index of the best match, correlation.
 
     Args:
-        contrasts: of the pictures to look for, each as ``local_contrast`` gives it.
-        others: of those to look among.
+        contrasts: descriptors of N images, each as ``local_contrast`` gives it.
+        others: descriptors of the images to search.
     """
     if not contrasts or not others:
         return
-    wanted = np.stack(contrasts).astype(np.float32)
-    rows = np.concatenate([wanted.reshape(len(wanted), -1), wanted[:, :, ::-1].reshape(len(wanted), -1)])
-    best, where = np.full(len(wanted), -1.0, np.float32), np.zeros(len(wanted), np.int64)
+    queries = np.stack(contrasts).astype(np.float32)
+    rows = np.concatenate([queries.reshape(len(queries), -1), queries[:, :, ::-1].reshape(len(queries), -1)])
+    best, where = np.full(len(queries), -1.0, np.float32), np.zeros(len(queries), np.int64)
     for start in range(0, len(others), CHUNK):
         columns = np.stack(others[start : start + CHUNK]).astype(np.float32).reshape(-1, SIDE_PX * SIDE_PX)
-        correlation = (rows @ columns.T).reshape(2, len(wanted), -1).max(axis=0)
+        correlation = (rows @ columns.T).reshape(2, len(queries), -1).max(axis=0)
         index = correlation.argmax(axis=1)
-        value = correlation[np.arange(len(wanted)), index]
+        value = correlation[np.arange(len(queries)), index]
         where = np.where(value > best, start + index, where)
         best = np.maximum(best, value)
-    for i in np.flatnonzero(best >= LOOKS_ALIKE):
+    for i in np.flatnonzero(best >= MIN_CORRELATION):
         yield int(i), int(where[i]), float(best[i])

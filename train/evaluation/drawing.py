@@ -1,4 +1,4 @@
-"""Boxes, captions and legends on pictures. All images here are uint8 (H,W,3) RGB; class ids are zero-based."""
+"""Boxes, captions and legends on images. All images here are uint8 (H,W,3) RGB; class ids are zero-based."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 Colour = tuple[int, int, int]
 
-# Okabe and Ito's palette, told apart by the colour-blind too. Red is kept for errors, which captions name as well.
+# Okabe and Ito's palette, safe for colour-blind readers. Red is reserved for errors, which have captions as well.
 CLASS_COLOURS: tuple[Colour, ...] = (
     (0, 158, 115), (86, 180, 233), (230, 159, 0), (204, 121, 167), (0, 114, 178), (240, 228, 66),
 )  # fmt: skip
@@ -28,26 +28,26 @@ class Mark:
     """One box to draw."""
 
     box: tuple[float, float, float, float]
-    """xyxy in pixels of the picture."""
+    """xyxy in pixels of the image."""
     colour: Colour
     caption: str = ""
     dashed: bool = False
 
 
 def class_colour(class_id: int) -> Colour:
-    """Colour of a class; they repeat from the seventh on."""
+    """Colour of a class; they repeat after six."""
     return CLASS_COLOURS[class_id % len(CLASS_COLOURS)]
 
 
 def draw_boxes(image: np.ndarray, marks: Sequence[Mark]) -> np.ndarray:
-    """Draw boxes, then their captions where they hide least, with a line to the box where they stand apart from it.
+    """Draw boxes, then captions where they cover least, with a line to a box that is not adjacent.
 
     Args:
-        image: uint8 (H,W,3) RGB; left as it is.
+        image: uint8 (H,W,3) RGB; not changed.
         marks: what to draw, in this order.
 
     Returns:
-        A new picture of the same shape.
+        A new image of the same shape.
     """
     canvas = image.copy()
     for mark in marks:
@@ -56,7 +56,7 @@ def draw_boxes(image: np.ndarray, marks: Sequence[Mark]) -> np.ndarray:
             for start, end in (((x1, y1), (x2, y1)), ((x2, y1), (x2, y2)), ((x2, y2), (x1, y2)), ((x1, y2), (x1, y1))):
                 _dashed_line(canvas, start, end, mark.colour)
         else:
-            # Two pixels within the box, whose last pixel is x2 - 1, and a dark one around it, for light pictures.
+            # Two pixels within the box, whose last pixel is x2 - 1, and a dark outline, for light images.
             for inset, line in ((-1, OUTLINE), (0, mark.colour), (1, mark.colour)):
                 cv2.rectangle(canvas, (x1 + inset, y1 + inset), (x2 - 1 - inset, y2 - 1 - inset), line)
     boxes = np.array([mark.box for mark in marks], np.float64).reshape(-1, 4)
@@ -76,7 +76,7 @@ def draw_line_of_text(canvas: np.ndarray, parts: Sequence[tuple[str, Colour]], *
 
 
 def draw_legend(names: Sequence[str], width: int) -> np.ndarray:
-    """Class names beside their colours, in as many rows as a picture of ``width`` px needs."""
+    """Class names beside their colours, in as many rows as an image of ``width`` px needs."""
     places = []
     x, row = 0, 0
     for name in names:
@@ -94,7 +94,7 @@ def draw_legend(names: Sequence[str], width: int) -> np.ndarray:
 
 
 def _dashed_line(canvas: np.ndarray, start: tuple[int, int], end: tuple[int, int], colour: Colour) -> None:
-    """Dashes of ``colour`` and of white by turns, from corner to corner."""
+    """Dashes, alternately of ``colour`` and white, from corner to corner."""
     length = max(abs(end[0] - start[0]), abs(end[1] - start[1]), 1)
     corners = np.array([start, end], np.float64)
     for i, at in enumerate(range(0, length, DASH_PX)):
@@ -104,7 +104,7 @@ def _dashed_line(canvas: np.ndarray, start: tuple[int, int], end: tuple[int, int
 
 
 def _draw_caption(canvas: np.ndarray, mark: Mark, boxes: np.ndarray, taken: np.ndarray) -> np.ndarray:
-    """Draw a caption on a ground of the mark's colour; return its place, (4,) xyxy."""
+    """Draw a caption on the mark's colour; return its rectangle, (4,) xyxy."""
     (width, height), baseline = cv2.getTextSize(mark.caption, FONT, FONT_SCALE, 1)
     height += baseline + 3
     place = _best_place(canvas, (width + 4, height), np.array(mark.box), boxes, taken)
@@ -122,7 +122,7 @@ def _draw_caption(canvas: np.ndarray, mark: Mark, boxes: np.ndarray, taken: np.n
 def _best_place(
     canvas: np.ndarray, size_wh: tuple[int, int], box: np.ndarray, boxes: np.ndarray, taken: np.ndarray
 ) -> np.ndarray:
-    """The place in the picture for a caption that is near its box and hides few boxes and no other caption."""
+    """The rectangle for a caption that is near its box and covers few boxes and no other caption."""
     right, bottom = max(1, canvas.shape[1] - size_wh[0]), max(1, canvas.shape[0] - size_wh[1])
     xs = np.append(np.arange(0, right, 8), np.clip(box[[0, 2]] - [0, size_wh[0]], 0, right - 1))
     ys = np.append(np.arange(0, bottom, 4), np.clip(box[[1, 3]] - [size_wh[1] + 1, -2], 0, bottom - 1))
@@ -130,12 +130,15 @@ def _best_place(
     places = np.hstack([corners, corners + size_wh])
     gap = np.maximum(places[:, :2] - box[2:], box[:2] - places[:, 2:]).clip(0)
     share = [_overlap_areas(places, others).sum(axis=1) / np.prod(size_wh) for others in (boxes, taken)]
-    cost = np.hypot(gap[:, 0], gap[:, 1]) + 100 * share[0] + 1000 * share[1]  # px: how far it may go to hide less
-    return places[cost.argmin()]
+    # In pixels: how much farther a caption may be to cover less.
+    cost = np.hypot(gap[:, 0], gap[:, 1]) + 100 * share[0] + 1000 * share[1]
+    best: np.ndarray = places[cost.argmin()]
+    return best
 
 
 def _overlap_areas(places: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Area that each of P places (P,4) shares with each of K boxes (K,4), all xyxy: (P,K)."""
     low = np.maximum(places[:, None, :2], others[:, :2])
     high = np.minimum(places[:, None, 2:], others[:, 2:])
-    return (high - low).clip(0).prod(axis=2)
+    areas: np.ndarray = (high - low).clip(0).prod(axis=2)
+    return areas

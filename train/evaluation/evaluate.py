@@ -1,4 +1,4 @@
-"""One pass over labelled images: what a model finds in them, and its score."""
+"""One pass over labelled images: detections and metrics."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.ops import box_iou
 
 from train.data.dataset import LabelledImage
-from train.data.transforms import letterboxed_example, to_tensors
+from train.data.examples import letterboxed_example, to_tensors
 from train.distributed import World
 from train.evaluation.matching import Boxes
 from train.evaluation.metrics import Metrics, evaluate_boxes
@@ -20,7 +20,7 @@ EVALUATION_BATCH = 8
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """What a model made of one labelled image; boxes in pixels of the network's input."""
+    """What a model detects in one labelled image; boxes in pixels of the network's input."""
 
     labelled: Boxes
     predicted: Boxes
@@ -38,9 +38,9 @@ def evaluate(
     threshold: float | None = None,
     world: World | None = None,
 ) -> Metrics:
-    """Score a model on labelled images, letterboxed as the app does; each process of ``world`` takes a share."""
+    """Score a model on labelled images, letterboxed as in the app; the processes of ``world`` share the work."""
     world = world or World()
-    found = world.gather(list(detect(model, world.share(images), size=size, device=device)))
+    found = world.gather(list(detect(model, world.shard(images), size=size, device=device)))
     return evaluate_boxes(
         [f.labelled for f in found],
         [f.predicted for f in found],
@@ -76,5 +76,5 @@ def detect(model: FasterRCNN, images: list[LabelledImage], *, size: int, device:
 
 def best_ious(boxes: Tensor, proposals: Tensor) -> Tensor:
     """Best IoU of each of N boxes (N,4) with any of P proposals (P,4), all xyxy: (N,), 0 where P is 0."""
-    ious = box_iou(boxes, proposals)
+    ious: Tensor = box_iou(boxes, proposals)
     return ious.amax(dim=1) if len(proposals) else ious.new_zeros(len(boxes))

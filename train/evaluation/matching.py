@@ -1,4 +1,4 @@
-"""Which detection is which labelled box: the matching that metrics, pictures and the report of errors are read off.
+"""Matching of detections and labelled boxes, on which metrics, plots and the report of errors are based.
 
 Per class over a whole split it is pycocotools' (the COCO evaluation); ``match_image`` is the same rule for one image,
 with or without regard to the class.
@@ -45,7 +45,7 @@ class Rates:
     recall: float
     f1: float
     mean_iou: float
-    """Mean IoU of the matched pairs; nan if there is none."""
+    """Mean IoU of the matched pairs; nan without any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class ClassMatches:
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """Detections matched with labelled boxes, class by class, and seen from the M labelled boxes in image order."""
+    """Detections matched with labelled boxes: by class, and for each of the M labelled boxes in image order."""
 
     classes: tuple[ClassMatches, ...]
     labels: np.ndarray
@@ -90,8 +90,8 @@ def match_classes(labelled: list[Boxes], predicted: list[Boxes], num_classes: in
     """Match each class by itself, as COCOeval does: in descending order of score, with the free box of highest IoU.
 
     Args:
-        labelled: what is there, one entry for each image.
-        predicted: what was found, in the same order.
+        labelled: ground truth, one entry for each image.
+        predicted: detections, in the same order.
         num_classes: number of foreground classes, with labels 1, 2, ….
     """
     evaluation = _coco_evaluation(labelled, predicted, num_classes)
@@ -125,13 +125,13 @@ def match_image(labelled: Boxes, predicted: Boxes, *, same_class: bool) -> tuple
     """Match one image: in descending order of score, each detection takes the free box with which its IoU is highest.
 
     Args:
-        labelled: N boxes that are there.
-        predicted: D boxes that were found.
+        labelled: N ground-truth boxes.
+        predicted: D detections.
         same_class: whether only boxes of the detection's own class count.
 
     Returns:
         For each detection the index of its labelled box, (D,) int64, -1 where no free box reaches IoU 0.5; and the IoU
-        with it, (D,) float32, 0 where there is none.
+        with it, (D,) float32, 0 without one.
     """
     ious = box_iou(torch.from_numpy(predicted.boxes), torch.from_numpy(labelled.boxes)).numpy()
     if same_class:
@@ -146,14 +146,14 @@ def match_image(labelled: Boxes, predicted: Boxes, *, same_class: bool) -> tuple
 
 
 def confusion_matrix(labelled: list[Boxes], predicted: list[Boxes], num_classes: int, threshold: float) -> np.ndarray:
-    """Count what was taken for what, background included.
+    """Count pairs of true and predicted classes, background included.
 
     Boxes are matched at IoU 0.5 whatever their classes, in descending order of score. So a detection of the wrong
-    class takes its object, and a second one upon it, though of the right class, counts as found on background.
+    class takes its object, and a second detection of it, though of the right class, counts as a false positive.
 
     Returns:
         (C+1,C+1) int64: rows are the true classes, columns the predicted ones, the last of each background. A missed
-        object is in the last column, a false alarm in the last row.
+        object is in the last column, a false positive in the last row.
     """
     matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     for there, found in zip(labelled, predicted, strict=True):

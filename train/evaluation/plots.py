@@ -1,4 +1,4 @@
-"""Pictures of a run, from its logs, and of an evaluation, from what it matched."""
+"""Plots of a run, from its logs, and of an evaluation, from its matches."""
 
 import csv
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def plot_curves(run: Path) -> None:
         seen = [int(row["images_seen"]) for row in rows]
         for column in rows[0]:
             if column.startswith(wanted):
-                # An empty cell is a metric that is not defined: a class without labels, say.
+                # An empty cell is an undefined metric, such as that of a class without labels.
                 axes.plot(seen, [float(row[column] or "nan") for row in rows], marker=".", label=column)
         axes.set_xlabel("images seen")
         axes.grid(alpha=0.3)
@@ -95,7 +95,7 @@ def plot_confusion(metrics: Metrics) -> Figure:
             axes.text(column, row, f"{count}\n{share:.1%}", ha="center", va="center", color=colour, fontsize="small")
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
-    axes.set(xlabel="predicted (background: missed)", ylabel="labelled (background: false alarm)")
+    axes.set(xlabel="predicted (background: missed)", ylabel="labelled (background: false positive)")
     axes.set_title(f"confusion at score threshold {metrics.best_threshold:.2f}, IoU {MATCH_IOU}: count, share of row")
     figure.colorbar(shown, ax=axes, label="share of the row", shrink=0.8)
     return figure
@@ -112,7 +112,7 @@ def plot_ious(metrics: Metrics) -> Figure:
         axes.hist(kept[:, 2], bins=np.linspace(MATCH_IOU, 1, 26), color=style["color"])
         mean = f"mean {kept[:, 2].mean():.3f}" if len(kept) else "none"
         axes.text(0.01, 0.92, f"{name}: {len(kept)} pairs, {mean}", transform=axes.transAxes, va="top")
-        axes.set_ylim(0, max(1, axes.get_ylim()[1]) * 1.35)  # room for the line of text
+        axes.set_ylim(0, max(1, axes.get_ylim()[1]) * 1.35)  # space for the line of text
         axes.yaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     rows[-1].set_xlabel("IoU")
@@ -130,7 +130,7 @@ def _sheet(title: str) -> tuple[Figure, Axes]:
 
 
 def _legend(figure: Figure) -> None:
-    """A legend beside the axes, where it hides no line."""
+    """A legend beside the axes, where it covers no line."""
     if figure.axes[0].lines:
         figure.legend(fontsize="small", loc="outside right upper")
 

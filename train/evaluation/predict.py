@@ -1,4 +1,4 @@
-"""Predictions beside labels, image by image, the worst first, and a page that shows them."""
+"""Predictions beside labels, image by image, the worst first, and images that show them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +10,11 @@ import torch
 from torchvision.models.detection import FasterRCNN
 
 from realtime.letterbox import Letterbox
-from train.data.dataset import LabelledImage, images_of, label_path, load_data_config, read_image, read_labels
-from train.data.transforms import transform_boxes
+from train.data.data_yaml import load_data_config
+from train.data.dataset import LabelledImage
+from train.data.geometry import transform_boxes
+from train.data.images import images_of, read_image
+from train.data.labels import label_path, read_labels
 from train.errors import TrainError
 from train.evaluation.drawing import ERROR_COLOUR, Colour, Mark, class_colour, draw_boxes, draw_line_of_text
 from train.evaluation.evaluate import detect
@@ -28,7 +31,7 @@ GREY: Colour = (200, 200, 200)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One image, what is labelled in it and what was found above the threshold; boxes in network-input pixels."""
+    """One image, its labels and its detections above the threshold; boxes in network-input pixels."""
 
     path: Path
     labelled: Boxes
@@ -40,22 +43,22 @@ class Outcome:
 
     @property
     def missed(self) -> np.ndarray:
-        """Indices of the labelled boxes that were not found."""
+        """Indices of the labelled boxes that were not detected."""
         return np.setdiff1d(np.arange(len(self.labelled.labels)), self.partners)
 
     @property
-    def false_alarms(self) -> np.ndarray:
+    def false_positives(self) -> np.ndarray:
         """Indices of the detections that match no labelled box."""
         return np.flatnonzero(self.partners < 0)
 
     @property
     def errors(self) -> int:
-        """Misses and false alarms."""
-        return len(self.missed) + len(self.false_alarms)
+        """Misses and false positives."""
+        return len(self.missed) + len(self.false_positives)
 
     @property
-    def badness(self) -> tuple[int, float]:
-        """Errors, then how far the matches are off: the sum of 1 - IoU."""
+    def error_key(self) -> tuple[int, float]:
+        """Errors, then the sum of 1 - IoU of the matches."""
         return self.errors, float((1 - self.ious[self.partners >= 0]).sum())
 
 
@@ -64,7 +67,7 @@ def find_images(sources: Iterable[Path], labels: Path | None, class_names: tuple
 
     Args:
         sources: image files, folders of them, or .txt lists.
-        labels: a ``data.yaml``, whose rule says where the labels of an image stand (``label_path``), or a folder with
+        labels: a ``data.yaml``, whose labels are where ``label_path`` says, or a folder with
             a label file of the same stem for each image. None: images without labels.
         class_names: those of the model; a ``data.yaml`` must have the same.
 
@@ -89,7 +92,9 @@ def find_images(sources: Iterable[Path], labels: Path | None, class_names: tuple
             )
         files = [label_path(path) for path in paths]
     if not any(file.exists() for file in files):
-        raise TrainError(f"--labels {labels}: none of {len(paths)} images has a label file. Looked for {files[0]}, say")
+        raise TrainError(
+            f"--labels {labels}: none of {len(paths)} images has a label file. Looked for files such as {files[0]}"
+        )
     return [LabelledImage(path, *read_labels(file, len(class_names))) for path, file in zip(paths, files, strict=True)]
 
 
@@ -107,17 +112,17 @@ def outcome(path: Path, labelled: Boxes, predicted: Boxes) -> Outcome:
 
 
 def worst_first(outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """Sort by the number of misses and false alarms, ties by the sum of 1 - IoU of the matches, both descending."""
-    return sorted(outcomes, key=lambda o: o.badness, reverse=True)
+    """Sort by the number of misses and false positives, ties by the sum of 1 - IoU of the matches, both descending."""
+    return sorted(outcomes, key=lambda o: o.error_key, reverse=True)
 
 
 def draw_outcome(found: Outcome, class_names: Sequence[str], *, size: int, with_labels: bool) -> np.ndarray:
-    """Draw an image with its predictions and, at the left of it, with its labels.
+    """Draw an image with its predictions and, left of it, with its labels.
 
-    A match is solid in the colour of its class, a miss dashed red, a false alarm solid red; the errors have captions.
+    A match is solid in the colour of its class, a miss dashed red, a false positive solid red; errors have captions.
 
     Args:
-        found: what was found in the image; the file is read again.
+        found: the matched image; its file is read again.
         class_names: names of the labels 1, 2, ….
         size: side in pixels of the network's input.
         with_labels: False draws the predictions alone, each with its class and score.
@@ -142,27 +147,27 @@ def draw_outcome(found: Outcome, class_names: Sequence[str], *, size: int, with_
     key = [(class_names[label - 1], class_colour(label - 1)) for label in seen]
     truth = draw_boxes(panel, [replace(mark, caption="") for mark in labelled])
     compared = draw_boxes(panel, _compared(found, labelled, predicted))
-    counts = f"predictions: {len(found.missed)} missed, {len(found.false_alarms)} false"
+    counts = f"predictions: {len(found.missed)} missed, {len(found.false_positives)} false"
     left, right = _with_strip(truth, [("labels:", GREY), *key]), _with_strip(compared, [(counts, GREY)])
     return np.concatenate([left, np.zeros((len(left), GAP_PX, 3), np.uint8), right], axis=1)
 
 
 def _compared(found: Outcome, labelled: list[Mark], predicted: list[Mark]) -> list[Mark]:
-    """Marks of matches, of misses and of false alarms, in this order."""
+    """Marks of matches, of misses and of false positives, in this order."""
     matches = [replace(predicted[i], caption="") for i in np.flatnonzero(found.partners >= 0)]
     misses = [
         replace(labelled[i], caption=f"missed {labelled[i].caption}", colour=ERROR_COLOUR, dashed=True)
         for i in found.missed
     ]
-    false_alarms = [
+    false_positives = [
         replace(
             predicted[i],
             caption=f"false {predicted[i].caption} {found.predicted.scores[i]:.2f}",
             colour=ERROR_COLOUR,
         )
-        for i in found.false_alarms
+        for i in found.false_positives
     ]
-    return matches + misses + false_alarms
+    return matches + misses + false_positives
 
 
 def _marks(found: Boxes, to_panel: np.ndarray, class_names: Sequence[str]) -> list[Mark]:
@@ -175,7 +180,7 @@ def _marks(found: Boxes, to_panel: np.ndarray, class_names: Sequence[str]) -> li
 
 
 def _with_strip(panel: np.ndarray, words: Sequence[tuple[str, Colour]]) -> np.ndarray:
-    """Set a dark line of text above a picture."""
+    """Put a line of text on dark above an image."""
     strip = np.full((STRIP_PX, panel.shape[1], 3), 32, np.uint8)
     draw_line_of_text(strip, words, baseline_y=STRIP_PX - 8)
     return np.concatenate([strip, panel])

@@ -1,4 +1,4 @@
-"""A page of predictions: ``index.html`` and one picture for each image beside it, readable without a network."""
+"""A page of predictions: ``index.html`` and a drawn image for each input, readable offline."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ chosen.onchange = () => {
 };
 """
 LEGEND = (
-    "Left: labels. Right: predictions; a match is solid in the colour of its class, a miss dashed red, a false alarm "
-    "solid red. Sorted by the number of misses and false alarms, ties by the sum of 1 - IoU of the matches."
+    "Left: labels. Right: predictions; a match is solid in the colour of its class, a miss dashed red, a false "
+    "positive solid red. Sorted by the number of misses and false positives, ties by the sum of 1 - IoU of the matches."
 )
 
 
@@ -45,30 +45,30 @@ def write_report(
     with_labels: bool,
     show: int | None = None,
 ) -> Path:
-    """Write the page and its pictures, named by their place in it.
+    """Write the page and its images, numbered in its order.
 
     Args:
-        outcomes: what was found, in the order of the page.
+        outcomes: the matched images, in the order of the page.
         class_names: names of the labels 1, 2, ….
         out: an existing folder.
         title: heading of the page.
         size: side in pixels of the network's input.
-        with_labels: whether the images are labelled, so that there are errors to tell of.
-        show: number of pictures, the first ones; None shows all. The table of classes counts all.
+        with_labels: whether the images are labelled, so that errors can be reported.
+        show: number of images to show; None for all. The table of classes counts all.
 
     Returns:
         The path of ``index.html``.
 
     Raises:
-        TrainError: a picture cannot be written.
+        TrainError: an image cannot be written.
     """
     figures = []
     for i, found in enumerate(outcomes[:show], start=1):
         name = f"{i:04}.jpg"
-        picture = draw_outcome(found, class_names, size=size, with_labels=with_labels)
-        if not cv2.imwrite(str(out / name), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90]):
-            raise TrainError(f"cannot write picture {out / name}")
-        figures.append(_figure(found, class_names, i, name, picture, with_labels=with_labels))
+        drawn = draw_outcome(found, class_names, size=size, with_labels=with_labels)
+        if not cv2.imwrite(str(out / name), drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90]):
+            raise TrainError(f"cannot write image {out / name}")
+        figures.append(_figure(found, class_names, i, name, drawn, with_labels=with_labels))
     head = f"{_class_table(outcomes, class_names)}<p>{LEGEND}</p>\n{_filter(class_names)}" if with_labels else ""
     script = f"<script>{SCRIPT}</script>" if with_labels else ""
     page = out / "index.html"
@@ -83,10 +83,10 @@ def write_report(
 
 
 def _figure(
-    found: Outcome, class_names: Sequence[str], rank: int, name: str, picture: np.ndarray, *, with_labels: bool
+    found: Outcome, class_names: Sequence[str], rank: int, name: str, drawn: np.ndarray, *, with_labels: bool
 ) -> str:
     if with_labels:
-        missed, false = found.labelled.labels[found.missed], found.predicted.labels[found.false_alarms]
+        missed, false = found.labelled.labels[found.missed], found.predicted.labels[found.false_positives]
         matched = found.ious[found.partners >= 0]
         numbers = f"{len(missed)} missed{_listed(missed, class_names)}, {len(false)} false{_listed(false, class_names)}"
         numbers += f", mean IoU {matched.mean():.2f}" if len(matched) else ""
@@ -94,7 +94,7 @@ def _figure(
     else:
         numbers = f"{len(found.predicted.labels)} found{_listed(found.predicted.labels, class_names)}"
         errors = ""
-    height, width = picture.shape[:2]
+    height, width = drawn.shape[:2]
     return (
         f'<figure data-errors="{errors}"><a href="{name}">'
         f'<img src="{name}" width="{width}" height="{height}" loading="lazy" alt="{escape(found.path.name)}"></a>\n'
@@ -114,10 +114,10 @@ def _class_table(outcomes: Sequence[Outcome], class_names: Sequence[str]) -> str
     for label, name in enumerate(class_names, start=1):
         labelled = sum(int((o.labelled.labels == label).sum()) for o in outcomes)
         missed = sum(int((o.labelled.labels[o.missed] == label).sum()) for o in outcomes)
-        false = sum(int((o.predicted.labels[o.false_alarms] == label).sum()) for o in outcomes)
+        false = sum(int((o.predicted.labels[o.false_positives] == label).sum()) for o in outcomes)
         cells = "".join(f"<td>{count}</td>" for count in (labelled, labelled - missed, missed, false))
         rows.append(f"<tr><td>{escape(name)}</td>{cells}</tr>\n")
-    head = "".join(f"<th>{word}</th>" for word in ("class", "labelled", "found", "missed", "false alarms"))
+    head = "".join(f"<th>{word}</th>" for word in ("class", "labelled", "found", "missed", "false positives"))
     return f"<table>\n<tr>{head}</tr>\n{''.join(rows)}</table>\n"
 
 

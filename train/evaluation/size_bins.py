@@ -1,8 +1,8 @@
-"""How well objects are found by the size of what they belong to: small faces are the hard ones, and so are their eyes.
+"""Recall by the size of what an object belongs to: small faces are hard to detect, and so are their eyes.
 
-Nothing here knows of faces. An object belongs to the largest labelled box of its image that contains its centre,
-whatever its class, and to itself where no other does; its bin is that of this box's height. So the parts of a face
-stand in the row of their face, and in a data set without nested boxes each object in the row of its own height.
+Nothing here is specific to faces. An object belongs to the largest labelled box of its image that contains its centre,
+whatever its class, or to itself where no other does; its bin is that of this box's height. So the parts of a face
+are in the row of their face, and in a data set without nested boxes each object in the row of its own height.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ EDGES_PX = (0, 16, 32, 64, 128, None)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """How many of some labelled objects were found, and how well."""
+    """How many of some labelled objects were detected, and how accurately."""
 
     labelled: int
     recall: float
@@ -54,7 +54,7 @@ def size_bins(
         labelled: labelled boxes of each image, in pixels of the network's input.
         matching: their matches, from the same images.
         class_names: names of the labels 1, 2, ….
-        threshold: least score of a detection.
+        threshold: minimum score of a detection.
     """
     heights = np.concatenate([enclosing_heights(image.boxes) for image in labelled])
     bins = []
@@ -79,9 +79,10 @@ def enclosing_heights(boxes: np.ndarray) -> np.ndarray:
     """
     centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
     contains = ((boxes[:, :2] <= centres) & (centres <= boxes[:, 2:])).all(axis=2)  # (N centres, N boxes)
-    sides = boxes[:, 2:] - boxes[:, :2]
+    sides: np.ndarray = boxes[:, 2:] - boxes[:, :2]
     largest = np.where(contains, sides.prod(axis=1), -1).argmax(axis=1) if len(boxes) else []
-    return sides[largest, 1]
+    heights: np.ndarray = sides[largest, 1]
+    return heights
 
 
 def _found(matching: Matching, chosen: np.ndarray, threshold: float) -> Found:

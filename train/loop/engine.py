@@ -15,7 +15,7 @@ from train.errors import TrainError
 from train.loop.interrupt import Interrupt
 from train.loop.loading import Batch
 from train.loop.options import FitOptions
-from train.loop.train_state import Trainee
+from train.loop.train_state import TrainState
 from train.models.sampling import set_seeds
 
 BOX_LOSSES = ("loss_box_reg", "loss_rpn_box_reg")
@@ -32,61 +32,61 @@ class Step:
     seconds: float
     """Wall time since the step before, waiting for data included."""
     is_stopped: bool = False
-    """A signal asks the run to end after this step."""
+    """A signal was received: the run ends after this step."""
 
 
 def train_steps(
-    trainee: Trainee, batches: Iterable[Batch], options: FitOptions, world: World, interrupt: Interrupt
+    state: TrainState, batches: Iterable[Batch], options: FitOptions, world: World, interrupt: Interrupt
 ) -> Iterator[Step]:
     """Train on each batch; after each step yield what happened, so that the caller may log, save or stop.
 
     Args:
-        trainee: what is trained.
+        state: the detector, its optimizer and its averaged weights; changed in place.
         batches: this process's parts of each batch, ``options.accumulate`` for a step.
         options: of the run.
         world: the processes that each work on a part of the same batch.
-        interrupt: looked at in each step.
+        interrupt: checked in each step.
 
     Raises:
         TrainError: the loss or its gradient is no longer finite. The weights are then those before the step.
     """
-    trainee.train_mode()
-    device = next(trainee.model.parameters()).device
+    state.train_mode()
+    device = next(state.model.parameters()).device
     started = time.monotonic()
     for parts in zip(*[iter(batches)] * options.accumulate, strict=True):
-        trainee.optimizer.zero_grad()
+        state.optimizer.zero_grad()
         sums: Counter[str] = Counter()
         for i, part in enumerate(parts):
             is_last = i == len(parts) - 1
-            with contextlib.nullcontext() if is_last else trainee.without_exchange():
-                losses = _losses(trainee, part, options, device)
-                # One exchange tells all processes the loss and whether one of them is to stop.
-                told = torch.stack([*losses.values(), losses["loss"].new_tensor(interrupt.signal)]).detach()
-                *values, stop_signal = world.mean(told.float()).tolist()
-                parts_of_loss = dict(zip(losses, values, strict=True))
+            with contextlib.nullcontext() if is_last else state.no_sync():
+                losses = _losses(state, part, options, device)
+                # One all-reduce for the losses and for whether any process is to stop.
+                local = torch.stack([*losses.values(), losses["loss"].new_tensor(interrupt.signal)]).detach()
+                *reduced, stop_signal = world.mean(local.float()).tolist()
+                parts_of_loss = dict(zip(losses, reduced, strict=True))
                 _check_finite(parts_of_loss)
                 sums.update(parts_of_loss)
                 (losses["loss"] / options.accumulate).backward()
-        norm = nn.utils.clip_grad_norm_(trainee.model.parameters(), options.clip_norm or math.inf).item()
+        norm = nn.utils.clip_grad_norm_(state.model.parameters(), options.clip_norm or math.inf).item()
         _check_finite({"norm of the gradient": norm})
-        lr = trainee.optimizer.param_groups[0]["lr"]
-        trainee.optimizer.step()
-        trainee.scheduler.step()
-        trainee.average.update_parameters(trainee.model)
+        lr = state.optimizer.param_groups[0]["lr"]
+        state.optimizer.step()
+        state.scheduler.step()
+        state.average.update_parameters(state.model)
         means = {name: value / options.accumulate for name, value in sums.items()}
         now = time.monotonic()
         yield Step(means, lr, options.batch_size, now - started, is_stopped=stop_signal > 0)
         started = now
 
 
-def _losses(trainee: Trainee, part: Batch, options: FitOptions, device: torch.device) -> dict[str, Tensor]:
+def _losses(state: TrainState, part: Batch, options: FitOptions, device: torch.device) -> dict[str, Tensor]:
     """The sum that is minimised as ``loss``, and the four parts of the multi-task loss as torchvision gives them."""
     images, targets = part
-    set_seeds(trainee.model, [int(target["seed"]) for target in targets])
+    set_seeds(state.model, [int(target["seed"]) for target in targets])
     inputs = list(images.to(device, non_blocking=True).float().div_(255))
     labels = [{key: target[key].to(device, non_blocking=True) for key in ("boxes", "labels")} for target in targets]
     with torch.autocast(device.type, torch.bfloat16, enabled=options.amp):
-        losses: dict[str, Tensor] = trainee.replica(inputs, labels)
+        losses: dict[str, Tensor] = state.replica(inputs, labels)
     weighted = [loss * (options.box_loss_weight if name in BOX_LOSSES else 1) for name, loss in losses.items()]
     return {"loss": torch.stack(weighted).sum()} | losses
 

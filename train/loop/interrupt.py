@@ -13,20 +13,20 @@ class InterruptedRunError(Exception):
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
-        """As shells have it: 130 for Ctrl+C, 143 for SIGTERM."""
+        """The shells' convention: 130 for Ctrl+C, 143 for SIGTERM."""
 
 
 class Interrupt:
-    """A context that notes the first signal, for the run to look at; a second one ends the process at once."""
+    """A context that records the first signal, for the run to check; a second one ends the process at once."""
 
-    def __init__(self, *, speaks: bool = False) -> None:
-        self._speaks = speaks
+    def __init__(self, *, verbose: bool = False) -> None:
+        self._verbose = verbose
         self.signal: int = 0
-        """The signal that came, 0 if none has."""
-        self._before: dict[signal.Signals, signal._HANDLER] = {}
+        """The signal received, 0 if none was."""
+        self._previous: dict[signal.Signals, signal._HANDLER] = {}
 
     def __enter__(self) -> "Interrupt":
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        self._previous = {number: signal.signal(number, self._record) for number in SIGNALS}
         return self
 
     def __exit__(
@@ -34,12 +34,12 @@ class Interrupt:
     ) -> None:
         self._restore()
 
-    def _note(self, number: int, _frame: FrameType | None) -> None:
+    def _record(self, number: int, _frame: FrameType | None) -> None:
         self.signal = number
         self._restore()
-        if self._speaks:  # print is not safe in the middle of another print
+        if self._verbose:  # print is not safe in the middle of another print
             os.write(2, b"stopping after this step; again to end at once\n")
 
     def _restore(self) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)

@@ -1,19 +1,21 @@
 """From a data set to batches: which examples a step sees, and the processes that make them.
 
-Every example is a function of (seed, epoch, position in the epoch) alone. So a run can be resumed anywhere, and shared
-out over any number of processes, without a change in what each step sees.
+Every example is a function of (seed, epoch, position in the epoch) alone. So a run can be resumed anywhere, and divided
+among any number of processes, without a change in what each step sees.
 """
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from train.data.augment import Augment, AugmentOptions
 from train.data.dataset import LabelledImage
-from train.data.transforms import Augment, AugmentOptions, make_target
+from train.data.examples import make_target
 from train.distributed import World
 from train.errors import TrainError
 from train.loop.options import FitOptions
@@ -21,7 +23,7 @@ from train.models.architectures import SIZE_MULTIPLE_PX
 
 Target = dict[str, Tensor]
 Batch = tuple[Tensor, list[Target]]
-"""Images uint8 (B,3,S,S) RGB, a quarter of the bytes of float32 to hand over, and their targets."""
+"""Images uint8 (B,3,S,S) RGB, a quarter of the bytes of float32 to copy, and their targets."""
 
 
 class EpochExamples(Dataset[tuple[Tensor, Target]]):
@@ -50,11 +52,18 @@ class EpochExamples(Dataset[tuple[Tensor, Target]]):
         return image, make_target(example) | {"seed": torch.tensor(int(rng.integers(2**62)))}
 
     def parts(self, first_step: int, world: World) -> list[list[int]]:
-        """Positions of the examples of each part of each step from ``first_step`` on that fall to this process."""
+        """Positions of the examples of each part of each step from ``first_step`` on that belong to this process."""
         images = self.options.images_per_part(world.size)
         parts = range(first_step * self.options.accumulate, self.steps * self.options.accumulate)
         starts = [(part * world.size + world.rank) * images for part in parts]
         return [list(range(start, start + images)) for start in starts]
+
+
+def first_augmented_images(images: list[LabelledImage], options: FitOptions, count: int) -> Tensor:
+    """Up to ``count`` images of the first epoch at the input size of the run: float32 (B,3,S,S) RGB in 0..1."""
+    examples = EpochExamples(images, replace(options, multi_scale=0.0), epoch=0)
+    chosen = [examples[position][0] for position in range(min(count, len(examples)))]
+    return torch.stack(chosen).float().div_(255)
 
 
 def sizes(options: FitOptions) -> list[int]:
@@ -78,22 +87,22 @@ def load_batches(
         batch_sampler=examples.parts(first_step, world),
         num_workers=workers,
         collate_fn=collate,
-        worker_init_fn=become_a_reader,
+        worker_init_fn=worker_init,
         pin_memory=pin_memory,
         generator=torch.Generator(),  # else each start would draw from torch's own
     )
-    return plain_errors(loader)
+    return unwrap_worker_errors(loader)
 
 
-def become_a_reader(_worker: int) -> None:
-    """Set up a process that reads: out of the way of signals, and of the process that trains."""
+def worker_init(_worker: int) -> None:
+    """Keep a worker process away from the signals of the run, and below it in priority."""
     if os.name == "posix":
-        os.setpgid(0, 0)  # a terminal sends Ctrl+C to its group; the run ends its readers itself, once it is done
-        os.nice(10)  # on a CPU the threads that compute wait for one another: on two cores this gives 15 % more steps
+        os.setpgid(0, 0)  # a terminal sends Ctrl+C to its group; the run ends its workers itself, once it is done
+        os.nice(10)  # on a CPU the compute threads wait for one another: on two cores this gives 15 % more steps
 
 
-def plain_errors(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """Pass batches on; of an error in a reading process, which comes with its traceback as text, only its message."""
+def unwrap_worker_errors(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Pass batches on; reduce an error from a worker, which holds its traceback as text, to its message."""
     try:
         yield from batches
     except TrainError as error:

@@ -1,4 +1,4 @@
-"""``train preview``: a picture of what the network will see."""
+"""``train preview``: an image of what the network will see."""
 
 import math
 from dataclasses import replace
@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from train.data.dataset import DataConfig, load_split
-from train.data.transforms import Example, letterboxed_example
+from train.data.data_yaml import DataConfig
+from train.data.dataset import load_split
+from train.data.examples import Example, letterboxed_example
 from train.errors import TrainError
 from train.evaluation.drawing import OUTLINE, Mark, class_colour, draw_boxes, draw_legend
 from train.loop.loading import EpochExamples
@@ -25,20 +26,20 @@ def make_preview(config: DataConfig, out: Path, options: FitOptions, *, split: s
 
     Args:
         config: the data set.
-        out: picture to write; the suffix decides the format.
+        out: image to write; the suffix decides the format.
         options: of the run whose first epoch begins with these examples.
         split: split to show.
         count: number of examples; all if the split has fewer.
         augment: show them as that training does; else the same images, letterboxed as for validation.
 
     Raises:
-        TrainError: the data set is wrong, an image cannot be read, or the picture not written.
+        TrainError: the data set is wrong, an image cannot be read, or the preview not written.
     """
     if not cv2.haveImageWriter(str(out)):
-        raise TrainError(f"cannot write {out}: no format of pictures has the suffix '{out.suffix}'. Use .png, say")
+        raise TrainError(f"cannot write {out}: no image format has the suffix '{out.suffix}'. Use one such as .png")
     examples = first_examples(config, options, split=split, count=count, augment=augment)
-    picture = draw_grid(examples, config.class_names)
-    if not cv2.imwrite(str(out), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+    grid = draw_grid(examples, config.class_names)
+    if not cv2.imwrite(str(out), cv2.cvtColor(grid, cv2.COLOR_RGB2BGR)):
         raise TrainError(f"cannot write {out}: it is a folder, or may not be written, or the disk is full")
 
 

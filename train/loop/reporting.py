@@ -1,4 +1,4 @@
-"""What a run tells the person who watches: a live display on a terminal, plain lines anywhere else."""
+"""Progress of a run on standard output: a live display on a terminal, plain lines anywhere else."""
 
 import math
 import sys
@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from train.evaluation.metrics import Metrics
+from train.evaluation.tables import metrics_table
 
 LOG_EVERY_STEPS = 50
 """Steps between lines of the log."""
@@ -53,17 +54,17 @@ class LineReporter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to end."""
+        """Nothing to close."""
 
     def step(self, status: Status, *, is_logged: bool) -> None:
-        """Tell of one step: a line for each window of the log, which ``is_logged`` closes."""
+        """Report one step: a line for each window of the log, which ends where ``is_logged``."""
         if is_logged:
             place = f"epoch {status.epoch}/{status.epochs} step {status.step}/{status.steps}"
             self.message(f"{place}  {status.losses_text()}  {status.speed_text()}")
 
     def validated(self, epoch: int, epochs: int, metrics: Metrics) -> None:
         """Print the table of metrics."""
-        self.message(f"epoch {epoch}/{epochs} on val:\n{metrics.table()}")
+        self.message(f"epoch {epoch}/{epochs} on val:\n{metrics_table(metrics)}")
 
     def message(self, text: str) -> None:
         """Print a line."""
@@ -94,7 +95,7 @@ class LiveReporter(LineReporter):
         self._live.stop()
 
     def step(self, status: Status, *, is_logged: bool) -> None:
-        """Move the bar."""
+        """Update the progress bar."""
         title = f"epoch {status.epoch}/{status.epochs}"
         self._progress.update(
             self._task, completed=status.step, total=status.steps, title=title, speed=status.speed_text()
@@ -102,7 +103,7 @@ class LiveReporter(LineReporter):
         self._losses.plain = status.losses_text()
 
     def validated(self, epoch: int, epochs: int, metrics: Metrics) -> None:
-        """Show the table, and keep its sums in sight."""
+        """Show the table, and keep its means on the screen."""
         super().validated(epoch, epochs, metrics)
         self._metrics.plain = f"epoch {epoch} on val: mAP50-95 {metrics.map50_95:.3f}  F1 {metrics.mean_f1:.3f}"
 
@@ -112,7 +113,7 @@ class LiveReporter(LineReporter):
 
 
 class SilentReporter(LineReporter):
-    """For all processes but the one that speaks."""
+    """For all processes but the main one."""
 
     def message(self, text: str) -> None:
         """Print nothing."""

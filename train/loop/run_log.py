@@ -1,4 +1,4 @@
-"""The written record of a run: ``run.json``, ``losses.csv``, ``metrics.csv`` and TensorBoard's files in its folder."""
+"""The logs of a run: ``run.json``, ``losses.csv``, ``metrics.csv`` and TensorBoard's files in its folder."""
 
 import csv
 import hashlib
@@ -18,7 +18,8 @@ import torch
 import torchvision
 from torch.utils.tensorboard import SummaryWriter
 
-from train.data.dataset import DataConfig, LabelledImage
+from train.data.data_yaml import DataConfig
+from train.data.dataset import LabelledImage
 from train.loop.options import FitOptions
 
 LOGGED_METRICS = ("threshold", "map50", "map50_95", "false_positives_per_negative", "mean_f1")
@@ -28,7 +29,7 @@ class RunLog:
     """Writes what a run measures. Steps are counted in images seen."""
 
     def __init__(self, out: Path, images_seen: int, epoch: int) -> None:
-        """Begin a record, or go on with one: what was logged after this point will be logged again."""
+        """Begin a record, or continue one: rows after this point are dropped, since they will be logged again."""
         self._losses, self._metrics = out / "losses.csv", out / "metrics.csv"
         drop_rows(self._losses, lambda row: int(row["images_seen"]) > images_seen)
         drop_rows(self._metrics, lambda row: int(row["epoch"]) > epoch)
@@ -52,7 +53,7 @@ class RunLog:
         self._board.flush()
 
     def close(self) -> None:
-        """Write what TensorBoard's writer still holds."""
+        """Flush TensorBoard's writer."""
         self._board.close()
 
 
@@ -76,7 +77,7 @@ def write_run_json(
 
 
 def data_hash(images: list[LabelledImage]) -> str:
-    """SHA-256 over the names, file sizes and labels of a split, in its order: cheap, and it tells versions apart."""
+    """SHA-256 over the names, file sizes and labels of a split, in its order: cheap, and different for each version."""
     digest = hashlib.sha256()
     for image in images:
         digest.update(f"{image.path.name} {image.path.stat().st_size}\n".encode())
@@ -85,7 +86,7 @@ def data_hash(images: list[LabelledImage]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes."""
+    """Versions of Python and the libraries that compute."""
     return {
         "python": platform.python_version(),
         "torch": str(torch.__version__),
@@ -105,12 +106,12 @@ def git_revision() -> str | None:
 
 
 def drop_rows(path: Path, is_late: Callable[[dict[str, str]], bool]) -> None:
-    """Remove those rows of a log that come too late, or were cut off while they were written."""
+    """Remove the rows of a log for which ``is_late``, and those that are incomplete."""
     if not path.exists():
         return
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        rows = [row for row in reader if None not in row.values() and not is_late(row)]  # None: a line cut off
+        rows = [row for row in reader if None not in row.values() and not is_late(row)]  # None: an incomplete line
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=reader.fieldnames or [])

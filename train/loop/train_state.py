@@ -1,4 +1,4 @@
-"""What a training step changes: the weights, the optimizer's state, the learning rate and the averaged weights."""
+"""The state that a training step changes: weights, optimizer, learning rate and averaged weights."""
 
 import contextlib
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 @dataclass(slots=True)
-class Trainee:
+class TrainState:
     """A detector in training."""
 
     model: FasterRCNN
     replica: nn.Module
-    """The model, or what averages its gradients over all processes."""
+    """The model, or its wrapper that averages gradients over all processes."""
     optimizer: Optimizer
     scheduler: LRScheduler
     average: AveragedModel
@@ -34,13 +34,13 @@ class Trainee:
     """Parts of the model that stay as they are, running means included."""
 
     def train_mode(self) -> None:
-        """Set the model to training, but for what is frozen."""
+        """Set the model to training mode, except the frozen parts."""
         self.replica.train()
         for module in self.frozen:
             module.eval()
 
-    def without_exchange(self) -> contextlib.AbstractContextManager[None]:
-        """A context in which gradients are summed up here, and not yet averaged over all processes."""
+    def no_sync(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which gradients are accumulated locally, and not averaged over all processes."""
         if isinstance(self.replica, DistributedDataParallel):
             return self.replica.no_sync()
         return contextlib.nullcontext()
@@ -55,23 +55,23 @@ class Trainee:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a state that ``state_dict`` gave."""
+        """Restore what ``state_dict`` returned."""
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
 
 
-def make_trainee(
+def build_train_state(
     model: FasterRCNN, options: FitOptions, steps_per_epoch: int, device: torch.device, world: World
-) -> Trainee:
-    """Make a model ready for training.
+) -> TrainState:
+    """Build the optimizer, schedule and averaged weights of a model, and move it to the device.
 
     Raises:
-        TrainError: the model has no such number of stages to train.
+        TrainError: the model has fewer stages than are to be trained.
     """
     if world.size > 1 and device.type == "cuda":
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # there is none for a CPU
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # not implemented for CPUs
     frozen = [] if options.trainable_layers is None else freeze_stages(model, options.trainable_layers)
     use_seeded_samplers(model)
     if options.amp:
@@ -80,7 +80,7 @@ def make_trainee(
     optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad], options)
     scheduler = make_scheduler(optimizer, options, steps_per_epoch)
     average = averaged_model(model, options.ema)
-    return Trainee(model, world.replicate(model, device), optimizer, scheduler, average, frozen)
+    return TrainState(model, world.replicate(model, device), optimizer, scheduler, average, frozen)
 
 
 def freeze_stages(model: FasterRCNN, trainable: int) -> list[nn.Module]:
@@ -107,9 +107,9 @@ def freeze_stages(model: FasterRCNN, trainable: int) -> list[nn.Module]:
 
 
 def predict_in_float32(model: FasterRCNN) -> None:
-    """Let box deltas and scores leave the two heads as float32, whatever the type that autocast computes in.
+    """Convert box deltas and scores, the outputs of the two heads, to float32, whatever autocast computes in.
 
-    torchvision decodes boxes in the type of their deltas, and bfloat16 knows no half pixels above 128.
+    torchvision decodes boxes in the type of their deltas, and bfloat16 cannot represent half pixels above 128.
     """
 
     def to_float32(_module: nn.Module, _inputs: Any, outputs: Any) -> Any:

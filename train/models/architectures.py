@@ -1,7 +1,7 @@
-"""The three detector architectures, each a torchvision ``FasterRCNN``.
+"""The detector architectures, each a torchvision ``FasterRCNN``.
 
 ``resnet50`` is the reference of Ren et al., "Faster R-CNN" (2015) with the feature pyramid of Lin et al. (2017), as
-torchvision builds it. ``mobile`` and ``nano`` keep the two stages and swap the parts that cost time on a CPU: a
+torchvision builds it. The light ones keep the two stages and replace the parts that are slow on a CPU: a
 MobileNetV3 body (Howard et al., 2019), a thin pyramid and depthwise-separable convolutions (Howard et al., 2017).
 """
 
@@ -27,7 +27,7 @@ from train.models.voting import VotingRoIHeads
 from train.models.widening import widen_into
 
 SIZE_MULTIPLE_PX = 32
-"""Input sides are multiples of the coarsest stride, so that every pyramid level divides evenly."""
+"""Input sides are multiples of the coarsest stride, so that all pyramid levels have integer sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ class LightFPN(nn.Module):
 class ResidualSeparableConv(nn.Module):
     """A depthwise-separable convolution that is added to its input, and begins as the identity.
 
-    The scale of its last norm begins at zero (Goyal et al., 2017, section 5.1), so that a model that is given such a
-    block computes what it computed without.
+    The scale of its last norm begins at zero (Goyal et al., 2017, section 5.1), so that adding such a block does not
+    change what a model computes.
     """
 
     def __init__(self, channels: int) -> None:
@@ -102,7 +102,8 @@ class ResidualSeparableConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B,C,H,W) to the same shape."""
-        return x + self.pointwise(self.depthwise(x))
+        residual: Tensor = self.pointwise(self.depthwise(x))
+        return x + residual
 
 
 class BackboneWithLightFPN(nn.Module):
@@ -118,7 +119,8 @@ class BackboneWithLightFPN(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Map (B,3,H,W) float32 to pyramid levels (B,out_channels,H/stride,W/stride), finest first."""
-        return self.fpn(self.body(x))
+        levels: dict[str, Tensor] = self.fpn(self.body(x))
+        return levels
 
 
 class LightRPNHead(nn.Module):
@@ -163,14 +165,14 @@ def _light(backbone: BackboneWithLightFPN, head_channels: int, anchors: AnchorGe
     )
     num_classes = options.pop("num_classes")
     defaults = {
-        # Small flat boxes seldom reach IoU 0.7 with any anchor of a grid, so a lower bar names an anchor positive.
+        # Small flat boxes seldom reach IoU 0.7 with any anchor, so a lower threshold makes an anchor positive.
         "rpn_fg_iou_thresh": 0.5,
         "rpn_bg_iou_thresh": 0.3,
         "rpn_pre_nms_top_n_train": 600,
         "rpn_pre_nms_top_n_test": 300,
         "rpn_post_nms_top_n_train": 400,
         "rpn_post_nms_top_n_test": 150,
-        # RoIAlign's backward pass is a third of a training step on a CPU: fewer RoIs, more of them on objects.
+        # RoIAlign's backward pass is a third of a training step on a CPU: fewer RoIs, a larger share of them positive.
         "box_batch_size_per_image": 64,
         "box_positive_fraction": 0.35,
     }
@@ -196,7 +198,7 @@ def _pico(pretrained: str | None, **options: Any) -> FasterRCNN:
 
 
 def _mobile(pretrained: str | None, **options: Any) -> FasterRCNN:
-    # All that ``nano`` has, half as wide again, so that it may begin with what a trained ``nano`` knows.
+    # ``nano``, half as wide again, so that it can start from a trained ``nano``.
     backbone = _widened_mobilenet(pretrained, 3.0, pyramid_channels=96)
     return _light(backbone, 256, _anchors((9, 16), (31, 59), (112, 212)), **options)
 
@@ -247,7 +249,7 @@ def build_model(config: ModelConfig, *, pretrained: bool = False) -> FasterRCNN:
     """Build the detector that ``config`` describes.
 
     The model takes a list of float32 RGB images (3,S,S) in 0..1 with S = ``config.input_size`` and never resizes them:
-    letterboxing is the caller's work, the same in training, evaluation and the app.
+    letterboxing is up to the caller, the same in training, evaluation and the app.
 
     Args:
         config: architecture, classes and input side.

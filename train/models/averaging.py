@@ -1,4 +1,4 @@
-"""One model from several: the mean of their weights."""
+"""Averaging the weights of several models."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,19 +10,19 @@ from train.models.checkpoint import Checkpoint
 
 
 def average_weights(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
-    """Mean of the weights and statistics of models of one origin, for which it is often better than each of them.
+    """Mean of the weights and statistics of models with a common origin, often better than each of them.
 
-    Wortsman et al., "Model soups" (2022): models that were trained on from the same weights lie in one basin of the
-    loss. Of unrelated models the mean is worthless.
+    Wortsman et al., "Model soups" (2022): models fine-tuned from the same weights lie in one basin of the loss.
+    The mean of unrelated models is useless.
 
     Returns:
-        A state dict with the types of the first; whole numbers, such as the batches that a norm has seen, are its own.
+        A state dict with the types of the first; integers, such as the counters of batch norms, are its own.
 
     Raises:
         TrainError: fewer than two, or models of different architecture, size, classes or options.
     """
     if len(checkpoints) < 2:
-        raise TrainError("one checkpoint is its own mean: name two or more")
+        raise TrainError("one checkpoint cannot be averaged: name two or more")
     first = checkpoints[0]
     for other in checkpoints[1:]:
         if other.config != first.config:

@@ -32,10 +32,10 @@ class Checkpoint:
     @property
     def threshold(self) -> float:
         """Score threshold that was best on val; 0.5 where nothing was validated."""
-        return (self.info.get("metrics") or {}).get("threshold", 0.5)
+        return float((self.info.get("metrics") or {}).get("threshold", 0.5))
 
     def save(self, path: Path) -> None:
-        """Write the file so that under its name there is only ever a whole one.
+        """Write the file atomically: under its name there is never a partial one.
 
         Raises:
             TrainError: the disk is full or the folder cannot be written.
@@ -53,7 +53,7 @@ class Checkpoint:
             with partial.open("wb") as file:
                 torch.save(content, file)
                 file.flush()
-                os.fsync(file.fileno())  # before the name: a power cut must not leave an empty file under it
+                os.fsync(file.fileno())  # before the rename: a power cut must not leave an empty file
             partial.replace(path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
             partial.unlink(missing_ok=True)
@@ -99,15 +99,15 @@ def load_file(path: Path) -> Any:
     """Read a file of tensors and plain values that ``torch.save`` wrote; code in it is never run.
 
     Raises:
-        TrainError: the file is missing, damaged, or no such file.
+        TrainError: the file is missing, damaged, or of another format.
     """
     try:
-        with warnings.catch_warnings():  # of pickle protocols; what counts is whether the file can be read
+        with warnings.catch_warnings():  # about pickle protocols; it only matters whether the file can be read
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise TrainError(f"cannot read {path}: not found") from error
     except (IsADirectoryError, PermissionError) as error:
         raise TrainError(f"cannot read {path}: {error.strerror}") from error
-    except Exception as error:  # torch's unpickler fails in every way on files that are none of its own
+    except Exception as error:  # torch's unpickler raises many kinds of errors for other files
         raise TrainError(f"{path}: not a readable PyTorch file (damaged, or of another format)") from error

@@ -1,7 +1,7 @@
-"""Which anchors and RoIs a training step learns from, drawn by each image for itself.
+"""Sampling of the anchors and RoIs of a training step, with a random stream for each image.
 
-torchvision draws them from the process's random state, so that what an image gets depends on all that was drawn
-before. Here each image brings a seed: the draw is the same on one process or on several, and after a resume.
+torchvision draws them from the global random state, so the sample of an image depends on everything drawn before.
+Here each image has a seed: the sample is the same on one process or on several, and after a resume.
 """
 
 import torch
@@ -14,10 +14,10 @@ class SeededSampler(BalancedPositiveNegativeSampler):
     """torchvision's sampler of positives and negatives, with a random stream for each image."""
 
     seeds: list[int]
-    """Seeds of the images of the batch to come."""
+    """Seeds of the images of the next batch."""
     hard_share = 0.0
-    """Share of the negatives that are the first of their image, not drawn: with proposals, which come in falling order
-    of objectness, those that look most like an object (in the manner of Shrivastava et al., 2016)."""
+    """Share of the negatives that are the first of their image instead of random ones. Proposals are sorted by
+    descending objectness, so these are hard negatives (as in Shrivastava et al., 2016)."""
 
     def __call__(self, matched_idxs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Choose for each image among its candidates (N,): 1 or more is positive, 0 negative, -1 ignored.
@@ -47,7 +47,7 @@ def _chosen(matched: Tensor, candidates: Tensor, number: int, generator: torch.G
 
 
 def use_seeded_samplers(model: FasterRCNN) -> None:
-    """Replace both samplers of a model, keeping their budgets; half of the second stage's negatives are hard ones."""
+    """Replace both samplers of a model, keeping their budgets; half of the second stage's negatives are hard."""
     for stage in (model.rpn, model.roi_heads):
         old = stage.fg_bg_sampler
         stage.fg_bg_sampler = SeededSampler(old.batch_size_per_image, old.positive_fraction)

@@ -1,4 +1,4 @@
-"""What the second stage learns: classes, and boxes that overlap their labels."""
+"""Losses of the second stage: classification, and GIoU of the boxes."""
 
 import torch
 from torch import Tensor
@@ -7,22 +7,22 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import generalized_box_iou_loss
 
 BOX_FACTOR = 10.0
-"""Of the box loss: GIoU falls about as steeply as torchvision's smooth L1 of deltas that its coder multiplies by 10."""
+"""Weight of the box loss, which gives it about the gradient of torchvision's smooth L1 of deltas scaled by 10."""
 
 
 def second_stage_losses(
-    logits: Tensor, deltas: Tensor, labels: Tensor, wanted_deltas: Tensor, proposals: Tensor, coder: BoxCoder
+    logits: Tensor, deltas: Tensor, labels: Tensor, regression_targets: Tensor, proposals: Tensor, coder: BoxCoder
 ) -> dict[str, Tensor]:
     """The losses of sampled proposals: torchvision's, with the generalised IoU in place of smooth L1.
 
-    Boxes are trained by what they are judged by, their overlap with the label (Rezatofighi et al., 2019): a pixel of a
-    thin mouth weighs more than one of a face.
+    Boxes are trained for the overlap that they are evaluated by (Rezatofighi et al., 2019): an error of one pixel
+    weighs more for a thin mouth than for a face.
 
     Args:
         logits: (R,C+1) float32, class 0 the background.
-        deltas: (R,4(C+1)) float32, for each class those of its box.
+        deltas: (R,4(C+1)) float32, box regression deltas of each class.
         labels: (R,) int64, the class of each proposal, 0 for background.
-        wanted_deltas: (R,4) float32, those of the labelled box; ignored where there is none.
+        regression_targets: (R,4) float32, those of the labelled box; ignored for background.
         proposals: (R,4) float32, xyxy px.
         coder: turns deltas into boxes.
 
@@ -32,5 +32,5 @@ def second_stage_losses(
     objects = torch.where(labels > 0)[0]
     rois = proposals[objects]
     boxes = coder.decode_single(deltas.unflatten(1, (-1, 4))[objects, labels[objects]], rois)
-    misfit = generalized_box_iou_loss(boxes, coder.decode_single(wanted_deltas[objects], rois), reduction="sum")
-    return {"loss_classifier": F.cross_entropy(logits, labels), "loss_box_reg": BOX_FACTOR * misfit / len(labels)}
+    giou_loss = generalized_box_iou_loss(boxes, coder.decode_single(regression_targets[objects], rois), reduction="sum")
+    return {"loss_classifier": F.cross_entropy(logits, labels), "loss_box_reg": BOX_FACTOR * giou_loss / len(labels)}

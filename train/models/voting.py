@@ -1,4 +1,4 @@
-"""The second stage with box voting: each detection is the mean of the boxes that agree on it."""
+"""The second stage with box voting: each detection is the weighted mean of the boxes that it suppresses."""
 
 import torch
 from torch import Tensor
@@ -13,17 +13,17 @@ MIN_SIDE_PX = 1e-2
 
 
 class VotingRoIHeads(RoIHeads):
-    """torchvision's ``RoIHeads`` whose detections are voted on by the boxes that suppression takes away.
+    """torchvision's ``RoIHeads`` whose detections are averaged with the boxes that they suppress.
 
-    A part of a face has a dozen proposals, and each regresses it a little otherwise. Suppression picks one by its
-    score, which says little of its fit; their mean is nearer to the truth, and steadier from frame to frame. In the
-    manner of Gidaris and Komodakis, "Object detection via a multi-region & semantic segmentation-aware CNN model"
-    (2015), section 5.2, with weights that fall to 0 at the bar instead of ending there.
+    A part of a face has a dozen proposals, each regressed to a slightly different box. Suppression picks one by its
+    score, which is a poor measure of its fit; their mean is more accurate, and more stable from frame to frame. As in
+    Gidaris and Komodakis, "Object detection via a multi-region & semantic segmentation-aware CNN model"
+    (2015), section 5.2, with weights that decrease to 0 at the IoU threshold.
     """
 
     @classmethod
     def of(cls, heads: RoIHeads) -> "VotingRoIHeads":
-        """The same heads, with votes."""
+        """The same heads, with voting."""
         matcher, sampler = heads.proposal_matcher, heads.fg_bg_sampler
         return cls(
             heads.box_roi_pool,
@@ -48,11 +48,13 @@ class VotingRoIHeads(RoIHeads):
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """As torchvision's, with the losses of ``second_stage_losses`` in training."""
         if not self.training:
-            return super().forward(features, proposals, image_shapes, targets)
-        sampled, _, labels, wanted_deltas = self.select_training_samples(proposals, targets)
+            detections: tuple[list[dict[str, Tensor]], dict[str, Tensor]]
+            detections = super().forward(features, proposals, image_shapes, targets)
+            return detections
+        sampled, _, labels, regression_targets = self.select_training_samples(proposals, targets)
         logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, sampled, image_shapes)))
         return [], second_stage_losses(
-            logits, deltas, torch.cat(labels), torch.cat(wanted_deltas), torch.cat(sampled), self.box_coder
+            logits, deltas, torch.cat(labels), torch.cat(regression_targets), torch.cat(sampled), self.box_coder
         )
 
     def postprocess_detections(
@@ -84,13 +86,13 @@ class VotingRoIHeads(RoIHeads):
         agrees = labels[kept, None] == labels
         weights = scores * agrees * overlap_margin(boxes[kept], boxes, self.nms_thresh)
         voted = weights @ boxes / weights.sum(1, keepdim=True)
-        return clip_boxes_to_image(voted, shape), scores[kept], labels[kept]  # a mean may round to just beyond
+        return clip_boxes_to_image(voted, shape), scores[kept], labels[kept]  # rounding may move a mean just outside
 
 
 def overlap_margin(boxes: Tensor, others: Tensor, iou: float) -> Tensor:
-    """By how much boxes (K,4) overlap others (N,4), all xyxy px, beyond the bar ``iou``: (K,N) px².
+    """By how much boxes (K,4) overlap others (N,4), all xyxy px, beyond the threshold ``iou``: (K,N) px².
 
-    The intersection times (1 + iou) / iou, less both areas: above 0 where the IoU is above the bar; 0 elsewhere.
+    The intersection times (1 + iou) / iou, less both areas: above 0 where the IoU is above the threshold; 0 elsewhere.
     """
     low = boxes[:, None, :2].maximum(others[:, :2])
     high = boxes[:, None, 2:].minimum(others[:, 2:])

@@ -1,6 +1,7 @@
-"""Where the weights come from that training starts with."""
+"""The weights that training starts with."""
 
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from torchvision.models import MobileNet_V3_Small_Weights
 from torchvision.models.detection import FasterRCNN, FasterRCNN_ResNet50_FPN_Weights
 
 from train.errors import TrainError
-from train.models.architectures import ModelConfig, build_model
+from train.models.architectures import ARCHITECTURES, ModelConfig, build_model
 from train.models.checkpoint import FORMAT, load_file
+from train.models.onnx_weights import read_onnx
 from train.models.widening import fits_within, widen_into
 
 PRETRAINED = {
@@ -20,6 +22,7 @@ PRETRAINED = {
 }
 
 PREDICTING = ("roi_heads.box_predictor.", "rpn.head.cls_logits.", "rpn.head.bbox_pred.")
+SHIPPED_FOLDER = files("realtime.models")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +31,11 @@ class Start:
 
     model: FasterRCNN
     config: ModelConfig
-    """What builds it again: what a ``resnet50`` began with decides on its norms."""
-    begun_anew: tuple[str, ...] = ()
+    """What builds it again: the weights of a ``resnet50`` decide whether its norms are frozen."""
+    reinitialized: tuple[str, ...] = ()
     """Parts of the model that the given weights did not fit or did not have."""
+    is_folded: bool = False
+    """The weights come from an exported file: ``restore_norms`` is needed before training."""
 
 
 def initial_model(config: ModelConfig, weights: str) -> Start:
@@ -39,9 +44,9 @@ def initial_model(config: ModelConfig, weights: str) -> Start:
     Args:
         config: what to build.
         weights: ``none``, ``coco`` (torchvision's pretrained weights: COCO for ``resnet50``, ImageNet bodies for the
-            light ones), or a file: a checkpoint of this project or a state dict of the same torchvision model.
-            Tensors with fewer channels than the model's become a part of them; those of another shape, such as the
-            predictor for other classes, keep their random start.
+            light ones), the name of a model that comes with the app, or a file: an ONNX file or a checkpoint of this
+            project, or a state dict of the same torchvision model. Tensors with fewer channels than the model's become
+            a part of them; those of another shape, such as the predictor for other classes, keep their random start.
 
     Raises:
         TrainError: weights that can neither be found nor downloaded, or that fit nowhere.
@@ -50,29 +55,46 @@ def initial_model(config: ModelConfig, weights: str) -> Start:
         return Start(build_model(config), config)
     if weights == "coco":
         config = replace(config, frozen_norm=config.arch == "resnet50")
-        begun_anew = ("roi_heads.box_predictor",) if config.frozen_norm else ("backbone.fpn", "rpn", "roi_heads")
-        return Start(_pretrained(config), config, begun_anew)
-    content = load_file(Path(weights))
-    if isinstance(content, dict) and content.get("format") == FORMAT:
-        is_frozen = config.arch == "resnet50" and content["config"].get("frozen_norm", False)
-        config = replace(config, frozen_norm=is_frozen)
-        content = content["model"]
-    else:
-        config = replace(config, frozen_norm=config.arch == "resnet50")
+        reinitialized = ("roi_heads.box_predictor",) if config.frozen_norm else ("backbone.fpn", "rpn", "roi_heads")
+        return Start(_pretrained(config), config, reinitialized)
+    path = shipped_path(weights) or Path(weights)
+    is_folded = path.suffix == ".onnx"
+    state, is_frozen = _read_onnx(path) if is_folded else _read_torch(path)
+    config = replace(config, frozen_norm=is_frozen and config.arch == "resnet50")
     model = build_model(config)
-    return Start(model, config, load_matching(model, content, weights))
+    return Start(model, config, load_matching(model, state, weights), is_folded)
+
+
+def shipped_path(name: str) -> Path | None:
+    """The ONNX file of a model that comes with the app, if ``name`` is that of one."""
+    path = Path(str(SHIPPED_FOLDER / f"{name}.onnx"))
+    return path if name in ARCHITECTURES and path.is_file() else None
+
+
+def _read_onnx(path: Path) -> tuple[Any, bool]:
+    """A state dict, and whether the norms of a ``resnet50`` with it are frozen."""
+    checkpoint = read_onnx(path)
+    return checkpoint.model, checkpoint.config.frozen_norm
+
+
+def _read_torch(path: Path) -> tuple[Any, bool]:
+    """As ``_read_onnx``, from a checkpoint of this project or a plain state dict."""
+    content = load_file(path)
+    if isinstance(content, dict) and content.get("format") == FORMAT:
+        return content["model"], content["config"].get("frozen_norm", False)
+    return content, True
 
 
 def load_matching(model: FasterRCNN, state: Any, source: str) -> tuple[str, ...]:
     """Load those tensors of ``state`` that have the name of one in ``model`` and its shape, or fewer channels.
 
-    What predicts is taken for the same number of classes and anchors only: its outputs have a meaning each.
+    The layers that predict are taken for the same number of classes and anchors only: each output has a meaning.
 
     Returns:
-        The modules of which tensors keep their random start.
+        The modules with tensors that keep their random start.
 
     Raises:
-        TrainError: ``state`` is no state dict, or less than half of the model's tensors are in it.
+        TrainError: ``state`` is no state dict, or has fewer than half of the model's tensors.
     """
     own = model.state_dict()
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
@@ -87,7 +109,7 @@ def load_matching(model: FasterRCNN, state: Any, source: str) -> tuple[str, ...]
     if 2 * len(fitting) < len(own):
         raise TrainError(f"{source}: only {len(fitting)} of {len(own)} tensors fit; it is of another architecture")
     widen_into(model, fitting)
-    # A counter that old files lack says nothing of the weights.
+    # The counters of batch norm, which old files lack, are no weights.
     left = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
     return tuple(dict.fromkeys(name.rpartition(".")[0] for name in left))
 

@@ -1,4 +1,4 @@
-"""Wider layers from narrower ones: a model grows and goes on computing what it computed."""
+"""Wider layers from narrower ones: a model grows without a change in what it computes."""
 
 from collections.abc import Mapping
 
@@ -9,8 +9,8 @@ def widen_into(model: nn.Module, narrow: Mapping[str, Tensor]) -> None:
     """Load weights of a model of the same layers with fewer channels.
 
     The old channels keep their weights and get none from the new ones, which start at random: the outputs of the old
-    channels stay what they were, and gradients reach every weight at once. In the manner of Chen et al., "Net2Net"
-    (2016), with random new channels in place of copies.
+    channels stay what they were, and gradients reach every weight at once. As in Chen et al., "Net2Net" (2016), but
+    with random new channels instead of copies.
 
     Args:
         model: what to load into; its tensors that ``narrow`` lacks stay as they are.

@@ -1,8 +1,8 @@
 """CelebAMask-HQ: one face a photo, a mask file for each visible part.
 
 ``CelebAMask-HQ-mask-anno/0/00017_l_eye.png`` (512 px) belongs to ``CelebA-HQ-img/17.jpg`` (1024 px); any ratio of the
-sizes is taken. A part without a mask gets no box. The mouth is the union of ``mouth``, ``u_lip`` and ``l_lip``. The
-face comes from the ``skin``, which has neither ears nor neck but the whole forehead; ``boxing`` says how the top is
+sizes is accepted. A part without a mask gets no box. The mouth is the union of ``mouth``, ``u_lip`` and ``l_lip``. The
+face comes from the ``skin``, which has neither ears nor neck but the whole forehead; ``boxing`` defines how the top is
 cut.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from train.data.dataset import read_image
+from train.data.images import read_image
 from train.errors import TrainError
 from train.prepare.boxing import CLASS_NAMES, EYE, EYEBROW, MOUTH, NOSE, boxes_of_extents
 from train.prepare.photo import Photo, Source, files_below

@@ -1,19 +1,22 @@
 """Command line ``python -m train prepare FORMAT``."""
 
 from collections.abc import Callable
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from train.cli_options import option, takes_options
 from train.prepare.celebamask import read_celebamask
 from train.prepare.coco import read_coco
 from train.prepare.photo import Source, read_negatives
 from train.prepare.pts import read_pts
+from train.prepare.splits import TRAIN, VAL
+from train.prepare.stage import WriteOptions
 from train.prepare.voc import read_voc
 from train.prepare.wflw import read_wflw
-from train.prepare.write import WriteOptions, write_data_set
+from train.prepare.write import write_data_set
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,135 +25,120 @@ app = typer.Typer(
 )
 
 
-class IntoSplit(StrEnum):
-    """Splits that ``--split`` fills."""
+@dataclass(frozen=True, slots=True)
+class SharedOptions:
+    """Options of every format; ``prefix`` has another default for each."""
 
-    TRAIN = "train"
-    VAL = "val"
+    out: Path = option(help="Folder of the data set; one with the same classes is added to.")
+    prefix: str = option(help="Begins every file name; give each source its own.")
+    val_share: float = option(0.1, "Share of the photos for val; copies stay together.", min=0, max=1)
+    seed: int = option(0, "Seed of the draw for val.", min=0)
+    split: str | None = option(
+        None, "Put all photos in this split, without a draw.", flag="--split", choices=(TRAIN, VAL)
+    )
+    negatives: Path | None = option(None, "Folder of photos without any object, to be added.")
+    max_side: int | None = option(None, "Longest side of a stored photo in pixels.", min=16)
+    skip_bad: bool = option(
+        default=False, help="Leave out the photos that have a problem, and go on.", flag="--skip-bad"
+    )
+
+    def write_options(self) -> WriteOptions:
+        """How the source is written: photos stay whole."""
+        return WriteOptions(
+            self.out,
+            self.prefix,
+            self.val_share,
+            self.seed,
+            self.split,
+            max_side_px=self.max_side,
+            skip_bad=self.skip_bad,
+        )
 
 
-Out = Annotated[Path, typer.Option(help="Folder of the data set; one with the same classes is added to.")]
-Prefix = Annotated[str, typer.Option(help="Begins every file name; give each source its own.")]
-ValShare = Annotated[float, typer.Option(min=0, max=1, help="Share of the photos for val; copies stay together.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the draw for val.")]
-InSplit = Annotated[IntoSplit | None, typer.Option("--split", help="Put all photos in this split, without a draw.")]
-Negatives = Annotated[Path | None, typer.Option(help="Folder of photos without any object, to be added.")]
-MaxSide = Annotated[int | None, typer.Option("--max-side", min=16, help="Longest side of a stored photo in pixels.")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out the photos that have a problem, and go on.")]
-CropMargin = Annotated[
-    float,
-    typer.Option(
+@dataclass(frozen=True, slots=True)
+class CropOptions(SharedOptions):
+    """Those of formats in which faces may be visible but unlabelled."""
+
+    crop_margin: float = option(
+        0.5,
+        "Crop each photo around its labelled faces with this margin, in face sides: others often have no labels.",
         min=0,
-        help="Cut each photo around its labelled faces with this margin, in face sides: others often have no labels.",
-    ),
-]
-NoCrop = Annotated[bool, typer.Option("--no-crop", help="Keep photos whole: all their faces are labelled.")]
-Images = Annotated[Path, typer.Option(help="Folder below which the photos stand.")]
+    )
+    no_crop: bool = option(default=False, help="Keep photos whole: all their faces are labelled.", flag="--no-crop")
+
+    def write_options(self) -> WriteOptions:
+        """How the source is written: cropped, unless that is turned off."""
+        margin = None if self.no_crop else self.crop_margin
+        return replace(SharedOptions.write_options(self), crop_margin=margin)
 
 
 @app.command()
+@takes_options(CropOptions, prefix="pts")
 def pts(
     folder: Annotated[Path, typer.Argument(help="Folder of photos with their .pts files, at any depth.")],
-    out: Out,
-    prefix: Prefix = "pts",
-    val_share: ValShare = 0.1,
-    seed: Seed = 0,
-    split: InSplit = None,
-    negatives: Negatives = None,
-    crop_margin: CropMargin = 0.5,
-    no_crop: NoCrop = False,
-    max_side_px: MaxSide = None,
-    skip_bad: SkipBad = False,
+    options: CropOptions,
 ) -> None:
     """68-point .pts files beside their photos: 300-W, Helen, AFW, LFPW."""
-    margin = None if no_crop else crop_margin
-    options = WriteOptions(out, prefix, val_share, seed, split, margin, max_side_px, skip_bad)
-    _prepare(lambda: read_pts(folder), options, negatives)
+    _prepare(lambda: read_pts(folder), options)
 
 
 @app.command()
+@takes_options(CropOptions, prefix="wflw")
 def wflw(
     file: Annotated[Path, typer.Argument(metavar="LIST.txt", help="WFLW's list_98pt_rect_attr_….txt.")],
-    images: Images,
-    out: Out,
-    prefix: Prefix = "wflw",
-    val_share: ValShare = 0.1,
-    seed: Seed = 0,
-    split: InSplit = None,
-    negatives: Negatives = None,
-    crop_margin: CropMargin = 0.5,
-    no_crop: NoCrop = False,
-    max_side_px: MaxSide = None,
-    skip_bad: SkipBad = False,
+    images: Annotated[Path, typer.Option(help="Folder that holds the photos, at any depth.")],
+    options: CropOptions,
 ) -> None:
     """WFLW's lists of 98 points."""
-    margin = None if no_crop else crop_margin
-    options = WriteOptions(out, prefix, val_share, seed, split, margin, max_side_px, skip_bad)
-    _prepare(lambda: read_wflw(file, images), options, negatives)
+    _prepare(lambda: read_wflw(file, images), options)
 
 
 @app.command()
+@takes_options(SharedOptions, prefix="celebamask")
 def celebamask(
     folder: Annotated[Path, typer.Argument(help="Folder of CelebA-HQ-img and CelebAMask-HQ-mask-anno.")],
-    out: Out,
-    prefix: Prefix = "celebamask",
-    val_share: ValShare = 0.1,
-    seed: Seed = 0,
-    split: InSplit = None,
-    negatives: Negatives = None,
-    max_side_px: MaxSide = None,
-    skip_bad: SkipBad = False,
+    options: SharedOptions,
 ) -> None:
     """CelebAMask-HQ's masks of the parts of a face."""
-    options = WriteOptions(out, prefix, val_share, seed, split, None, max_side_px, skip_bad)
-    _prepare(lambda: read_celebamask(folder), options, negatives)
+    _prepare(lambda: read_celebamask(folder), options)
 
 
 @app.command()
+@takes_options(SharedOptions, prefix="coco")
 def coco(
     file: Annotated[Path, typer.Argument(metavar="INSTANCES.json", help="Instances in COCO's format, any classes.")],
-    out: Out,
+    *,
     images: Annotated[Path | None, typer.Option(help="Folder of the photos; by default that of the JSON file.")] = None,
-    prefix: Prefix = "coco",
-    val_share: ValShare = 0.1,
-    seed: Seed = 0,
-    split: InSplit = None,
-    negatives: Negatives = None,
-    max_side_px: MaxSide = None,
-    skip_bad: SkipBad = False,
+    options: SharedOptions,
 ) -> None:
     """COCO instances."""
-    options = WriteOptions(out, prefix, val_share, seed, split, None, max_side_px, skip_bad)
-    _prepare(lambda: read_coco(file, images or file.parent), options, negatives)
+    _prepare(lambda: read_coco(file, images or file.parent), options)
 
 
 @app.command()
+@takes_options(SharedOptions, prefix="voc")
 def voc(
     folder: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="Folder of XML files, at any depth.")],
-    out: Out,
+    *,
     images: Annotated[
         Path | None, typer.Option(help="Folder of the photos; by default JPEGImages beside ANNOTATIONS, else that.")
     ] = None,
-    prefix: Prefix = "voc",
-    val_share: ValShare = 0.1,
-    seed: Seed = 0,
-    split: InSplit = None,
-    negatives: Negatives = None,
-    max_side_px: MaxSide = None,
-    skip_bad: SkipBad = False,
+    options: SharedOptions,
 ) -> None:
     """Pascal VOC's XML files."""
     beside = folder.resolve().parent / "JPEGImages"
     photos = images or (beside if beside.is_dir() else folder)
-    options = WriteOptions(out, prefix, val_share, seed, split, None, max_side_px, skip_bad)
-    _prepare(lambda: read_voc(folder, photos), options, negatives)
+    _prepare(lambda: read_voc(folder, photos), options)
 
 
-def _prepare(read: Callable[[], Source], options: WriteOptions, negatives: Path | None) -> None:
+def _prepare(read: Callable[[], Source], options: SharedOptions) -> None:
     def with_negatives() -> Source:
-        without = read_negatives(negatives) if negatives else []
+        negatives = read_negatives(options.negatives) if options.negatives else []
         source = read()
-        source.photos += without
+        source.photos += negatives
         return source
 
-    typer.echo(write_data_set(with_negatives, options, warn=lambda line: typer.echo(f"warning: {line}", err=True)))
+    def warn(line: str) -> None:
+        typer.echo(f"warning: {line}", err=True)
+
+    typer.echo(write_data_set(with_negatives, options.write_options(), warn))

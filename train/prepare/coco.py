@@ -1,7 +1,7 @@
 """COCO's instances JSON: any classes; boxes ``x y width height`` in pixels from the photo's edge.
 
-The classes are all ``categories`` in the order of their ids. Crowd regions (``iscrowd``) are ignored: the objects in
-them have no boxes of their own. Photos without annotations stay, as photos without objects.
+The classes are all ``categories`` in the order of their ids. Crowd regions (``iscrowd``) are ignored: their objects
+have no individual boxes. Photos without annotations are kept, as photos without objects.
 """
 
 import json
@@ -19,10 +19,10 @@ Labels = dict[int | str, list[tuple[int, list[float]]]]
 
 
 def read_coco(file: Path, images: Path) -> Source:
-    """Read one JSON file; ``images`` is the folder below which its ``file_name`` entries stand.
+    """Read one JSON file; its ``file_name`` entries are relative to the folder ``images``.
 
     Raises:
-        TrainError: the file is no such JSON, its categories are malformed, or it names no images.
+        TrainError: the file is not such JSON, its categories are malformed, or it names no images.
     """
     content = _load(file)
     class_ids = _class_ids(content["categories"], file)
@@ -35,7 +35,7 @@ def read_coco(file: Path, images: Path) -> Source:
         except ValueError as error:
             source.problems.append(f"{file}: image {_id(entry)}: {error}")
     labels: Labels = {image: [] for image in entries}
-    bad: list[Any] = []  # images with an object without a box, which would teach that it is background
+    bad: list[Any] = []  # images with an object without a box, which would be trained as background
     crowds = 0
     for entry in content["annotations"]:
         try:
@@ -53,14 +53,15 @@ def read_coco(file: Path, images: Path) -> Source:
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(read_text(file))
+        content: Any = json.loads(read_text(file))
     except json.JSONDecodeError as error:
         raise TrainError(f"{file}:{error.lineno}: not valid JSON: {error.msg}") from error
+    found: dict[str, Any] = content if isinstance(content, dict) else {}
     for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+        if not isinstance(found.get(key), list):
             raise TrainError(f"{file}: expected COCO instances with the lists 'images', 'annotations', 'categories', "
                              f"found no list '{key}'")  # fmt: skip
-    return content
+    return found
 
 
 def _class_ids(categories: list[Any], file: Path) -> dict[int, str]:

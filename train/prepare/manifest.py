@@ -1,4 +1,4 @@
-"""What a prepared data set holds already: ``data.yaml`` and ``manifest.csv``, a row for each picture."""
+"""The files of a prepared data set: ``data.yaml`` and ``manifest.csv``, with a row for each image."""
 
 import csv
 from dataclasses import asdict, dataclass, fields
@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from train.data.dataset import load_data_config
+from train.data.data_yaml import load_data_config
 from train.errors import TrainError
 from train.prepare.splits import TRAIN, VAL
 
@@ -16,7 +16,7 @@ DATA, MANIFEST = "data.yaml", "manifest.csv"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One picture of the data set."""
+    """One image of the data set."""
 
     file: str
     """Path below the data set's folder."""
@@ -27,22 +27,22 @@ class Row:
     faces: int
     """Boxes of a class named ``face``."""
     unlabelled: str
-    """How visible but unlabelled faces were dealt with: ``cropped`` (cut around the labelled ones), ``whole`` (nothing
-    done), ``negative`` (a photo without objects)."""
+    """How visible but unlabelled faces were handled: ``cropped`` (cropped around the labelled ones), ``whole`` (not at
+    all), ``negative`` (a photo without objects)."""
     pixels: str
     """Hash of the photo's pixels."""
 
 
 def read_existing(out: Path) -> tuple[tuple[str, ...] | None, list[Row]]:
-    """Class names and pictures of a data set to append to; None and none where there is no such folder or an empty one.
+    """Class names and rows of a data set to append to; None and no rows if the folder is missing or empty.
 
     Raises:
-        TrainError: the folder holds something else, or its files are malformed.
+        TrainError: the folder contains something else, or its files are malformed.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None, []
     if not (out / DATA).is_file() or not (out / MANIFEST).is_file():
-        raise TrainError(f"--out {out} exists, but is no data set made by prepare: it has no {DATA} and {MANIFEST}. "
+        raise TrainError(f"--out {out} exists, but is not a data set made by prepare: it has no {DATA} and {MANIFEST}. "
                          "Choose another --out")  # fmt: skip
     with (out / MANIFEST).open(encoding="utf-8", newline="") as file:
         try:
@@ -58,10 +58,10 @@ def _row(texts: dict[str, Any]) -> Row:
 
 
 def class_order(names: tuple[str, ...], existing: tuple[str, ...] | None, out: Path) -> tuple[str, ...]:
-    """Class names to write: those that the data set has, in its order, or else the source's.
+    """Class names to write: those of an existing data set, in its order, or else the source's.
 
     Raises:
-        TrainError: the source has a class that the data set has not.
+        TrainError: the source has a class that the data set lacks.
     """
     if existing is None:
         return names

@@ -1,4 +1,4 @@
-"""What every reader of a format hands over: photos with boxes, and what was wrong or left out."""
+"""What the reader of each format returns: photos with boxes, problems, and notes on what was left out."""
 
 import hashlib
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data.dataset import IMAGE_SUFFIXES
+from train.data.images import IMAGE_SUFFIXES
 from train.errors import TrainError
 
 MAX_SHOWN = 20
@@ -26,19 +26,19 @@ class Photo:
     classes: np.ndarray
     """(N,) int64, ids in the source's ``class_names``."""
     size_wh: tuple[int, int] | None = None
-    """Size in pixels for which the boxes were made, where the source says so."""
+    """Size in pixels for which the boxes were made, if the source gives it."""
 
 
 @dataclass(slots=True)
 class Source:
-    """All that one source holds."""
+    """The content of one source."""
 
     class_names: tuple[str, ...]
     photos: list[Photo] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     """One line each: the file (and line), what was expected and what was found."""
     notes: list[str] = field(default_factory=list)
-    """What was left out, or kept, on purpose: one phrase each, with its count."""
+    """What was deliberately left out or kept: one phrase each, with its count."""
 
 
 def photo_name(path: Path, folder: Path) -> str:
@@ -86,15 +86,15 @@ def images_by_stem(folder: Path) -> dict[Path, list[Path]]:
 
 
 def content_hash(image: np.ndarray) -> str:
-    """Hash of the pixels of an image uint8 (H,W,3): the same for the same picture in another file or format."""
+    """Hash of the pixels of an image uint8 (H,W,3): equal for equal pixels in another file or format."""
     return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
 
 
 def read_text(path: Path) -> str:
-    """Text of a UTF-8 file, a byte-order mark dropped.
+    """Text of a UTF-8 file, without a byte-order mark.
 
     Raises:
-        TrainError: it cannot be read, or is no such text.
+        TrainError: it cannot be read, or is not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -105,6 +105,6 @@ def read_text(path: Path) -> str:
 
 
 def listed(problems: list[str]) -> str:
-    """Problems as lines of their own, at most ``MAX_SHOWN`` and the number of the others."""
+    """Problems, one a line, at most ``MAX_SHOWN`` and the number of the others."""
     more = [f"… and {len(problems) - MAX_SHOWN} more"] if len(problems) > MAX_SHOWN else []
     return "".join(f"\n  {line}" for line in [*problems[:MAX_SHOWN], *more])

@@ -1,9 +1,9 @@
 """68-point ``.pts`` files beside their photos: 300-W, Helen, AFW, LFPW.
 
-Which photo a file belongs to:
+The photo of a file:
 
 - ``name.pts`` marks the photo ``name.*`` beside it;
-- if there is none, ``name_1.pts``, ``name_2.pts`` … mark the photo ``name.*``: one face each;
+- without one, ``name_1.pts``, ``name_2.pts`` … mark the photo ``name.*``: one face each;
 - photos ``name_1.*``, ``name_2.*`` … beside each other with the same pixels are one photo with the faces of them all;
 - a face that is marked twice on one photo (boxes with an IoU above 0.7) counts once.
 
@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data.dataset import read_image
+from train.data.images import read_image
 from train.errors import TrainError
 from train.prepare.boxing import CLASS_NAMES, boxes_of_landmarks
 from train.prepare.photo import Photo, Source, content_hash, files_below, images_by_stem, photo_name, read_text
 
 POINTS = 68
 TO_EDGE_PX = 0.5
-"""What is taken off a coordinate with the first pixel's centre at 1, to count from the photo's edge."""
+"""Subtracted from a coordinate with the first pixel's centre at 1, so that it is relative to the photo's edge."""
 SAME_FACE_IOU = 0.7
 COUNTER = re.compile(r"_\d{1,2}$")
 
@@ -51,7 +51,7 @@ def read_pts(folder: Path) -> Source:
     for copies in _copies(sorted(marks)):
         found = [_face(file, source.problems) for image in copies for file in marks[image]]
         faces = [face for face in found if face is not None]
-        if len(faces) == len(found):  # a face without boxes would teach that it is background
+        if len(faces) == len(found):  # a face without boxes would be trained as background
             source.photos.append(_photo(copies[0], folder, faces))
     if unmarked := sum(map(len, images.values())) - len(marks):
         source.notes.append(f"{unmarked} images without a .pts file left out")
@@ -78,7 +78,7 @@ def read_points(path: Path) -> np.ndarray:
 
 
 def _face(file: Path, problems: list[str]) -> Face | None:
-    """Boxes and classes of one file; None, and a problem more, if it is malformed."""
+    """Boxes and classes of one file; None, and one more problem, if it is malformed."""
     try:
         return boxes_of_landmarks(read_points(file))
     except TrainError as error:

@@ -1,4 +1,4 @@
-"""Which photos belong together, and which split they go to.
+"""Groups of copies of photos, and the assignment of groups to splits.
 
 Photos are copies of each other if their pixels are the same, or if they have one group. The group is the prefix of the
 source and the file's stem (not its folders) without, in any order and number, at its end:
@@ -36,18 +36,18 @@ def assign_splits(
 ) -> list[str | None]:
     """Choose a split for each photo, the same for all that are linked by a key.
 
-    Photos linked to a photo that the data set has go to its split. Of the others a share is drawn for val, at least one
-    set of copies if there are two or more.
+    Photos linked to one of the data set go to its split. A share of the others is drawn for val, at least one set of
+    copies if there are two or more.
 
     Args:
         photos: the keys of each photo: its group and the hash of its pixels.
-        known: splits by the keys of the photos that the data set has.
+        known: splits by the keys of the photos of the data set.
         val_share: share of the unlinked photos for val, 0..1.
         seed: of the draw.
         only: put all photos in this split.
 
     Returns:
-        For each photo its split; None where no split is right, since copies of it are elsewhere.
+        For each photo its split; None if copies of it are in several splits.
     """
     chosen: dict[int, str | None] = {}
     free: list[list[int]] = []
@@ -82,7 +82,7 @@ def _linked(photos: Sequence[Iterable[str]]) -> list[list[int]]:
 
 
 def _drawn(free: list[list[int]], val_share: float, seed: int) -> list[int]:
-    """Photos for val: shuffled sets are taken as long as they fit; if none fits, the smallest."""
+    """Photos for val: shuffled sets are added while they fit; if none does, the smallest."""
     if val_share <= 0 or len(free) < 2:
         return []
     target = round(val_share * sum(map(len, free)))

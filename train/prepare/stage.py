@@ -1,4 +1,4 @@
-"""From a source's photos to pictures and labels in a staging folder."""
+"""From a source's photos to images and labels in a staging folder."""
 
 import shutil
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data.dataset import read_image
+from train.data.images import read_image
 from train.errors import TrainError
 from train.prepare.manifest import Row
 from train.prepare.photo import Photo, Source, content_hash
@@ -33,12 +33,12 @@ class WriteOptions:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A picture that is written, but not yet in its place."""
+    """An image that is written, but not yet moved to its place."""
 
     image: Path
     labels: Path
     row: Row
-    """Its row, still without the split: ``file`` is the file's name."""
+    """Its row, without the split: ``file`` is only the file's name."""
     classes: np.ndarray
     """(N,) int64, ids of the data set."""
     outside: int
@@ -48,17 +48,17 @@ class Staged:
 def stage_photos(
     source: Source, options: WriteOptions, names: tuple[str, ...], rows: list[Row], folder: Path
 ) -> tuple[list[Staged], list[str]]:
-    """Write all pictures and labels into a folder.
+    """Write all images and labels into a folder.
 
     Args:
         source: what to write.
         options: how to write it.
         names: class names of the data set, among them all of the source's.
-        rows: the pictures that the data set has; none gets the name of one of these.
+        rows: those of the existing data set, whose names are not used again.
         folder: the staging folder.
 
     Returns:
-        What was written, and all problems, first those that the source came with.
+        What was written, and all problems, those of the source first.
     """
     staged, problems = [], list(source.problems)
     taken = {Path(row.file).stem.lower(): row.source for row in rows}
@@ -66,9 +66,7 @@ def stage_photos(
     for i, photo in enumerate(source.photos):
         stem = f"{options.prefix}_{photo.name.replace('/', '_')}"
         if other := taken.get(stem.lower()):
-            problems.append(
-                f"{photo.path}: {stem} is there already, made from {other}. Choose another --prefix, or rename it"
-            )
+            problems.append(f"{photo.path}: {stem} exists, made from {other}. Choose another --prefix, or rename it")
             continue
         try:
             staged.append(_staged(photo, stem, ids[photo.classes], options, names, folder / str(i)))
@@ -86,20 +84,21 @@ def _staged(
     size_wh = (image.shape[1], image.shape[0])
     if photo.size_wh and photo.size_wh != size_wh:
         raise TrainError(
-            f"{photo.path}: the photo is {_by(size_wh)} (EXIF rotation applied), its labels say {_by(photo.size_wh)}"
+            f"{photo.path}: the photo is {_by(size_wh)} (EXIF rotation applied), its labels are for "
+            f"{_by(photo.size_wh)}"
         )
     stored = store(image, photo.boxes, options.crop_margin, options.max_side_px)
     if len(classes) and not stored.kept.any():
         raise TrainError(f"{photo.path}: none of its {len(classes)} boxes is visible in the photo of {_by(size_wh)}")
-    picture = target.with_suffix(".jpg" if stored.changed else photo.path.suffix.lower())
+    stored_file = target.with_suffix(".jpg" if stored.changed else photo.path.suffix.lower())
     if stored.changed:
-        picture.write_bytes(jpeg_bytes(stored.image))
+        stored_file.write_bytes(jpeg_bytes(stored.image))
     else:
-        shutil.copyfile(photo.path, picture)
+        shutil.copyfile(photo.path, stored_file)
     labels, kept = target.with_suffix(".txt"), classes[stored.kept]
     labels.write_text("".join(map(_line, kept, stored.boxes)), encoding="utf-8")
     row = Row(
-        file=stem + picture.suffix,
+        file=stem + stored_file.suffix,
         source=str(photo.path),
         group=group_of(options.prefix, photo.name),
         split="",
@@ -107,7 +106,7 @@ def _staged(
         unlabelled="negative" if not len(classes) else "cropped" if stored.cropped else "whole",
         pixels=content_hash(image),
     )
-    return Staged(picture, labels, row, kept, len(classes) - len(kept))
+    return Staged(stored_file, labels, row, kept, len(classes) - len(kept))
 
 
 def _line(class_id: int, box: np.ndarray) -> str:

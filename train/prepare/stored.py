@@ -1,4 +1,4 @@
-"""How a photo is stored: cut around its objects, scaled down, its boxes moved along."""
+"""Storing a photo: cropped around its objects and scaled down, with its boxes."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 MIN_VISIBLE = 0.4
-"""A box stays if this fraction of its area lies in the photo, as in the augmentation of training."""
+"""A box is kept if this fraction of its area is in the photo, as in the augmentation of training."""
 MIN_SIDE_PX = 1.0
 """A box with a side below this, in the stored photo, is left out."""
 JPEG_QUALITY = 95
@@ -21,10 +21,10 @@ class Stored:
     boxes: np.ndarray
     """(N,4) float64, xyxy as fractions of width and height, within 0..1."""
     kept: np.ndarray
-    """(M,) bool: which of the M boxes given are among the N; the others lie outside the photo or are too small."""
+    """(M,) bool: which of the M given boxes are kept; the others are outside the photo or too small."""
     cropped: bool
     changed: bool
-    """Cropped or scaled: the file of the photo cannot be stored as it is."""
+    """Cropped or scaled: the photo's file cannot be copied."""
 
 
 def store(image: np.ndarray, boxes: np.ndarray, crop_margin: float | None, max_side_px: int | None) -> Stored:
@@ -33,8 +33,8 @@ def store(image: np.ndarray, boxes: np.ndarray, crop_margin: float | None, max_s
     Args:
         image: uint8 (H,W,3), RGB.
         boxes: (M,4) float64, xyxy pixels. Without any, the photo is not cropped.
-        crop_margin: what stays around each box, as a fraction of its longer side; None keeps the whole photo.
-        max_side_px: longest side to store; None for any.
+        crop_margin: margin around each box, as a fraction of its longer side; None keeps the whole photo.
+        max_side_px: longest side to store; None for no limit.
     """
     height, width = image.shape[:2]
     clipped = np.clip(boxes, 0, [width, height, width, height])
@@ -45,17 +45,17 @@ def store(image: np.ndarray, boxes: np.ndarray, crop_margin: float | None, max_s
         x1, y1, x2, y2 = crop_window(clipped[kept], crop_margin, (width, height))
     scale = min(1.0, max_side_px / max(x2 - x1, y2 - y1)) if max_side_px else 1.0
     kept &= ((clipped[:, 2:] - clipped[:, :2]) * scale >= MIN_SIDE_PX).all(axis=1)
-    picture = np.ascontiguousarray(image[y1:y2, x1:x2])
+    stored = np.ascontiguousarray(image[y1:y2, x1:x2])
     if scale < 1:
         size_wh = (max(1, round((x2 - x1) * scale)), max(1, round((y2 - y1) * scale)))
-        picture = cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA)
+        stored = cv2.resize(stored, size_wh, interpolation=cv2.INTER_AREA)
     fractions = (clipped[kept] - [x1, y1, x1, y1]) / [x2 - x1, y2 - y1, x2 - x1, y2 - y1]
     cropped = (x2 - x1, y2 - y1) != (width, height)
-    return Stored(picture, fractions, kept, cropped, cropped or scale < 1)
+    return Stored(stored, fractions, kept, cropped, cropped or scale < 1)
 
 
 def crop_window(boxes: np.ndarray, margin: float, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The whole-pixel window x1 y1 x2 y2 of a photo that holds every box and its margin."""
+    """The window x1 y1 x2 y2 of a photo, in whole pixels, that contains every box and its margin."""
     reach = margin * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True)
     low = np.floor((boxes[:, :2] - reach).min(axis=0)).clip(0)
     high = np.ceil((boxes[:, 2:] + reach).max(axis=0)).clip(None, size_wh)

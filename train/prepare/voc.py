@@ -1,6 +1,6 @@
 """Pascal VOC: one XML file for each photo, any classes; boxes count pixels from 1, the last one included.
 
-Objects marked ``difficult`` stay: they are visible, and an unlabelled visible object would teach that it is background.
+Objects marked ``difficult`` are kept: an unlabelled visible object would be trained as background.
 """
 
 import math
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data.dataset import IMAGE_SUFFIXES
+from train.data.images import IMAGE_SUFFIXES
 from train.errors import TrainError
 from train.prepare.photo import Photo, Source, files_below, photo_name
 

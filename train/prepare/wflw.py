@@ -1,8 +1,8 @@
 """WFLW's lists: a line for each face, several lines for a photo with several faces.
 
-A line holds 196 coordinates (98 points), 4 of the face rectangle (unused), 6 attributes (unused: faces that are blurred
-or occluded stay) and the photo's path below ``WFLW_images``. Coordinates count pixels from 0; the lists do not say
-whether at a pixel's centre or corner, and the centre is taken, as for ``.pts`` files.
+A line holds 196 coordinates (98 points), 4 of the face rectangle (unused), 6 attributes (unused: blurred or occluded
+faces are kept) and the photo's path below ``WFLW_images``. Coordinates count pixels from 0; it is not documented
+whether at a pixel's centre or corner; the centre is assumed, as for ``.pts`` files.
 """
 
 from collections import defaultdict
@@ -17,11 +17,11 @@ from train.prepare.photo import Photo, Source, photo_name, read_text
 POINTS = 98
 FIELDS = 2 * POINTS + 4 + 6
 TO_EDGE_PX = 0.5
-"""What is added to a coordinate with the first pixel's centre at 0, to count from the photo's edge."""
+"""Added to a coordinate with the first pixel's centre at 0, so that it is relative to the photo's edge."""
 
 
 def read_wflw(file: Path, images: Path) -> Source:
-    """Read one list file; ``images`` is the folder below which its photos stand.
+    """Read one list file; ``images`` is the folder of its photos.
 
     Raises:
         TrainError: the file cannot be read or has no lines, or there is no such folder.
@@ -39,7 +39,7 @@ def read_wflw(file: Path, images: Path) -> Source:
                 faces[name].append(boxes_of_landmarks(parse_points(line)))
             except ValueError as error:
                 source.problems.append(f"{file}:{number}: {error}")
-                bad.add(name)  # a face without boxes would teach that it is background
+                bad.add(name)  # a face without boxes would be trained as background
     if not faces:
         raise TrainError(f"{file}: the list is empty. Expected a line of 98 points for each face")
     for name in (name for name in faces if name not in bad):

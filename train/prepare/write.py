@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from train.data.dataset import label_path
+from train.data.labels import label_path
 from train.errors import TrainError
 from train.prepare.manifest import (
     DATA,
@@ -26,16 +26,16 @@ from train.prepare.splits import TRAIN, VAL, assign_splits
 from train.prepare.stage import Staged, WriteOptions, stage_photos
 
 Placed = list[tuple[Staged, str]]
-"""Pictures and their splits."""
+"""Images and their splits."""
 
 
 def write_data_set(read: Callable[[], Source], options: WriteOptions, warn: Callable[[str], None]) -> str:
-    """Write a source, which is read once the output folder is found to be fit.
+    """Write a source, which is read once the output folder has been checked.
 
     Args:
         read: reads the source.
         options: how to write it.
-        warn: gets the problems of what is left out with ``skip_bad``.
+        warn: called with the problems of what ``skip_bad`` leaves out.
 
     Returns:
         A summary of one line.
@@ -56,7 +56,7 @@ def write_data_set(read: Callable[[], Source], options: WriteOptions, warn: Call
             staged, problems = stage_photos(source, options, names, rows, Path(folder))
             if problems and not options.skip_bad:
                 raise TrainError(
-                    f"nothing written, {len(problems)} problems. Mend them, or go on without these with --skip-bad:"
+                    f"nothing written, {len(problems)} problems. Fix them, or leave these out with --skip-bad:"
                     + listed(problems)
                 )
             if problems:
@@ -72,7 +72,7 @@ def write_data_set(read: Callable[[], Source], options: WriteOptions, warn: Call
 
 def _placed(staged: list[Staged], rows: list[Row], options: WriteOptions) -> Placed:
     if not staged:
-        raise TrainError(f"nothing written to {options.out}: no photo is left")
+        raise TrainError(f"nothing written to {options.out}: there are no photos to write")
     splits = assign_splits(
         [(item.row.group, item.row.pixels) for item in staged],
         {key: row.split for row in rows for key in (row.group, row.pixels)},
@@ -107,7 +107,7 @@ def _counts(placed: Placed, names: tuple[str, ...]) -> str:
         items = [item for item, where in placed if where == split]
         counts = Counter(names[class_id] for item in items for class_id in item.classes)
         boxes = ", ".join(f"{counts[name]} {name}" for name in names if counts[name]) or "no boxes"
-        parts.append(f"{split} {len(items)} pictures ({boxes})")
+        parts.append(f"{split} {len(items)} images ({boxes})")
     return ", ".join(parts)
 
 

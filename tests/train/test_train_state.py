@@ -8,14 +8,14 @@ from torch import nn
 from train.distributed import World
 from train.errors import TrainError
 from train.loop.options import FitOptions
-from train.loop.train_state import Trainee, freeze_stages, make_trainee
+from train.loop.train_state import TrainState, build_train_state, freeze_stages
 from train.models.architectures import ModelConfig, build_model
 
 
-def trainee_of(options: FitOptions) -> Trainee:
+def state_of(options: FitOptions) -> TrainState:
     torch.manual_seed(0)
     model = build_model(ModelConfig(options.arch, ("face",), options.size))
-    return make_trainee(model, options, 1, torch.device("cpu"), World())
+    return build_train_state(model, options, 1, torch.device("cpu"), World())
 
 
 def inputs() -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
@@ -46,17 +46,17 @@ def test_last_stages_alone_are_trained(arch, trainable, first_trained):
 
 def test_more_stages_than_there_are_is_refused():
     with pytest.raises(TrainError, match=r"--trainable-layers 9: the body has 4 stages. Use 0 to 4"):
-        trainee_of(replace(OPTIONS, trainable_layers=9))
+        state_of(replace(OPTIONS, trainable_layers=9))
 
 
 def test_frozen_stages_keep_their_running_means():
-    trainee = trainee_of(replace(OPTIONS, trainable_layers=1))
-    norms = {n: m for n, m in trainee.model.backbone.body.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    state = state_of(replace(OPTIONS, trainable_layers=1))
+    norms = {n: m for n, m in state.model.backbone.body.named_modules() if isinstance(m, nn.BatchNorm2d)}
     before = {name: norm.running_mean.clone() for name, norm in norms.items()}
-    trainee.model.rpn.fg_bg_sampler.seeds = trainee.model.roi_heads.fg_bg_sampler.seeds = [0]
+    state.model.rpn.fg_bg_sampler.seeds = state.model.roi_heads.fg_bg_sampler.seeds = [0]
 
-    trainee.train_mode()
-    trainee.replica(*inputs())
+    state.train_mode()
+    state.replica(*inputs())
 
     moved = [name for name, norm in norms.items() if not torch.equal(norm.running_mean, before[name])]
     assert moved
@@ -64,14 +64,14 @@ def test_frozen_stages_keep_their_running_means():
 
 
 def test_boxes_are_decoded_in_float32_under_autocast():
-    trainee = trainee_of(replace(OPTIONS, amp=True))
+    state = state_of(replace(OPTIONS, amp=True))
     types = []
-    trainee.model.rpn.box_coder.decode_single = lambda codes, boxes: types.append(codes.dtype) or boxes
-    trainee.model.rpn.head.conv.register_forward_hook(lambda *a: types.append(a[2].dtype))
-    trainee.model.rpn.fg_bg_sampler.seeds = trainee.model.roi_heads.fg_bg_sampler.seeds = [0]
+    state.model.rpn.box_coder.decode_single = lambda codes, boxes: types.append(codes.dtype) or boxes
+    state.model.rpn.head.conv.register_forward_hook(lambda *a: types.append(a[2].dtype))
+    state.model.rpn.fg_bg_sampler.seeds = state.model.roi_heads.fg_bg_sampler.seeds = [0]
 
     with torch.autocast("cpu", torch.bfloat16):
-        losses = trainee.replica(*inputs())
+        losses = state.replica(*inputs())
 
     assert types[-1] == torch.float32  # what is decoded
     assert torch.bfloat16 in types  # what autocast is for
@@ -80,7 +80,7 @@ def test_boxes_are_decoded_in_float32_under_autocast():
 
 @pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
 def test_optimizer_by_name(name, kind):
-    optimizer = trainee_of(replace(OPTIONS, optimizer=name, lr=0.01, weight_decay=0.03)).optimizer
+    optimizer = state_of(replace(OPTIONS, optimizer=name, lr=0.01, weight_decay=0.03)).optimizer
 
     assert type(optimizer) is kind
     assert optimizer.param_groups[0]["weight_decay"] == 0.03

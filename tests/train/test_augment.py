@@ -1,41 +1,46 @@
+import math
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from tiny_data import write_image
 
-from train.data.dataset import LabelledImage
-from train.data.transforms import (
+from train.data.augment import (
+    CROWD_GRID,
+    MOSAIC_GRID,
     Augment,
     AugmentOptions,
-    Example,
-    letterboxed_example,
-    to_tensors,
-    transform_boxes,
-    warp_onto,
+    mosaic_cells,
+    random_affine,
+    visible_boxes,
 )
+from train.data.dataset import LabelledImage
+from train.data.examples import Example, letterboxed_example, to_tensors
+from train.data.geometry import outermost, transform_boxes, warp_onto
+from train.data.photometric import relight
 
 SIZE = 96
 COLOURS = [(230, 20, 20), (20, 230, 20), (20, 20, 230), (230, 230, 20)]
-GEOMETRY_ALONE = {"mosaic": 0.0, "background": 1.0, "small_share": 0.0}
+GEOMETRY_ONLY = {"mosaic": 0.0, "crowd": 0.0, "background": 1.0, "small_share": 0.0}
 
 
 def labelled(path, picture, boxes, classes) -> LabelledImage:
-    """Write a picture; ``boxes`` are in its pixels."""
+    """Write an image; ``boxes`` are in its pixels."""
     height, width = picture.shape[:2]
     fractions = np.array(boxes, np.float32).reshape(-1, 4) / np.array([width, height, width, height], np.float32)
     return LabelledImage(write_image(path, picture), fractions, np.array(classes, np.int64))
 
 
 def rectangle(path, colour=COLOURS[0], class_id=0) -> LabelledImage:
-    """A solid rectangle of 40x30 on a dark picture of 90x70."""
+    """A solid rectangle of 40x30 on a dark image of 90x70."""
     picture = np.full((70, 90, 3), 60, np.uint8)
     picture[20:50, 30:70] = colour
     return labelled(path, picture, [(30, 20, 70, 50)], [class_id])
 
 
 def ellipse(path) -> LabelledImage:
-    """A solid ellipse of 50x30 on a dark picture of 90x70, drawn so that its edge is where the box says."""
+    """A solid ellipse of 50x30 on a dark image of 90x70, drawn so that its edge is where the box says."""
     y, x = np.mgrid[:70, :90] + 0.5
     picture = np.full((70, 90, 3), 60, np.uint8)
     picture[((x - 45) / 25) ** 2 + ((y - 35) / 15) ** 2 <= 1] = COLOURS[0]
@@ -43,7 +48,7 @@ def ellipse(path) -> LabelledImage:
 
 
 def coloured_extent(image: np.ndarray) -> np.ndarray:
-    """Box xyxy around all pixels that are more of ``COLOURS[0]`` than of the dark picture around it."""
+    """Box xyxy around all pixels that are more of ``COLOURS[0]`` than of the dark image around it."""
     image = image.astype(int)
     ys, xs = np.nonzero((image[..., 0] > 145) & (image[..., 1] < 70) & (image[..., 2] < 70))
     return np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
@@ -52,7 +57,7 @@ def coloured_extent(image: np.ndarray) -> np.ndarray:
 def geometric(folder, *images, **options) -> Augment:
     """Augmentation without changes of colour, on a dark background."""
     background = labelled(folder / "background.png", np.full((70, 90, 3), 60, np.uint8), [], [])
-    augment = Augment([*images, background], SIZE, AugmentOptions(**(GEOMETRY_ALONE | options)))
+    augment = Augment([*images, background], SIZE, AugmentOptions(**(GEOMETRY_ONLY | options)))
     augment._photometric = lambda tensor: tensor
     return augment
 
@@ -123,8 +128,8 @@ def test_pixels_go_where_the_boxes_go(scale, flip, degrees):
     ("draw", "options"),
     [
         (rectangle, {"rotation_deg": 0.0}),
-        (rectangle, {"rotation_deg": 25.0, "turned": 0.0}),
-        (ellipse, {"rotation_deg": 25.0, "turned": 1.0}),
+        (rectangle, {"rotation_deg": 25.0, "rotate": 0.0}),
+        (ellipse, {"rotation_deg": 25.0, "rotate": 1.0}),
     ],
 )
 def test_augmented_object_is_where_its_box_says(tmp_path, draw, options):
@@ -151,27 +156,30 @@ def test_cut_off_object_has_a_box_of_its_visible_part(tmp_path):
     assert cut > 10
 
 
-def test_mosaic_cells_are_four_to_nine_and_cover_the_canvas_once(tmp_path):
-    augment = geometric(tmp_path, rectangle(tmp_path / "a.png"))
-    counts = set()
-    for seed in range(40):
+@pytest.mark.parametrize(
+    ("grid", "counts"), [(MOSAIC_GRID, {4, 6, 9}), (CROWD_GRID, {16, 20, 24, 25, 30, 36})], ids=["mosaic", "crowd"]
+)
+def test_mosaic_cells_cover_the_canvas_once(grid, counts):
+    found = set()
+    for seed in range(80):
         covered = np.zeros((SIZE, SIZE), int)
-        cells = augment._mosaic_cells(np.random.default_rng(seed))
+        cells = mosaic_cells(SIZE, grid, np.random.default_rng(seed))
         for x1, y1, x2, y2 in cells:
-            assert min(x2 - x1, y2 - y1) > SIZE / 3 / 3
+            assert min(x2 - x1, y2 - y1) > SIZE / grid[1] / 3
             covered[y1:y2, x1:x2] += 1
         assert (covered == 1).all()
-        counts.add(len(cells))
-    assert counts == {4, 6, 9}
+        found.add(len(cells))
+    assert found == counts
 
 
-def test_mosaic_boxes_lie_within_the_canvas_on_their_objects(tmp_path):
+@pytest.mark.parametrize(("layout", "at_least"), [("mosaic", 2), ("crowd", 6)])
+def test_mosaic_boxes_lie_within_the_canvas_on_their_objects(tmp_path, layout, at_least):
     images = [rectangle(tmp_path / f"{i}.png", colour, i) for i, colour in enumerate(COLOURS)]
-    augment = geometric(tmp_path, *images, mosaic=1.0, rotation_deg=0.0)
+    augment = geometric(tmp_path, *images, rotation_deg=0.0, **{layout: 1.0})
     several = 0
     for seed in range(30):
         example = augment(seed % 4, np.random.default_rng(seed))
-        several += len(example.boxes) > 2
+        several += len(example.boxes) > at_least
         assert example.boxes.min() >= 0
         assert example.boxes.max() <= SIZE
         for (x1, y1, x2, y2), class_id in zip(example.boxes, example.classes, strict=True):
@@ -180,9 +188,69 @@ def test_mosaic_boxes_lie_within_the_canvas_on_their_objects(tmp_path):
     assert several > 10
 
 
-def test_pictures_without_objects_become_backgrounds(tmp_path):
+def test_the_largest_boxes_of_a_crowd_fill_a_cell_at_most(tmp_path):
+    augment = geometric(tmp_path, rectangle(tmp_path / "a.png"), crowd=1.0, rotation_deg=0.0, aspect=0.0)
+
+    sides = [(box[2:] - box[:2]).max() for seed in range(20) for box in augment(0, np.random.default_rng(seed)).boxes]
+
+    assert len(sides) > 100
+    assert max(sides) <= 1.6 * SIZE / 4  # the widest cell: a border on either side moved by 0.3 of a cell
+
+
+def test_outermost_boxes_are_those_whose_centre_is_in_no_larger_box():
+    boxes = np.array(
+        [
+            [10, 10, 50, 60],  # a face
+            [15, 20, 25, 24],  # an eye in it
+            [40, 20, 58, 26],  # an eye whose centre is in the face, though it reaches outside
+            [48, 50, 70, 54],  # centre outside the face
+            [80, 10, 90, 20],  # another face
+            [80, 10, 90, 20],  # labelled twice: neither is the larger
+        ],
+        np.float32,
+    )
+
+    np.testing.assert_array_equal(outermost(boxes), boxes[[0, 3, 4, 5]])
+    np.testing.assert_array_equal(outermost(boxes[1:2]), boxes[1:2])
+    assert outermost(boxes[:0]).shape == (0, 4)
+
+
+def test_the_anchor_is_any_of_the_outermost_boxes_in_the_size_that_was_drawn():
+    faces = np.array([[0, 0, 40, 50], [100, 100, 120, 130]], np.float32)
+    parts = np.array([[10, 10, 20, 14], [105, 110, 110, 112]], np.float32)
+    options = AugmentOptions(max_upscale=99, rotate=0.0, aspect=0.0)
+
+    chosen = set()
+    for seed in range(30):
+        boxes = np.concatenate([parts, faces])
+        matrix = random_affine((200, 200), boxes, (100, 80), (0.5, 0.5 + 1e-6), options, np.random.default_rng(seed))
+        longer = (transform_boxes(faces, matrix)[:, 2:] - transform_boxes(faces, matrix)[:, :2]).max(axis=1)
+        is_anchor = np.abs(longer - 40) < 0.01  # half of the cell's shorter side
+        assert is_anchor.sum() == 1
+        chosen.add(int(is_anchor.argmax()))
+    assert chosen == {0, 1}
+
+
+def test_relight_is_a_gamma_between_its_limits():
+    ramp = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
+    gammas = []
+    for seed in range(60):
+        torch.manual_seed(seed)
+        relit = relight(ramp)
+        assert (relit.shape, relit.dtype) == (ramp.shape, torch.uint8)
+        assert torch.equal(relit[0], relit[2])
+        assert (relit[0, 0, 0], relit[0, 0, 255]) == (0, 255)
+        assert (relit[0, 0].diff() >= 0).all()
+        gamma = math.log(relit[0, 0, 128].item() / 255) / math.log(128 / 255)
+        torch.testing.assert_close(relit[0, 0].double(), 255 * (ramp[0, 0].double() / 255) ** gamma, atol=2.5, rtol=0)
+        gammas.append(gamma)
+    assert 0.49 < min(gammas) < 0.6
+    assert 2.2 < max(gammas) < 2.53
+
+
+def test_images_without_objects_become_backgrounds(tmp_path):
     negative = labelled(tmp_path / "b.png", np.full((40, 50, 3), (10, 200, 10), np.uint8), [], [])
-    options = AugmentOptions(mosaic=0.0, background=1.0, small_share=0.0, box_side=(0.05, 0.2))
+    options = AugmentOptions(**(GEOMETRY_ONLY | {"small_below": 0.05, "box_side": (0.025, 0.2)}))
     augment = Augment([rectangle(tmp_path / "a.png"), negative], SIZE, options)
     augment._photometric = lambda tensor: tensor
 
@@ -194,10 +262,10 @@ def test_pictures_without_objects_become_backgrounds(tmp_path):
     assert augment(1, np.random.default_rng(0)).boxes.shape == (0, 4)
 
 
-@pytest.mark.parametrize("mosaic", [0.0, 1.0])
-def test_an_example_depends_on_index_and_rng_alone(tmp_path, mosaic):
+@pytest.mark.parametrize(("mosaic", "crowd"), [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)], ids=["single", "mosaic", "crowd"])
+def test_an_example_depends_on_index_and_rng_alone(tmp_path, mosaic, crowd):
     images = [rectangle(tmp_path / "a.png"), ellipse(tmp_path / "b.png")]
-    options = AugmentOptions(mosaic=mosaic)
+    options = AugmentOptions(mosaic=mosaic, crowd=crowd)
 
     def example(index, seed, torch_seed):
         torch.manual_seed(torch_seed)
@@ -249,7 +317,7 @@ def test_photometric_changes_keep_shape_and_type(tmp_path):
 def test_boxes_that_are_cut_off_or_too_small_are_dropped(box, clipped):
     boxes = np.array([(50, 50, 60, 60), box], np.float32)
 
-    remaining, kept = Augment([], SIZE)._visible(boxes, (100, 100))
+    remaining, kept = visible_boxes(boxes, (100, 100), AugmentOptions())
 
     assert kept.tolist() == [True, clipped is not None]
     np.testing.assert_allclose(remaining, [(50, 50, 60, 60)] + ([clipped] if clipped else []))

@@ -1,0 +1,58 @@
+import cv2
+import numpy as np
+import pytest
+from tiny_data import noise_image
+
+from train.data.near_duplicates import MIN_CORRELATION, SIDE_PX, local_contrast, near_duplicates
+
+PHOTO = noise_image(192, 256, 1)
+
+
+def recompressed(image: np.ndarray) -> np.ndarray:
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 30])
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)
+
+
+COPIES = {
+    "another size": lambda image: cv2.resize(image, (100, 75), interpolation=cv2.INTER_AREA),
+    "another quality": recompressed,
+    "grey": lambda image: cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB),
+    "darker": lambda image: (image * 0.4).astype(np.uint8),
+    "pale": lambda image: (image * 0.5 + 120).astype(np.uint8),
+    "mirrored": lambda image: image[:, ::-1].copy(),
+}
+
+
+@pytest.mark.parametrize("change", COPIES.values(), ids=COPIES)
+def test_a_copy_is_found_among_others(change):
+    others = [local_contrast(noise_image(192, 256, seed)) for seed in range(10)]  # PHOTO is number 1
+
+    [(index, other, correlation)] = near_duplicates([local_contrast(change(PHOTO))], others)
+
+    assert (index, other) == (0, 1)
+    assert MIN_CORRELATION <= correlation <= 1.001
+
+
+def test_other_images_do_not_look_alike():
+    known = [local_contrast(noise_image(192, 256, seed)) for seed in range(40)]
+    asked = [local_contrast(noise_image(192, 256, seed)) for seed in range(100, 140)]
+
+    assert list(near_duplicates(asked, known)) == []
+
+
+def test_images_of_one_colour_look_like_nothing():
+    flat = local_contrast(np.full((60, 80, 3), 114, np.uint8))
+
+    assert flat.shape == (SIDE_PX, SIDE_PX)
+    assert not flat.any()
+    assert list(near_duplicates([flat], [flat, local_contrast(PHOTO)])) == []
+
+
+def test_many_images_are_compared_in_parts(monkeypatch):
+    monkeypatch.setattr("train.data.near_duplicates.CHUNK", 3)
+    contrasts = [local_contrast(noise_image(64, 64, seed)) for seed in range(8)]
+
+    found = [(i, j) for i, j, _ in near_duplicates(contrasts, contrasts[::-1])]
+
+    assert found == [(i, 7 - i) for i in range(8)]
+    assert list(near_duplicates([], contrasts)) == list(near_duplicates(contrasts, [])) == []

@@ -1,0 +1,81 @@
+"""How far a run has come: counters, the latest losses, the best epoch."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from train.evaluation.metrics import Metrics
+from train.loop.engine import Step
+from train.loop.options import FitOptions
+from train.loop.reporting import LOG_EVERY_STEPS, Status
+
+
+@dataclass(slots=True)
+class Progress:
+    """The position of a run; with the ``TrainState``, all that ``last.pt`` needs to resume it."""
+
+    epoch: int = 0
+    """Epochs done."""
+    step: int = 0
+    """Steps done in this epoch."""
+    images_seen: int = 0
+    window: list[Step] = field(default_factory=list)
+    """Steps since the last line of the log."""
+    best: dict[str, Any] | None = None
+    """Metrics of the best epoch, in the form of ``Metrics.as_dict``."""
+    best_epoch: int = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Any]) -> "Progress":
+        """The progress in a checkpoint's ``resume``, which has other keys too."""
+        names = ("epoch", "step", "images_seen", "best", "best_epoch")
+        return cls(**{name: state[name] for name in names}, window=[Step(**step) for step in state["window"]])
+
+    def add(self, step: Step) -> None:
+        """Count a step."""
+        self.step += 1
+        self.images_seen += step.images
+        self.window.append(step)
+
+    def end_epoch(self, metrics: Metrics) -> bool:
+        """Count an epoch; True if its metrics are the best so far."""
+        self.epoch, self.step = self.epoch + 1, 0
+        is_best = self.best is None or (metrics.map50_95 or 0) > (self.best["map50_95"] or 0)
+        if is_best:
+            self.best, self.best_epoch = metrics.as_dict(), self.epoch
+        return is_best
+
+    def is_window_complete(self, steps_per_epoch: int) -> bool:
+        """Whether the log gets a line after this step."""
+        return len(self.window) == LOG_EVERY_STEPS or self.step == steps_per_epoch
+
+    def status(self, latest: Sequence[Step], options: FitOptions, steps_per_epoch: int) -> Status:
+        """What to show of a run whose latest steps are these."""
+        speed = images_per_s(latest)
+        steps_left = (options.epochs - self.epoch) * steps_per_epoch - self.step
+        return Status(
+            self.epoch + 1,
+            options.epochs,
+            self.step,
+            steps_per_epoch,
+            mean_losses(latest),
+            latest[-1].lr,
+            speed,
+            steps_left * options.batch_size / speed,
+        )
+
+
+def mean_losses(steps: Sequence[Step]) -> dict[str, float]:
+    """Mean of each part of the loss over some steps."""
+    return {name: float(np.mean([step.losses[name] for step in steps])) for name in steps[0].losses}
+
+
+def images_per_s(steps: Sequence[Step]) -> float:
+    """Speed over some steps."""
+    return sum(step.images for step in steps) / sum(step.seconds for step in steps)
