@@ -12,6 +12,8 @@ Names are loaded when they are first used, so that ``import realtime`` costs nex
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from realtime import privacy as privacy  # before anything that imports onnxruntime
+
 if TYPE_CHECKING:
     from realtime.api import Detector, Stream, stream
     from realtime.errors import ImageError, ModelError, ProviderError, RealtimeError, SinkError, SourceError

@@ -108,7 +108,7 @@ def test_truncated_checkpoint_is_refused(checkpoint, path, kept):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([1, 2], "not a checkpoint of this project. Use a best.pt or last.pt that 'python -m train fit' wrote"),
+        ([1, 2], "not a checkpoint of this project. Use a best.pt or last.pt that 'realtime train fit' wrote"),
         ({"weight": torch.zeros(1)}, "not a checkpoint of this project"),
         ({"format": FORMAT, "version": 99}, f"checkpoint version 99, this program reads version {VERSION}"),
         ({"format": FORMAT, "version": VERSION}, "damaged checkpoint: 'config'"),

@@ -76,8 +76,7 @@ def whole_run(tiny_yaml, tmp_path_factory) -> Path:
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[0] == "nano: 6 images to train on, 4 to validate"
     assert (
-        result.output.splitlines()[-1]
-        == f"done: {out}/best.pt. Next: python -m export onnx {out}/best.pt -o model.onnx"
+        result.output.splitlines()[-1] == f"done: {out}/best.pt. Next: realtime export onnx {out}/best.pt -o model.onnx"
     )
     return out
 

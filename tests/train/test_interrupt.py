@@ -66,7 +66,7 @@ def test_signal_saves_the_step_and_the_run_goes_on_from_it(data, whole_run, tmp_
     assert err.splitlines() == [
         "stopping after this step; again to end at once",
         f"stopped in epoch 1 after step {state['step']}; go on with: "
-        f"python -m train fit {data} --out {tmp_path} --resume",
+        f"realtime train fit {data} --out {tmp_path} --resume",
     ]
 
     with fit(data, tmp_path, "--resume") as process:  # with the same options

@@ -45,7 +45,7 @@ def fit(
             make_folder(out)
         _announce(run, reporter)
         run.fit(workers=workers, save_every_steps=save_every_steps, reporter=reporter)
-        reporter.message(f"done: {out / 'best.pt'}. Next: python -m export onnx {out / 'best.pt'} -o model.onnx")
+        reporter.message(f"done: {out / 'best.pt'}. Next: realtime export onnx {out / 'best.pt'} -o model.onnx")
 
 
 def _announce(run: Run, reporter: LineReporter) -> None:

@@ -167,7 +167,7 @@ class Run:
         return InterruptedRunError(
             interrupt.signal or signal.SIGTERM,  # another process may have received it
             f"stopped in epoch {self.progress.epoch + 1} after step {self.progress.step}; go on with: "
-            f"python -m train fit {self.data.path} --out {self.out} --resume",
+            f"realtime train fit {self.data.path} --out {self.out} --resume",
         )
 
 

@@ -84,7 +84,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     content = load_file(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise TrainError(
-            f"{path}: not a checkpoint of this project. Use a best.pt or last.pt that 'python -m train fit' wrote"
+            f"{path}: not a checkpoint of this project. Use a best.pt or last.pt that 'realtime train fit' wrote"
         )
     if content.get("version") != VERSION:
         raise TrainError(f"{path}: checkpoint version {content.get('version')}, this program reads version {VERSION}")

@@ -1,4 +1,4 @@
-"""Command line ``python -m train prepare FORMAT``."""
+"""Command line ``realtime train prepare FORMAT``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
