@@ -153,9 +153,9 @@ def test_only_what_suppression_could_decide_either_way_may_differ(swapped, extra
     if passes:
         differences = compare_image(expected, found, "x.jpg", CLASS_NAMES, tolerance)
         assert (differences.detections, differences.contested) == (1, 1)
-        assert str(differences).endswith("; 1 more kept by one of the two alone")
+        assert str(differences).endswith("; 1 more kept by only one of the two")
     else:
-        with pytest.raises(ExportError, match=r"is missing from|is found by the ONNX graph alone"):
+        with pytest.raises(ExportError, match=r"is missing from|is found only by the ONNX graph"):
             compare_image(expected, found, "x.jpg", CLASS_NAMES, tolerance)
 
 

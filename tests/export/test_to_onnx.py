@@ -203,7 +203,7 @@ def swap_classes(model) -> None:
         (raise_a_class, "of score .* is missing from the ONNX graph's results"),
         (shift_boxes, "is missing from the ONNX graph's results"),
         (swap_classes, "is missing from the ONNX graph's results"),
-        (find_nothing, "is found by the ONNX graph alone"),
+        (find_nothing, "is found only by the ONNX graph"),
     ],
 )
 def test_verification_notices_other_weights(exported, checkpoint, damage, message):
