@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -10,10 +11,18 @@ from realtime.inference.detector import OnnxDetector
 from realtime.regions.detector import CloserDetector
 from realtime.regions.tiles import Reach
 from realtime.results import Result
-from realtime.structures import Frame
+from realtime.structures import Detections, Frame
 
-StillDetector = OnnxDetector | CloserDetector
-"""Finds boxes in an image that stands alone."""
+
+class StillDetector(Protocol):
+    """Finds boxes in an image that stands alone: an ``OnnxDetector``, or one that looks closer."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many images may be processed at once, each by a thread of its own."""
+
+    def detect(self, image: np.ndarray) -> Detections:
+        """All detections in an image uint8 (H,W,3) BGR, boxes in its pixels, best first."""
 
 
 def with_reach(network: OnnxDetector, reach: str) -> StillDetector:

@@ -74,7 +74,7 @@ def test_the_sound_goes_along(folder):
 
 
 def test_images_are_described_on_standard_output(folder):
-    done = realtime("image", "a.png", "--model", "m.onnx", "--threshold", "0.7", cwd=folder)
+    done = realtime("image", "a.png", "--model", "m.onnx", "--threshold", "0.7", "--reach", "near", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
         "image": "a.png",
@@ -85,7 +85,8 @@ def test_images_are_described_on_standard_output(folder):
 
 def test_images_are_drawn_and_described_in_files(folder):
     (folder / "drawn").mkdir()
-    done = realtime("image", "a.png", "--model", "m.onnx", "--out", "drawn", "--jsonl", "out.jsonl", cwd=folder)
+    outputs = ["--out", "drawn", "--jsonl", "out.jsonl"]
+    done = realtime("image", "a.png", "--model", "m.onnx", "--reach", "near", *outputs, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert cv2.imread(str(folder / "drawn" / "a.png")).any()
     assert [json.loads(line)["image"] for line in (folder / "out.jsonl").read_text().splitlines()] == ["a.png"]
@@ -145,7 +146,7 @@ def test_the_benchmark_takes_a_video(folder):
         ("video in.mp4 --jsonl x.jsonl --crf 20", "--codec and --crf say how a video is written: add --out"),
         ("video in.mp4 --out out.mp4 --start 9", "no frame from 9 s to its end; it is"),
         ("video in.mp4 --crops . --model m.onnx", "cannot write to .: it is not an empty folder"),
-        ("video in.mp4 --out out.mp4 --blur hair --model m.onnx", "--blur hair: the model does not find that"),
+        ("video in.mp4 --out out.mp4 --blur hair --model m.onnx", "--blur hair: the model has no such class"),
         ("video in.mp4 --out out.mp4 --blur --crops x", "--crops x: crops are readable, and --blur hides face"),
         ("video in.mp4 --jsonl x.jsonl --blur", "--blur face: no picture is written that it would be hidden in"),
         ("image a.png --blur", "--blur face: no picture is written that it would be hidden in"),
