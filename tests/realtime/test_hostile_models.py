@@ -157,7 +157,7 @@ def exabytes(graph):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (fewer_rows_than_declared, "not the 4 rows that its metadata promise"),
+        (fewer_rows_than_declared, "not the 4 rows that its metadata say"),
         (index_out_of_range, "the network failed on cpu"),
         (exabytes, "the network failed on cpu"),
     ],
