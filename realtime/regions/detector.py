@@ -13,9 +13,9 @@ from realtime.regions.tiles import Reach, regions_of
 from realtime.structures import Detections
 
 MIN_CANDIDATE = 0.3
-"""Score from which on a small face gets a close-up, which then decides."""
-SMALL_PX = 64
-"""Faces lower than this in the network's input get a close-up: a quarter of their parts are missed there."""
+"""Score from which on a small face gets a close-up."""
+SMALL = 0.25
+"""Faces lower than this share of the network's input get a close-up: a quarter of their parts are missed there."""
 MIN_IOU = 0.3
 """Of a face in its close-up with the face as it was found: small boxes are coarse."""
 MAX_CLOSE_UPS = 64
@@ -69,9 +69,9 @@ class CloserDetector:
 
     def _small_faces(self, found: Detections, scale: float) -> np.ndarray:
         """Which detections (N,) bool are faces that need a close-up, seen at ``scale`` at best."""
-        is_face = np.array([name.lower() == "face" for name in found.names], bool)
-        heights_px = scale * (found.boxes[:, 3] - found.boxes[:, 1])
-        small: np.ndarray = is_face & (heights_px < SMALL_PX) & (found.scores >= MIN_CANDIDATE)
+        candidate = _is_face(found) & (found.scores >= MIN_CANDIDATE)
+        is_small = scale * (found.boxes[:, 3] - found.boxes[:, 1]) < SMALL * min(self.metadata.input_wh)
+        small: np.ndarray = candidate & is_small & ~_inside_any(found.boxes, found.boxes[candidate & ~is_small])
         small[np.flatnonzero(small)[MAX_CLOSE_UPS:]] = False
         return small
 
@@ -83,28 +83,41 @@ class CloserDetector:
             for cells in close_ups(image, faces, self.network.metadata.input_wh)
             for view in cells.split(self.network.detect(cells.image))
         ]
-        confirmed = [_confirmed(view, face) for view, face in zip(views, faces, strict=True)]
-        rest = found[~small & ~_inside_any(found.boxes, faces)]
+        confirmed = [
+            _confirmed(view, face, score)
+            for view, face, score in zip(views, faces, found.scores[small].tolist(), strict=True)
+        ]
+        others = found.boxes[_is_face(found) & ~small & (found.scores >= MIN_CANDIDATE)]
+        replaced = _inside_any(found.boxes, faces) & ~_inside_any(found.boxes, others)
+        rest = found[~small & ~replaced]
         together = Detections.concatenate([rest, *confirmed])
         together = together[np.argsort(-together.scores, kind="stable")]
         frame = Seen(together, np.array([0, 0, image.shape[1], image.shape[0]]), 1.0)
         return merge([frame], (image.shape[1], image.shape[0]), len(together))
 
 
-def _confirmed(view: Detections, face: np.ndarray) -> Detections:
+def _confirmed(view: Detections, face: np.ndarray, score: float) -> Detections:
     """A face (4,) as its close-up shows it, with its parts; nothing if the close-up does not show it.
 
-    A part that is seen in a face is more likely than by itself: its score becomes 1 - (1 - score)².
+    Its score is the mean of ``score``, that of the first look, and that of the close-up: two opinions. A part that is
+    seen in a face is more likely than by itself, 1 - (1 - part)², but never more likely than the face.
     """
-    is_face = np.array([name.lower() == "face" for name in view.names], bool)
+    is_face = _is_face(view)
     overlap = np.where(is_face, iou(view.boxes, face[None]), 0.0)
     if not len(view) or overlap.max() < MIN_IOU:
         return view[:0]
     best = int(np.argmax(overlap * view.scores))
-    scores = np.where(is_face, view.scores, 1 - (1 - view.scores) ** 2).astype(np.float32)
+    mean = (score + float(view.scores[best])) / 2
+    scores = np.minimum(1 - (1 - view.scores) ** 2, mean)
+    scores[best] = mean
     part_of_it = ~is_face & _inside_any(view.boxes, view.boxes[best : best + 1])
     part_of_it[best] = True
-    return replace(view, scores=scores)[part_of_it]
+    return replace(view, scores=scores.astype(np.float32))[part_of_it]
+
+
+def _is_face(found: Detections) -> np.ndarray:
+    """Which detections are faces: (N,) bool."""
+    return np.array([name.lower() == "face" for name in found.names], bool)
 
 
 def _inside_any(boxes: np.ndarray, faces: np.ndarray) -> np.ndarray:

@@ -83,7 +83,7 @@ def test_an_empty_name_hides_nothing_and_so_is_refused(folder, command, argument
     cv2.imwrite(str(folder / "a.png"), np.zeros((48, 64, 3), np.uint8))
     done = realtime(*command.split(), *arguments, cwd=folder)
     assert done.returncode == 1
-    assert told(done)[-1].startswith("error: --blur : the model does not find that")
+    assert told(done)[-1].startswith("error: --blur : the model has no such class")
     assert not (folder / "out.mp4").exists()
 
 
