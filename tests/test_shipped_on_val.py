@@ -40,7 +40,18 @@ def test_shipped_detector_scores_what_its_card_says(model, tmp_path):
     out = tmp_path / "found.jsonl"
     command = "from realtime.cli import run_cli; run_cli()"
     # The lowest score that a graph gives: mAP counts weak detections too.
-    options = ["--model", model, "--provider", "cpu", "--threshold", str(metadata.min_score), "--jsonl", out, "--reach", "near"]
+    options = [
+        "--model",
+        model,
+        "--provider",
+        "cpu",
+        "--threshold",
+        str(metadata.min_score),
+        "--jsonl",
+        out,
+        "--reach",
+        "near",
+    ]
     paths = [image.path for image in images]
     subprocess.run([sys.executable, "-c", command, "image", *map(str, [*paths, *options])], check=True, timeout=1200)
 
