@@ -11,11 +11,11 @@ from realtime.errors import RegionError
 OVERLAP = 0.2
 """Share of its side by which a tile overlaps the next one: faces of up to that size are whole in one of them. Larger
 ones are found in the whole frame."""
-AUTO_SCALE, FAR_SCALE = 0.36, 0.5
-"""Pixels of the network's input in a pixel of the tile, at least: a face of 28 px, or of 20 px, is then 10 px high,
+AUTO_SCALE, FAR_SCALE = 0.36, 0.6
+"""Pixels of the network's input in a pixel of the tile, at least: a face of 28 px, or of 17 px, is then 10 px high,
 about the smallest that a detector finds."""
 MAX_TILES = 24
-SAME_SCALE = 1.5
+SAME_SCALE = 1.2
 """Tiles that enlarge the frame by less than this show nothing that the whole frame does not."""
 
 
