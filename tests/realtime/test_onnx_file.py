@@ -13,7 +13,7 @@ from realtime.inference import session
 from realtime.inference.detector import OnnxDetector, find_model, shipped_models
 from realtime.inference.onnx_file import read_metadata_props
 from realtime.inference.providers import Provider
-from realtime.metadata import KEY_PREFIX, ModelMetadata
+from realtime.metadata import ModelMetadata
 
 
 @pytest.mark.parametrize("name", shipped_models())
@@ -21,7 +21,6 @@ def test_it_reads_what_onnxruntime_reads(name):
     model = find_model(name)
     expected = ort.InferenceSession(model, providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map
     assert read_metadata_props(model) == expected
-    assert KEY_PREFIX + "resize_mode" in expected  # of an earlier version, and ignored
     assert ModelMetadata.from_props(expected, name).precision == "float32"
 
 

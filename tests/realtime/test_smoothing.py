@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from realtime.faces.one_euro import GAP_S, BoxSmoother
+from realtime.faces.one_euro import MAX_GAP_S, BoxSmoother
 
 SIDE_PX = 640
 BOX = np.array([[100.0, 80.0, 220.0, 230.0]])
@@ -94,7 +94,7 @@ def test_a_short_absence_is_bridged_and_a_long_one_begins_anew():
             assert np.isnan(smoother(np.full((1, 4), np.nan), 1 / 30, SIDE_PX)).all()
         return smoother(BOX + 2, 1 / 30, SIDE_PX)
 
-    short, long = after(2 / 30), after(GAP_S + 0.1)
+    short, long = after(2 / 30), after(MAX_GAP_S + 0.1)
     assert (short > BOX).all()
     assert (short < BOX + 1.5).all()
     assert long == pytest.approx(BOX + 2)
@@ -103,4 +103,4 @@ def test_a_short_absence_is_bridged_and_a_long_one_begins_anew():
 def test_after_a_gap_in_time_it_begins_anew():
     smoother = BoxSmoother(1)
     smoother(BOX, 1 / 30, SIDE_PX)
-    assert smoother(BOX + 50, GAP_S + 0.1, SIDE_PX) == pytest.approx(BOX + 50)
+    assert smoother(BOX + 50, MAX_GAP_S + 0.1, SIDE_PX) == pytest.approx(BOX + 50)
