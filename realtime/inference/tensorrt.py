@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import hashlib
-import os
 import platform
 import shutil
 import sysconfig
@@ -13,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import onnxruntime as ort
+from platformdirs import user_cache_path
 
 from realtime.errors import ProviderError, Remedy
 from realtime.inference.cuda import UnavailableReason, cuda_major, gpus
@@ -57,12 +57,11 @@ def engine_for(model: Path, *, half: bool) -> Iterator[Engine]:
         cache.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=cache))
     except OSError as error:
-        variable = CACHE_VARIABLES.get(platform.system(), "XDG_CACHE_HOME")
         raise ProviderError(
             f"cannot keep its engine in {cache}: {error.strerror}",
             parameter="provider",
             value=Provider.TENSORRT.value,
-            remedy=f"choose another folder with the environment variable {variable}",
+            remedy="make it writable; on Linux the environment variable XDG_CACHE_HOME names another folder",
         ) from error
     try:
         engine = Engine(building, is_built=False, timings=cache, half=half)
@@ -82,18 +81,9 @@ def is_built(folder: Path) -> bool:
     return any(folder.glob("*.engine"))
 
 
-CACHE_VARIABLES = {"Windows": "LOCALAPPDATA", "Linux": "XDG_CACHE_HOME"}
-
-
 def cache_folder() -> Path:
     """The user's cache folder for the app, by the conventions of the system."""
-    home, system = Path.home(), platform.system()
-    default = {"Windows": home / "AppData" / "Local", "Darwin": home / "Library" / "Caches"}.get(
-        system, home / ".cache"
-    )
-    chosen = os.environ.get(CACHE_VARIABLES.get(system, ""), "")
-    # A relative path is to be ignored, says the XDG Base Directory Specification.
-    return (Path(chosen) if Path(chosen).is_absolute() else default) / "facial-feature-rcnn"
+    return user_cache_path("facial-feature-rcnn", appauthor=False, opinion=False)
 
 
 def _key(model: Path, *, half: bool) -> str:
