@@ -21,7 +21,7 @@ class Controls:
     labels: bool = True
     """Write name and score at the boxes."""
     mirror: bool = False
-    """Show the window's picture as a mirror does; files are never mirrored."""
+    """Show the window's image as a mirror does; files are never mirrored."""
     overlay: bool = True
     """Show the state of the run in the window."""
     help: bool = False

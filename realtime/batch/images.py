@@ -87,14 +87,14 @@ def detect_images(
 
 
 def _targets(paths: Collection[Path], places: Mapping[Path, Path], out: Path) -> list[Path]:
-    """Where each drawn picture goes; checked before the first is written."""
+    """Where each drawn image goes; checked before the first is written."""
     check_folder(out)
     originals = {path.resolve() for path in paths}
     targets: dict[Path, None] = {}
     for path in paths:
         target = out / places.get(path, path.name)
         if target.suffix.lower() not in SUFFIXES:
-            raise SinkError(f"cannot write {target}: its name does not end as a picture's, such as .png")
+            raise SinkError(f"cannot write {target}: its name does not end as an image's, such as .png")
         if target.resolve() in originals or target in targets:
             what = "another result" if target in targets else "an original"
             raise SinkError(f"cannot write {target}: it would replace {what}")

@@ -125,4 +125,4 @@ def check_blur(blur: str | None, crops: Path | None, *, shown: bool) -> None:
     if blur is not None and crops:
         raise SinkError(f"--crops {crops}: crops are readable, and --blur hides {blur}; choose one of them")
     if blur is not None and not shown:
-        raise SinkError(f"--blur {blur}: no picture is written that it would be hidden in; add one or leave it out")
+        raise SinkError(f"--blur {blur}: no image is written that it would be hidden in; add one or leave it out")

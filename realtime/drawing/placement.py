@@ -18,7 +18,7 @@ def place_labels(
     Args:
         boxes: one or none.
         sizes_wh: width and height in pixels of each label.
-        frame_wh: width and height in pixels of the picture.
+        frame_wh: width and height in pixels of the image.
 
     Returns:
         The upper left corner of each label.

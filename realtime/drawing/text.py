@@ -1,4 +1,4 @@
-"""Text in pictures, antialiased, in the TrueType fonts that OpenCV 5 brings along."""
+"""Text in images, antialiased, in the TrueType fonts that OpenCV 5 brings along."""
 
 import threading
 import unicodedata
@@ -20,7 +20,7 @@ LINE_HEIGHT = 1.3
 
 
 def size_for(image: np.ndarray) -> int:
-    """Font size in pixels that suits a picture (H,W,3), and stays readable in the smallest."""
+    """Font size in pixels that suits an image (H,W,3), and stays readable in the smallest."""
     return int(max(11, round(min(image.shape[:2]) / 40)))
 
 
@@ -53,11 +53,11 @@ def drawable(text: str) -> str:
 def _has_glyph(character: str) -> bool:
     if character in " ?":
         return True
-    picture = _picture_of(character)
-    return bool(picture.any()) and not np.array_equal(picture, _picture_of("?"))
+    image = _image_of(character)
+    return bool(image.any()) and not np.array_equal(image, _image_of("?"))
 
 
-def _picture_of(character: str) -> np.ndarray:
-    picture = np.zeros((48, 96, 3), np.uint8)
-    write(picture, character, (24, 8), (255, 255, 255), 24)
-    return picture
+def _image_of(character: str) -> np.ndarray:
+    image = np.zeros((48, 96, 3), np.uint8)
+    write(image, character, (24, 8), (255, 255, 255), 24)
+    return image

@@ -1,4 +1,4 @@
-"""Every feature as a picture of its own."""
+"""Every feature as an image of its own."""
 
 import re
 import shutil

@@ -123,7 +123,7 @@ class WindowSink(ClosingSink):
         self._opening_wh = round(scale * image.shape[1]), round(scale * image.shape[0])
         cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         # Qt handles events while it builds a window, so that the user may have closed it by now; imshow would build it
-        # anew. Not every system has the window visible before its first picture, so that 0 is no sign here.
+        # anew. Not every system has the window visible before its first image, so that 0 is no sign here.
         self._end_run_unless(self._visibility() >= 0)
         cv2.resizeWindow(self._title, *self._opening_wh)
         self._end_run_unless(self._visibility() >= 0)

@@ -96,7 +96,7 @@ def test_a_bad_picture_does_not_stop_the_good_ones(folder):
     (folder / "bad.png").write_text("no picture")
     done = realtime("image", "bad.png", "a.png", "--model", "m.onnx", "--jsonl", "out.jsonl", cwd=folder)
     assert done.returncode == 1
-    assert "error: cannot read image bad.png: not a readable picture" in done.stderr
+    assert "error: cannot read image bad.png: not a readable image" in done.stderr
     assert "1 of 2 images could not be read" in done.stderr
     assert [json.loads(line)["image"] for line in (folder / "out.jsonl").read_text().splitlines()] == ["a.png"]
 
@@ -148,8 +148,8 @@ def test_the_benchmark_takes_a_video(folder):
         ("video in.mp4 --crops . --model m.onnx", "cannot write to .: it is not an empty folder"),
         ("video in.mp4 --out out.mp4 --blur hair --model m.onnx", "--blur hair: the model has no such class"),
         ("video in.mp4 --out out.mp4 --blur --crops x", "--crops x: crops are readable, and --blur hides face"),
-        ("video in.mp4 --jsonl x.jsonl --blur", "--blur face: no picture is written that it would be hidden in"),
-        ("image a.png --blur", "--blur face: no picture is written that it would be hidden in"),
+        ("video in.mp4 --jsonl x.jsonl --blur", "--blur face: no image is written that it would be hidden in"),
+        ("image a.png --blur", "--blur face: no image is written that it would be hidden in"),
         ("video in.mp4 --out nowhere/out.mp4", "folder nowhere does not exist"),
         ("video in.mp4 --out in.mp4", "cannot write in.mp4: it is the input itself"),
         ("video in.mp4 --jsonl in.mp4", "cannot write in.mp4: it is the input itself"),
@@ -166,7 +166,7 @@ def test_the_benchmark_takes_a_video(folder):
         ("cam --device 97 --no-window --record out.mp4", "cannot open camera 97: not found or in use"),
         ("image a.png --jsonl a.png", "cannot write a.png: it is the input itself"),
         ("image nix.png", "cannot read image nix.png: not found"),
-        ("image text.mp4", "cannot read image text.mp4: not a readable picture"),
+        ("image text.mp4", "cannot read image text.mp4: not a readable image"),
         ("image a.png --out nowhere/drawn", "cannot write to nowhere/drawn: folder nowhere does not exist"),
         ("image a.png --out text.mp4", "cannot write to text.mp4: it is a file, not a folder"),
         ("image a.png --jsonl nowhere/x.jsonl", "folder nowhere does not exist"),

@@ -217,7 +217,7 @@ def test_pictures_are_detected_at_a_time_and_told_in_order(tmp_path):
     (out := tmp_path / "out").mkdir()
     found = detect_images(paths, detector, threshold=0.5, out=out, on_unreadable=bad.append)
     assert [result.path for result in found] == paths[:7] + paths[8:]
-    assert [str(error) for error in bad] == [f"cannot read image {paths[7]}: not a readable picture"]
+    assert [str(error) for error in bad] == [f"cannot read image {paths[7]}: not a readable image"]
     assert len(list(out.iterdir())) == 12
 
 

@@ -45,7 +45,7 @@ def test_what_is_not_there_is_named(tmp_path):
 def test_a_file_that_is_no_picture_is_refused(tmp_path):
     path = tmp_path / "a.png"
     path.write_text("no")
-    with pytest.raises(SourceError, match="not a readable picture"):
+    with pytest.raises(SourceError, match="not a readable image"):
         read_image(path)
 
 
@@ -90,7 +90,7 @@ def test_no_original_is_overwritten_by_the_result_of_another(tmp_path, detector)
 def test_a_picture_without_suffix_has_no_drawn_copy(tmp_path, detector):
     picture(tmp_path / "a.png").rename(tmp_path / "a")
     (tmp_path / "out").mkdir()
-    with pytest.raises(SinkError, match="its name does not end as a picture's"):
+    with pytest.raises(SinkError, match="its name does not end as an image's"):
         list(detected([tmp_path / "a"], detector, threshold=0.5, out=tmp_path / "out"))
 
 
@@ -119,4 +119,4 @@ def test_what_is_no_picture_is_told_and_left_out(tmp_path, detector):
     told = []
     found = detect_images([bad, good], detector, threshold=0.5, out=None, on_unreadable=told.append)
     assert [result.path for result in found] == [good]
-    assert [str(error) for error in told] == [f"cannot read image {bad}: not a readable picture"]
+    assert [str(error) for error in told] == [f"cannot read image {bad}: not a readable image"]
