@@ -16,14 +16,23 @@ from realtime import privacy as privacy  # before anything that imports onnxrunt
 
 if TYPE_CHECKING:
     from realtime.api import Detector, Stream, stream
-    from realtime.errors import ImageError, ModelError, ProviderError, RealtimeError, SinkError, SourceError
+    from realtime.errors import (
+        ImageError,
+        ModelError,
+        ProviderError,
+        RealtimeError,
+        RegionError,
+        SinkError,
+        SourceError,
+    )
     from realtime.results import Result
     from realtime.structures import PARTS, Detections, Face, Feature, Frame
 
 _MODULES = {
     **dict.fromkeys(("Detector", "Stream", "stream"), "api"),
     **dict.fromkeys(
-        ("ImageError", "ModelError", "ProviderError", "RealtimeError", "SinkError", "SourceError"), "errors"
+        ("ImageError", "ModelError", "ProviderError", "RealtimeError", "RegionError", "SinkError", "SourceError"),
+        "errors",
     ),
     "Result": "results",
     **dict.fromkeys(("PARTS", "Detections", "Face", "Feature", "Frame"), "structures"),
@@ -40,6 +49,7 @@ __all__ = [
     "ModelError",
     "ProviderError",
     "RealtimeError",
+    "RegionError",
     "Result",
     "SinkError",
     "SourceError",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from realtime.drawing.render import draw, labelled_boxes
+from realtime.faces.grouping import assign_faces
 from realtime.image_io import write_image
 from realtime.structures import PARTS, Detections, Face, Frame
 
@@ -30,6 +31,8 @@ class Result:
     """All that the model reported, below the threshold too, for ``at``. By default the same as ``detections``."""
     path: Path | None = None
     """The file of a still image; None for frames and arrays."""
+    is_still: bool = False
+    """True for an image that stands alone: its faces are grouped anew at each threshold, not tracked."""
 
     def __post_init__(self) -> None:
         if self.canvas is None:
@@ -52,7 +55,8 @@ class Result:
 
         Scores below the model's own ``min_score`` are never reported.
         """
-        return replace(self, detections=self.candidates.above(threshold))
+        detections = self.candidates.above(threshold)
+        return replace(self, detections=assign_faces(detections) if self.is_still else detections)
 
     def draw(self, *, labels: bool = True, hidden: Collection[int] = ()) -> np.ndarray:
         """Draw the detections.

@@ -6,7 +6,6 @@ from typing import Protocol
 
 import numpy as np
 
-from realtime.faces.grouping import assign_faces
 from realtime.inference.detector import OnnxDetector
 from realtime.regions.detector import CloserDetector
 from realtime.regions.tiles import Reach
@@ -45,5 +44,4 @@ def detect_still(detector: StillDetector, image: np.ndarray, threshold: float, p
         path: the file that the image comes from.
     """
     frame = Frame(image, 0, 0.0, time.monotonic())
-    candidates = detector.detect(image)
-    return Result(frame, assign_faces(candidates.above(threshold)), candidates=candidates, path=path)
+    return Result(frame, detector.detect(image), path=path, is_still=True).at(threshold)

@@ -35,7 +35,7 @@ class Outputs:
     audio_errors: DecodeErrors = field(default_factory=DecodeErrors)
     """Counts what of the original's audio could not be copied into the video."""
     progress: str | None = None
-    """Name under which it is told how far ``original`` has come; None for silence."""
+    """Name under which the progress of ``original`` is shown; None for none."""
 
     @property
     def files(self) -> list[Path]:

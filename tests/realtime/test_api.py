@@ -64,6 +64,10 @@ def test_a_result_is_drawn_saved_and_looked_at_from_another_threshold(detector, 
     assert (result.image == before).all()
     assert (result.draw() != before).any()
     assert len(result.at(0.999).detections) < len(result.detections) < len(result.at(0.1).detections)
+    assert result.at(detector.threshold).faces == result.faces
+    for threshold in (0.3, 0.95):
+        (face,) = [face for face in result.at(threshold).faces if face.score > 0.95]
+        assert all(feature.score >= threshold for feature in face.features.values())
     with pytest.raises(realtime.SinkError, match=r"folder .* does not exist"):
         result.save(tmp_path / "no" / "drawn.png")
 
