@@ -87,6 +87,18 @@ class Pipeline:
         """End the run soon; from any thread or a signal handler."""
         self._stream.stop()
 
+    def close_without(self, sink: Sink) -> None:
+        """Close all but one sink, which cannot be closed any more, as a stopped run does; nothing can be run after it.
+
+        Raises:
+            RealtimeError: the first error.
+        """
+        self._sinks.remove(sink)
+        shutdown = _Shutdown()
+        self._close(shutdown)
+        if shutdown.error is not None:
+            raise shutdown.error
+
     def _hand_over(self, result: Result) -> None:
         if any(sink.needs_canvas for sink in self._sinks):
             with self._stopwatch.time("render"):

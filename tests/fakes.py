@@ -192,7 +192,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + WAIT_S
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0)
+        time.sleep(0.001)  # 0 would take the interpreter back before the other thread wakes up
 
 
 def join_threads(name: str) -> None:

@@ -1,11 +1,14 @@
 """Running the pipeline of a command, and the line that says what was done."""
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from realtime.commands.console import Notices, exit_if_stopped, print_message, wrote
+from realtime.commands.console import Notices, exit_if_stopped, print_error, print_message, wrote
 from realtime.commands.opening import chosen_threshold
+from realtime.errors import RealtimeError, SinkError
 from realtime.formatting import counted
 from realtime.stopping import StopRequests
 
@@ -100,7 +103,21 @@ def _open_pipeline(
             sinks += [live.recorder, live.window]
         on_error.pop_all()
     on_idle = live.window.refresh if live else None
-    return Pipeline(source, detector, sinks, controls, on_idle=on_idle, raw=options.raw, renderer=hider)
+    pipeline = Pipeline(source, detector, sinks, controls, on_idle=on_idle, raw=options.raw, renderer=hider)
+    if live:
+        live.window.on_lost_display(partial(_end_without_display, pipeline, live.window, outputs))
+    return pipeline
+
+
+def _end_without_display(pipeline: "Pipeline", window: "Sink", outputs: "Outputs") -> None:
+    """End the process, with all files closed in order."""
+    try:
+        pipeline.close_without(window)
+        print_error(SinkError(f"lost the display of the window{wrote(*outputs.files)}"))
+    except RealtimeError as error:
+        print_error(error)
+    finally:
+        os._exit(1)
 
 
 def _summary(stats: "RunStats", faces: "FaceCounter", detector: "OnnxDetector", *, is_live: bool) -> str:

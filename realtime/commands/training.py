@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from realtime.errors import RealtimeError
+from realtime.stopping import stop_signals
 
 ROOT = Path(__file__).resolve().parents[2]
 """Folder of the packages."""
@@ -57,5 +58,7 @@ def _missing(command: str, error: ModuleNotFoundError) -> RealtimeError:
 def _run(run_cli: Callable[[list[str], str], None], context: typer.Context) -> None:
     # As python -m would start it: training stops between two steps, and its worker processes inherit the handlers.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in stop_signals():
+        if number is not signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
     run_cli(context.args, context.command_path)

@@ -1,33 +1,24 @@
 """The audio of a video file, remuxed into another."""
 
+import itertools
 import math
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import cast
 
 from realtime.ffmpeg import av
+from realtime.sinks.audio_tracks import AudioPacket, Span, Track, make_track
 from realtime.sources.decode_errors import DecodeErrors
-from realtime.sources.timeline import Timeline
+from realtime.sources.demuxer import Demuxer
+from realtime.sources.joins import Packet
 
-AudioPacket: TypeAlias = "av.Packet[av.AudioStream]"
-COPYABLE_CODECS = {
-    "mp4": frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}),
-    "mov": frozenset({"aac", "mp3", "ac3", "alac"}),
-    "matroska": frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac", "vorbis", "pcm_s16le", "pcm_s24le"}),
-    "webm": frozenset({"opus", "vorbis"}),
-}
-"""Codecs that players expect in each container; others, such as PCM in MP4, are encoded."""
-ENCODED_RATE_HZ = 48_000
-"""Sample rate of Opus, and the highest of AAC."""
-KEPT_METADATA = ("language", "title")
-SEEK_MARGIN_S = 1.0
-STEP_S = 0.02
-"""About the time from one packet of audio to the next."""
-MAX_FAILURES = 100
-"""Reads in a row that may fail before the rest of the audio is given up."""
+SEEK_MARGINS_S = (1.0, 5.0, 20.0)
+"""How far before a part to look for its first packet, one after another."""
+LATE_S = 5.0
+"""How far apart packets of one time may lie in a file."""
+PEEKED = 1000
+"""Packets among which the first of each stream is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +40,25 @@ class AudioTracks:
     The file is opened a second time, so that audio and video need not be read in step.
     """
 
-    def __init__(
-        self, audio: Audio, target: av.container.OutputContainer, target_format: str, *, origin_s: float
-    ) -> None:
-        """Add the streams to ``target``, a container of a kind in ``COPYABLE_CODECS``; none if the file has no audio.
+    def __init__(self, audio: Audio, target: av.container.OutputContainer, *, origin_s: float) -> None:
+        """Add the streams to ``target``; none if the file has no audio.
 
         ``origin_s`` is the timestamp in the file that becomes 0.
 
         Raises:
-            av.FFmpegError: the file cannot be read.
+            SourceError: the file cannot be read.
         """
         self._audio = audio
-        self._source = av.open(str(audio.path), metadata_errors="replace")
         self._target = target
+        self._demuxer = Demuxer(audio.path, self._count_packet)
+        try:
+            head, firsts = self._peek()
+            self._tracks = self._make_tracks(firsts, Span(origin_s, audio.from_s, audio.until_s))
+        except BaseException:
+            self._demuxer.close()
+            raise
+        self._packets = self._all(self._seek() if audio.from_s > -math.inf else head)
         self._ahead: AudioPacket | None = None
-        self._tracks: dict[int, _Track] = {}
-        for stream in self._source.streams.audio:
-            if stream.codec_context is None or not stream.rate or not stream.channels:
-                audio.errors.audio_tracks += 1
-            else:
-                self._tracks[stream.index] = _Track(stream, target, target_format, audio, origin_s)
-        if self._tracks and audio.from_s > 0:
-            with suppress(av.FFmpegError):  # then it is read from the beginning
-                self._source.seek(int((audio.from_s - SEEK_MARGIN_S) * av.time_base))
-        self._packets = self._all()
 
     def copy_until(self, time_s: float) -> None:
         """Write all packets that begin up to a time of the target, so that they lie near their frames in the file."""
@@ -85,108 +71,73 @@ class AudioTracks:
             try:
                 self._target.mux(packet)
             except (av.InvalidDataError, av.ArgumentError):  # a damaged packet, not a full disk
-                self._audio.errors.audio_packets += 1
+                self._count_packet()
 
     def close(self) -> None:
         """Close the file that the audio comes from."""
-        self._source.close()
+        self._demuxer.close()
 
-    def _all(self) -> Iterator[AudioPacket]:
-        for packet in self._read():
-            try:
-                yield from self._tracks[packet.stream.index].remuxed(packet)
-            except (av.FFmpegError, ValueError):
-                self._audio.errors.audio_packets += 1
-        for track in self._tracks.values():
-            yield from track.rest()
-
-    def _read(self) -> Iterator[AudioPacket]:
-        """The packets of all tracks, without the empty ones at the end."""
-        streams = [self._source.streams[index] for index in self._tracks]
-        failures = 0
-        while streams and failures < MAX_FAILURES:
-            try:
-                for packet in self._source.demux(streams):
-                    failures = 0
-                    if packet.size:
-                        yield cast("AudioPacket", packet)
+    def _peek(self) -> tuple[Iterator[Packet], dict[int, list[AudioPacket]]]:
+        """All packets from the beginning, and the first two of each audio stream."""
+        streams = self._demuxer.container.streams.audio
+        firsts: dict[int, list[AudioPacket]] = {s.index: [] for s in streams if s.codec_context is not None}
+        packets, head = self._demuxer.packets(), list[Packet]()
+        while any(len(first) < 2 for first in firsts.values()) and len(head) < PEEKED:
+            packet = next(packets, None)
+            if packet is None:
                 break
-            except (av.FFmpegError, OSError):
-                failures += 1
-                self._audio.errors.audio_packets += 1
+            head.append(packet)
+            if packet.stream_index in firsts:
+                firsts[packet.stream_index].append(cast("AudioPacket", packet))
+        return itertools.chain(head, packets), firsts
+
+    def _make_tracks(self, firsts: dict[int, list[AudioPacket]], span: Span) -> dict[int, Track]:
+        tracks = {}
+        for stream in self._demuxer.container.streams.audio:
+            if stream.codec_context is not None and stream.rate and stream.channels:
+                tracks[stream.index] = make_track(stream, firsts[stream.index][:2], self._target, span)
+            elif firsts.get(stream.index, True):  # one that is announced but empty is no loss
+                self._audio.errors.audio_tracks += 1
+        return tracks
+
+    def _seek(self) -> Iterator[Packet]:
+        """The packets from before the beginning of the part on."""
+        if not self._demuxer.can_seek:
+            self._demuxer.rewind()
+            return self._demuxer.packets()
+        for margin_s in SEEK_MARGINS_S:
+            try:
+                self._demuxer.seek(self._audio.from_s - margin_s)
+            except (av.FFmpegError, OverflowError):
+                continue
+            packets = self._demuxer.packets()
+            head = list(itertools.islice(packets, PEEKED))
+            times = [_time_s(packet) for packet in head if packet.stream_index in self._tracks]
+            if times and times[0] <= self._audio.from_s:
+                return itertools.chain(head, packets)
+        self._demuxer.rewind()
+        return self._demuxer.packets()
+
+    def _all(self, packets: Iterator[Packet]) -> Iterator[AudioPacket]:
+        for packet in packets:
+            if math.inf > _time_s(packet) > self._audio.until_s + LATE_S:
+                break
+            if packet.stream_index in self._tracks:
+                yield from self._guarded(self._tracks[packet.stream_index].remuxed(cast("AudioPacket", packet)))
+        for track in self._tracks.values():
+            yield from self._guarded(track.rest())
+
+    def _guarded(self, packets: Iterator[AudioPacket]) -> Iterator[AudioPacket]:
+        try:
+            yield from packets
+        except (av.FFmpegError, ValueError):
+            self._count_packet()
+
+    def _count_packet(self) -> None:
+        self._audio.errors.audio_packets += 1
 
 
-class _Track:
-    """One audio stream on its way into the target."""
-
-    def __init__(
-        self,
-        source: av.AudioStream,
-        target: av.container.OutputContainer,
-        target_format: str,
-        audio: Audio,
-        origin_s: float,
-    ) -> None:
-        self._source = source
-        self._audio = audio
-        self._origin_s = origin_s
-        self._timeline = Timeline(STEP_S)
-        self._last_dts: int | None = None
-        self._is_copied = source.codec_context.name in COPYABLE_CODECS[target_format]
-        if self._is_copied:
-            self._stream = target.add_stream_from_template(source)
-        else:
-            # PCM often has no named layout, which the encoder requires.
-            layout = "mono" if source.channels == 1 else "stereo"
-            name = "libopus" if target_format == "webm" else "aac"
-            rate = ENCODED_RATE_HZ if name == "libopus" else min(source.rate, ENCODED_RATE_HZ)
-            self._stream = cast("av.AudioStream", target.add_stream(name, rate=rate, layout=layout))
-        self._stream.metadata.update({key: source.metadata[key] for key in KEPT_METADATA if key in source.metadata})
-
-    def remuxed(self, packet: AudioPacket) -> list[AudioPacket]:
-        """The packets for the target of one packet of the source."""
-        if packet.is_corrupt:
-            self._audio.errors.audio_packets += 1
-            return []
-        if self._is_copied:
-            return [packet] if self._place(packet) else []
-        frames = [frame for frame in self._source.codec_context.decode(packet) if self._place_frame(frame)]
-        return [encoded for frame in frames for encoded in self._stream.encode(frame)]
-
-    def rest(self) -> list[AudioPacket]:
-        """The packets that the encoder still holds."""
-        return [] if self._is_copied or self._last_dts is None else list(self._stream.encode(None))
-
-    def _place(self, packet: AudioPacket) -> bool:
-        """Set a packet's time in the target; False if it lies outside the part."""
-        dts = packet.pts if packet.dts is None else packet.dts
-        if dts is None:
-            return False
-        place = self._position(dts, packet.time_base)
-        if place is None:
-            return False
-        packet.pts = place + (0 if packet.pts is None else packet.pts - dts)
-        packet.dts = place
-        packet.stream = self._stream
-        return True
-
-    def _place_frame(self, frame: av.AudioFrame) -> bool:
-        if frame.pts is None or frame.time_base is None:
-            return False
-        place = self._position(frame.pts, frame.time_base)
-        if place is None:
-            return False
-        frame.pts = place
-        return True
-
-    def _position(self, stamp: int, time_base: Fraction) -> int | None:
-        """A timestamp of the source as one of the target, later than the one before; None outside the part."""
-        time_s = float(stamp * time_base)
-        if self._last_dts is None and time_s < self._audio.from_s:
-            return None
-        time_s = self._timeline(time_s)
-        if time_s >= self._audio.until_s:
-            return None
-        place = round((time_s - self._origin_s) / time_base)
-        self._last_dts = place if self._last_dts is None else max(place, self._last_dts + 1)
-        return self._last_dts
+def _time_s(packet: Packet) -> float:
+    """When a packet is decoded, in seconds; infinite if it does not say."""
+    stamp = packet.pts if packet.dts is None else packet.dts
+    return math.inf if stamp is None or packet.time_base is None else float(stamp * packet.time_base)

@@ -81,7 +81,7 @@ class VideoFileSink(ClosingSink):
             context.color_range = av.video.reformatter.ColorRange.MPEG
             if codec.encoder == "libx265" and container_format in {"mp4", "mov"}:
                 context.codec_tag = "hvc1"  # Apple's players accept no other
-            self._audio = AudioTracks(audio, self._container, container_format, origin_s=origin_s) if audio else None
+            self._audio = AudioTracks(audio, self._container, origin_s=origin_s) if audio else None
         except (av.FFmpegError, OSError, ValueError) as error:
             self._partial.unlink(missing_ok=True)
             raise SinkError(f"cannot write {path}: {error}") from error

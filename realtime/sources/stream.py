@@ -17,6 +17,7 @@ from realtime.ffmpeg import av
 from realtime.redaction import redacted
 from realtime.sources.base import LIVE_TIME_BASE, UNKNOWN_FRAME_RATE, FrameSource
 from realtime.sources.colours import BgrConverter
+from realtime.sources.container import stated_rate
 from realtime.sources.display_matrix import apply_display_matrix
 from realtime.structures import Frame
 
@@ -92,7 +93,7 @@ class StreamSource(FrameSource):
             raise SourceError(f"cannot open stream {self._name}: it has no video")
         stream = self._container.streams.video[0]
         stream.thread_type = "SLICE"
-        rate = stream.average_rate or stream.guessed_rate
+        rate = stated_rate(self._container, stream)
         self.frame_rate = rate if rate and 1 <= rate <= 1000 else UNKNOWN_FRAME_RATE
         self._has_end = self._container.duration is not None
         self._is_paced = self._has_end or not SEGMENTED.isdisjoint(self._container.format.name.split(","))

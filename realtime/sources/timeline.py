@@ -1,8 +1,8 @@
 """Increasing timestamps, made from those in a file."""
 
 MAX_STEP_BACK_S = 1.0
-"""A smaller step back is an error of one frame; a larger one is where two recordings were joined."""
-MAX_GAP_S = 3600.0
+"""A smaller step back is an error of one frame; after a larger one, timestamps count from another beginning."""
+MAX_GAP_S = 86_400.0
 """A larger step forward is damage, not a pause."""
 
 

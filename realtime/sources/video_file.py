@@ -15,7 +15,9 @@ from realtime.sources.base import FrameSource
 from realtime.sources.colours import BgrConverter
 from realtime.sources.decode_errors import DecodeErrors, missing_bytes
 from realtime.sources.deinterlace import deinterlace
+from realtime.sources.demuxer import Demuxer
 from realtime.sources.display_matrix import apply_display_matrix
+from realtime.sources.joins import Packet
 from realtime.sources.timeline import Timeline, TimestampChooser
 from realtime.structures import Frame
 
@@ -23,17 +25,12 @@ TOLERANCE_S = 1e-6
 """Two times that differ by less are equal."""
 SEEK_MARGINS_S = (0.0, 2.0, 10.0, 60.0)
 """How far before the wanted time to look for a key frame, one after another: some files seek to a later one."""
-MAX_FAILURES = 100
-"""Reads in a row that may fail before the rest of a file is given up."""
-NOT_VIDEO = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
-"""Streams of these kinds are covers and previews."""
-DEFAULT_FRAME_RATE = Fraction(25)
 
 
 class VideoFileSource(FrameSource):
     """The frames of a video file in order of presentation, rotated as they are displayed, with their timestamps.
 
-    Damaged parts are skipped and counted in ``errors``. Where the video changes its size, frames keep the first one.
+    Damaged parts are skipped and counted in ``errors``. Where the video changes its size, frames do too.
     """
 
     is_live = False
@@ -52,15 +49,14 @@ class VideoFileSource(FrameSource):
         self.path = path
         self.errors = DecodeErrors()
         self._next_index = 0
-        self._coded_wh: tuple[int, int] | None = None
         self._to_bgr = BgrConverter()
-        self._container = _open_container(path)
+        self._demuxer = Demuxer(path, self._count_packet)
         try:
-            self._stream = _video_stream(self._container, path)
-            self.frame_rate = self._stream.average_rate or self._stream.guessed_rate or DEFAULT_FRAME_RATE
-            self.time_base = self._stream.time_base or 1 / self.frame_rate
+            self.frame_rate = self._demuxer.frame_rate
+            stamped = self._demuxer.has_timestamps
+            self.time_base = (self._demuxer.video.time_base if stamped else None) or 1 / self.frame_rate
             self._set_span(start_s, duration_s)
-            self._decoded = self._decode()
+            self._decoded = self._decode(self._demuxer.packets())
             if self.is_part:
                 self._seek()
             first = self._first_frame(start_s, duration_s)
@@ -69,8 +65,8 @@ class VideoFileSource(FrameSource):
             raise
         self._first: Frame | None = first
         self.size_wh = first.image.shape[1], first.image.shape[0]
-        aspect = self._stream.sample_aspect_ratio or Fraction(1)
-        self.pixel_aspect = aspect if self.size_wh == self._coded_wh else 1 / aspect  # rotated by a quarter
+        aspect = self._demuxer.video.sample_aspect_ratio or Fraction(1)
+        self.pixel_aspect = 1 / aspect if self._is_turned else aspect
         """Width of a pixel by its height."""
 
     def _set_span(self, start_s: float, duration_s: float | None) -> None:
@@ -88,12 +84,12 @@ class VideoFileSource(FrameSource):
 
     def _begin_s(self) -> float:
         """Timestamp of the beginning; audio alone may begin before 0, as encoders put silence in front of it."""
-        begin_s = (self._container.start_time or 0) / av.time_base
-        return begin_s if begin_s >= 0 else min(0.0, float((self._stream.start_time or 0) * self.time_base))
+        begin_s = (self._demuxer.container.start_time or 0) / av.time_base
+        return begin_s if begin_s >= 0 else min(0.0, float((self._demuxer.video.start_time or 0) * self.time_base))
 
     @property
     def _file_length_s(self) -> float:
-        return (self._container.duration or 0) / av.time_base
+        return (self._demuxer.container.duration or 0) / av.time_base
 
     def _first_frame(self, start_s: float, duration_s: float | None) -> Frame:
         first = self._next_frame()
@@ -115,7 +111,7 @@ class VideoFileSource(FrameSource):
 
     def close(self) -> None:
         """Close the file."""
-        self._container.close()
+        self._demuxer.close()
 
     def _next_frame(self) -> Frame | None:
         for decoded, pts_s in self._decoded:
@@ -137,91 +133,65 @@ class VideoFileSource(FrameSource):
         return None
 
     def _image(self, decoded: av.VideoFrame) -> np.ndarray:
-        self._coded_wh = self._coded_wh or (decoded.width, decoded.height)
-        image = apply_display_matrix(self._to_bgr(decoded, self._coded_wh), decoded)
+        coded_wh = decoded.width, decoded.height
+        image = apply_display_matrix(self._to_bgr(decoded, coded_wh), decoded)
         image.flags.writeable = False
+        self._is_turned = image.shape[1::-1] != coded_wh
         return image
 
     def _seek(self) -> None:
-        """Continue at a key frame before the wanted time; at the beginning of the file if none is found."""
-        for margin_s in SEEK_MARGINS_S:
-            try:
-                self._container.seek(math.floor((self.origin_s - margin_s) / self.time_base), stream=self._stream)
-            except (av.FFmpegError, OverflowError):
-                continue
-            self.errors = DecodeErrors()
-            self._decoded = self._decode()
-            first = next(self._decoded, None)
-            if first is not None and first[1] <= self.origin_s + TOLERANCE_S:
-                self._decoded = itertools.chain([first], self._decoded)
-                return
-        self._container.close()
-        self._container = _open_container(self.path)
-        self._stream = _video_stream(self._container, self.path)
-        self._decoded = self._decode()
+        """Continue at a key frame before the wanted time."""
+        if self._demuxer.can_seek:
+            for margin_s in SEEK_MARGINS_S:
+                try:
+                    self._demuxer.seek(self.origin_s - margin_s, self._demuxer.video)
+                except (av.FFmpegError, OverflowError):
+                    continue
+                self.errors = DecodeErrors()
+                self._decoded = self._decode(self._demuxer.packets())
+                first = next(self._decoded, None)
+                if first is not None and first[1] <= self.origin_s + TOLERANCE_S:
+                    self._decoded = itertools.chain([first], self._decoded)
+                    return
+            self._demuxer.rewind()
+        self._decoded = self._decode(self._from_key_frame(self._demuxer.packets()))
 
-    def _decode(self) -> Iterator[tuple[av.VideoFrame, float]]:
+    def _from_key_frame(self, packets: Iterator[Packet]) -> Iterator[Packet]:
+        """The packets from the last key frame on that is shown before the wanted time; no other need be decoded."""
+        if not self._demuxer.has_timestamps:
+            return packets
+        video, held = self._demuxer.video, list[Packet]()
+        for packet in packets:
+            if packet.stream_index != video.index:
+                continue
+            stamp = packet.dts if packet.pts is None else packet.pts
+            is_before = stamp is None or stamp * self.time_base <= self.origin_s
+            if packet.is_keyframe:
+                if not is_before:
+                    return itertools.chain(held, [packet], packets)
+                held.clear()
+            held.append(packet)
+        return iter(held)
+
+    def _decode(self, packets: Iterator[Packet]) -> Iterator[tuple[av.VideoFrame, float]]:
         """Deinterlaced frames with their timestamps in seconds."""
         timeline, choose = Timeline(float(1 / self.frame_rate)), TimestampChooser()
         try:
-            for frame in deinterlace(self._decode_packets(), self._stream):
-                pts = choose(frame.pts, frame.dts)
+            for frame in deinterlace(self._decode_packets(packets), self._demuxer.video):
+                pts = choose(frame.pts, frame.dts) if self._demuxer.has_timestamps else None
                 yield frame, timeline(None if pts is None else float(pts * self.time_base))
         except av.FFmpegError:  # the deinterlacing filter failed, and accepts nothing more
             self.errors.packets += 1
 
-    def _decode_packets(self) -> Iterator[av.VideoFrame]:
-        for packet in self._packets():
+    def _decode_packets(self, packets: Iterator[Packet]) -> Iterator[av.VideoFrame]:
+        video = self._demuxer.video
+        for packet in itertools.chain((p for p in packets if p.stream_index == video.index), [None]):
             try:
-                frames = self._stream.codec_context.decode(packet)
+                frames = video.codec_context.decode(packet)  # None flushes it
             except (av.FFmpegError, ValueError):
                 self.errors.packets += 1
                 continue
             yield from frames
 
-    def _packets(self) -> Iterator["av.Packet[av.VideoStream] | None"]:
-        """Packets of the video, then None to flush the decoder."""
-        failures = 0
-        while failures < MAX_FAILURES:
-            try:
-                for packet in self._container.demux(self._stream):
-                    failures = 0
-                    if packet.size:
-                        yield packet
-                break
-            except (av.FFmpegError, OSError):
-                failures += 1
-                self.errors.packets += 1
-        yield None
-
-
-def _open_container(path: Path) -> av.container.InputContainer:
-    if not path.exists():
-        raise SourceError(f"cannot open video {path}: not found")
-    if path.is_dir():
-        raise SourceError(f"cannot open video {path}: it is a folder")
-    try:
-        return av.open(str(path), metadata_errors="replace")
-    except (av.FFmpegError, OSError, ValueError) as error:
-        missing = missing_bytes(path) if path.is_file() else 0
-        reason = f"it ends {missing} bytes early, and its index with it" if missing else _reason(error)
-        raise SourceError(f"cannot open video {path}: not a readable video file ({reason})") from error
-
-
-def _video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    """The default video stream, or the first one that can be decoded."""
-    if container.format.name == "tty":  # FFmpeg renders text files as video
-        raise SourceError(f"cannot open video {path}: not a readable video file (it is text)")
-    streams = [stream for stream in container.streams.video if not stream.disposition & NOT_VIDEO]
-    if not streams:
-        raise SourceError(f"cannot open video {path}: it has no video stream")
-    streams = [stream for stream in streams if stream.codec_context is not None]
-    if not streams:
-        raise SourceError(f"cannot open video {path}: unknown codec", remedy="convert it to H.264")
-    stream = next((s for s in streams if s.disposition & av.stream.Disposition.default), streams[0])
-    stream.thread_type = "AUTO"
-    return stream
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+    def _count_packet(self) -> None:
+        self.errors.packets += 1

@@ -14,6 +14,7 @@ from realtime.results import Result
 from realtime.sinks.base import ClosingSink, Ending, StopRun
 from realtime.structures import Detections
 from realtime.ui.display import no_window_reason, supports_x11_only
+from realtime.ui.exit_guard import ExitGuard
 from realtime.ui.keys import key_name
 from realtime.ui.snapshot import Snapshots
 from realtime.ui.view import View, fit
@@ -78,6 +79,11 @@ class WindowSink(ClosingSink):
         """The threshold at which ``_written`` was made."""
         self._opening_wh = LARGEST_WH
         self._is_open = False
+        self._guard: ExitGuard | None = None
+
+    def on_lost_display(self, end_process: Callable[[], None]) -> None:
+        """Have a function called when the window system goes away, which ends the process; this sink is not closed."""
+        self._guard = ExitGuard(end_process)
 
     def write(self, result: Result) -> None:
         """Show one frame.
@@ -115,6 +121,8 @@ class WindowSink(ClosingSink):
             self._is_open = False
             cv2.destroyAllWindows()
             cv2.waitKey(1)  # lets the window system act on it
+        if self._guard:
+            self._guard.disarm()
 
     def _open(self, image: np.ndarray) -> None:
         self._is_open = True
@@ -126,6 +134,8 @@ class WindowSink(ClosingSink):
         # anew. Not every system has the window visible before its first image, so that 0 is no sign here.
         self._end_run_unless(self._visibility() >= 0)
         cv2.resizeWindow(self._title, *self._opening_wh)
+        if self._guard:
+            self._guard.arm()
         self._end_run_unless(self._visibility() >= 0)
 
     def _due_in_ms(self, pts_s: float) -> int:

@@ -180,7 +180,7 @@ def test_interlaced_pictures_may_change_their_size(tmp_path):
     joined.write_bytes(b"".join(parts))
     frames = frames_of(joined)
     assert 78 <= len(frames) <= 80
-    assert {frame.image.shape for frame in frames} == {(96, 128, 3)}
+    assert {frame.image.shape for frame in frames} == {(96, 128, 3), (96, 160, 3)}
 
 
 def test_pixels_that_are_not_square_are_told(tmp_path):
@@ -195,15 +195,52 @@ def test_pixels_that_are_not_square_are_told(tmp_path):
     assert source.pixel_aspect == Fraction(15, 16)
 
 
-def test_a_video_that_changes_its_size_keeps_the_first(tmp_path):
+def test_a_video_may_change_its_size(tmp_path):
+    """As a stream may: frames come as they are, neither stretched nor cut, so that boxes are in their own pixels."""
     first, second = (make_video(tmp_path / f"{w}.ts", frames=40, size_wh=(w, 48)) for w in (64, 96))
     joined = tmp_path / "v.ts"
     joined.write_bytes(first.read_bytes() + second.read_bytes())
     frames = frames_of(joined)
-    assert {frame.image.shape for frame in frames} == {(48, 64, 3)}
-    assert len(frames) == 80
+    assert [frame.image.shape for frame in frames] == [(48, 64, 3)] * 40 + [(48, 96, 3)] * 40
     times = [frame.pts_s for frame in frames]
-    np.testing.assert_allclose(np.diff(times), 0.04, atol=0.011)  # the second begins anew at 0
+    np.testing.assert_allclose(np.diff(times), 0.04, atol=1e-6)  # the second starts again at 0
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("libx264", ".h264"), ("libx265", ".hevc")])
+def test_a_raw_stream_plays_at_the_rate_that_it_states(tmp_path, codec, suffix):
+    path = tmp_path / f"v{suffix}"
+    with av.open(str(path), "w", format=suffix[1:]) as container:
+        stream = container.add_stream(codec, rate=15, options={"x265-params": "log-level=none"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(30):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 8 * i, np.uint8), "rgb24")))
+        container.mux(stream.encode(None))
+    source = VideoFileSource(path)
+    assert source.frame_rate == 15
+    times = [frame.pts_s for frame in iter(source.read, None)]
+    source.close()
+    np.testing.assert_allclose(times, np.arange(30) / 15, atol=1e-6)
+    part = [frame.pts_s for frame in frames_of(path, start_s=1.0, duration_s=0.2)]
+    np.testing.assert_allclose(part, [1.0, 16 / 15, 17 / 15], atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_a_pause_of_hours_is_kept(tmp_path, suffix):
+    """A camera that records when something moves."""
+    hours = 5 * 3600 * 1000
+    path = make(tmp_path / f"v{suffix}", Kind(pts=[0, 40, 80, hours, hours + 40, hours + 80]))
+    times = np.array([frame.pts_s for frame in frames_of(path)])
+    np.testing.assert_allclose(times - times[0], [0, 0.04, 0.08, 18_000, 18_000.04, 18_000.08], atol=1e-3)
+
+
+@pytest.mark.parametrize("frames", [2, 5])
+def test_joined_recordings_of_a_moment_stay_their_length(tmp_path, frames):
+    clip = make(tmp_path / "clip.ts", Kind(frames=frames)).read_bytes()
+    joined = tmp_path / "v.ts"
+    joined.write_bytes(clip * 8)
+    times = [frame.pts_s for frame in frames_of(joined)]
+    assert len(times) == 8 * frames
+    np.testing.assert_allclose(np.diff(times), 0.04, atol=1e-6)
 
 
 @pytest.mark.parametrize(

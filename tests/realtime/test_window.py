@@ -61,7 +61,8 @@ def display() -> Iterator[dict[str, str]]:
     with os.fdopen(read_end) as pipe:
         number = pipe.readline().strip()
     assert number, "Xvfb did not start"
-    yield {k: v for k, v in os.environ.items() if k != "WAYLAND_DISPLAY"} | {"DISPLAY": f":{number}"}
+    own = {"DISPLAY": f":{number}", "SERVER_PID": str(server.pid)}
+    yield {k: v for k, v in os.environ.items() if k != "WAYLAND_DISPLAY"} | own
     server.terminate()
     server.wait(WAIT_S)
 

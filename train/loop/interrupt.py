@@ -1,10 +1,10 @@
-"""Ctrl+C and SIGTERM end a run between two steps, with its state saved."""
+"""Ctrl+C, SIGTERM and SIGHUP end a run between two steps, with its state saved."""
 
 import os
 import signal
 from types import FrameType, TracebackType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from realtime.stopping import leave_terminal, stop_signals
 
 
 class InterruptedRunError(Exception):
@@ -13,7 +13,7 @@ class InterruptedRunError(Exception):
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
-        """The shells' convention: 130 for Ctrl+C, 143 for SIGTERM."""
+        """The shells' convention: 130 for Ctrl+C, 143 for SIGTERM, 129 for SIGHUP."""
 
 
 class Interrupt:
@@ -26,7 +26,7 @@ class Interrupt:
         self._previous: dict[signal.Signals, signal._HANDLER] = {}
 
     def __enter__(self) -> "Interrupt":
-        self._previous = {number: signal.signal(number, self._record) for number in SIGNALS}
+        self._previous = {number: signal.signal(number, self._record) for number in stop_signals()}
         return self
 
     def __exit__(
@@ -35,6 +35,7 @@ class Interrupt:
         self._restore()
 
     def _record(self, number: int, _frame: FrameType | None) -> None:
+        leave_terminal(number)
         self.signal = number
         self._restore()
         if self._verbose:  # print is not safe in the middle of another print
