@@ -400,6 +400,7 @@ def open_files():
 
 @needs_proc
 @pytest.mark.parametrize("concurrency", [1, 2])
+@pytest.mark.slow
 def test_two_hundred_runs_leave_no_thread_no_file_and_no_memory(tmp_path, concurrency):
     clip = make_video(tmp_path / "in.mp4", frames=6, sound="aac")
 

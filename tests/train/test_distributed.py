@@ -38,6 +38,7 @@ def data(tmp_path_factory) -> Path:
     return make_data_set(tmp_path_factory.mktemp("data"), train=12, val=5)
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(data, tmp_path):
     losses, weights = equal_steps(data, OPTIONS, World())
 

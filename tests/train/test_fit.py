@@ -321,6 +321,7 @@ def test_step_that_is_done_again_is_logged_once(tiny_yaml, tmp_path, whole_run, 
     assert_same_weights(tmp_path / "last.pt", whole_run / "last.pt")
 
 
+@pytest.mark.slow
 def test_run_in_parts_of_many_sizes_is_resumed_exactly(tiny_yaml, tmp_path, monkeypatch):
     options = ("--accumulate", "2", "--multi-scale", "0.5", "--optimizer", "adamw", "--epochs", "2")
     assert fit(tiny_yaml, tmp_path / "whole", *options).exit_code == 0
@@ -334,6 +335,7 @@ def test_run_in_parts_of_many_sizes_is_resumed_exactly(tiny_yaml, tmp_path, monk
     assert rows(tmp_path / "killed" / "losses.csv") == rows(tmp_path / "whole" / "losses.csv")
 
 
+@pytest.mark.slow
 def test_killed_process_is_resumed_exactly(tiny_yaml, tmp_path, whole_run):
     """The real thing: processes, a worker that reads ahead, and SIGKILL in the middle of training."""
     command = [
