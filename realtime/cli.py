@@ -1,5 +1,6 @@
 """Command line of the app: ``realtime``."""
 
+import errno
 import os
 import sys
 import threading
@@ -78,6 +79,11 @@ def _run() -> None:
         if "--debug" in sys.argv:
             raise
         print_error(error)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG or "--debug" in sys.argv:
+            raise
+        print_error(RealtimeError(f"cannot open {error.filename}: its name is longer than the file system allows"))
         sys.exit(1)
     except BaseException as error:
         stopped = cause_in(error)

@@ -91,6 +91,11 @@ class Outputs:
         if self.original is None:
             return chosen
         span = self.original
+        if not span.path.is_file() and span.has_audio:
+            raise SinkError(
+                f"cannot write {self.video}: the sound is read separately, and {span.path} is a pipe, read only once",
+                remedy="save the video to a file first",
+            )
         audio = Audio(span.path, span.origin_s if span.is_part else -math.inf, span.end_s, self.audio_errors)
         return chosen | {"audio": audio, "origin_s": span.origin_s, "pixel_aspect": span.pixel_aspect}
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias, cast
 
-from realtime.ffmpeg import av
+from realtime.ffmpeg import av, open_video
 from realtime.sources.decode_errors import DecodeErrors
 from realtime.sources.timeline import Timeline
 
@@ -60,7 +60,7 @@ class AudioTracks:
             av.FFmpegError: the file cannot be read.
         """
         self._audio = audio
-        self._source = av.open(str(audio.path), metadata_errors="replace")
+        self._source = open_video(audio.path)
         self._target = target
         self._ahead: AudioPacket | None = None
         self._tracks: dict[int, _Track] = {}

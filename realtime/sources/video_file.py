@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from realtime.errors import SourceError
-from realtime.ffmpeg import av
+from realtime.ffmpeg import av, open_video
 from realtime.sources.base import FrameSource
 from realtime.sources.colours import BgrConverter
-from realtime.sources.decode_errors import DecodeErrors, missing_bytes
+from realtime.sources.decode_errors import DecodeErrors, is_animated_webp, missing_bytes
 from realtime.sources.deinterlace import deinterlace
 from realtime.sources.display_matrix import apply_display_matrix
 from realtime.sources.timeline import Timeline, TimestampChooser
@@ -28,6 +28,7 @@ MAX_FAILURES = 100
 NOT_VIDEO = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 """Streams of these kinds are covers and previews."""
 DEFAULT_FRAME_RATE = Fraction(25)
+CONVERT = "convert it to H.264"
 
 
 class VideoFileSource(FrameSource):
@@ -61,7 +62,7 @@ class VideoFileSource(FrameSource):
             self.time_base = self._stream.time_base or 1 / self.frame_rate
             self._set_span(start_s, duration_s)
             self._decoded = self._decode()
-            if self.is_part:
+            if self.is_part and path.is_file():  # a pipe is read up to the part
                 self._seek()
             first = self._first_frame(start_s, duration_s)
         except BaseException:
@@ -92,6 +93,11 @@ class VideoFileSource(FrameSource):
         return begin_s if begin_s >= 0 else min(0.0, float((self._stream.start_time or 0) * self.time_base))
 
     @property
+    def has_audio(self) -> bool:
+        """True if there is an audio stream."""
+        return bool(self._container.streams.audio)
+
+    @property
     def _file_length_s(self) -> float:
         return (self._container.duration or 0) / av.time_base
 
@@ -104,6 +110,8 @@ class VideoFileSource(FrameSource):
             reason = f"it has no frame from {start_s:g} s to {until}; it is {self._file_length_s:.3f} s long"
         else:
             reason = f"it has no frame that can be decoded ({self.errors})" if self.errors else "it has no frame"
+        if is_animated_webp(self.path):
+            raise SourceError(f"cannot open video {self.path}: FFmpeg here cannot decode animated WebP", remedy=CONVERT)
         raise SourceError(f"cannot open video {self.path}: {reason}")
 
     def read(self) -> Frame | None:
@@ -201,7 +209,7 @@ def _open_container(path: Path) -> av.container.InputContainer:
     if path.is_dir():
         raise SourceError(f"cannot open video {path}: it is a folder")
     try:
-        return av.open(str(path), metadata_errors="replace")
+        return open_video(path)
     except (av.FFmpegError, OSError, ValueError) as error:
         missing = missing_bytes(path) if path.is_file() else 0
         reason = f"it ends {missing} bytes early, and its index with it" if missing else _reason(error)
@@ -217,7 +225,7 @@ def _video_stream(container: av.container.InputContainer, path: Path) -> av.Vide
         raise SourceError(f"cannot open video {path}: it has no video stream")
     streams = [stream for stream in streams if stream.codec_context is not None]
     if not streams:
-        raise SourceError(f"cannot open video {path}: unknown codec", remedy="convert it to H.264")
+        raise SourceError(f"cannot open video {path}: FFmpeg here cannot decode it: unknown codec", remedy=CONVERT)
     stream = next((s for s in streams if s.disposition & av.stream.Disposition.default), streams[0])
     stream.thread_type = "AUTO"
     return stream
