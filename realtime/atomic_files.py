@@ -8,7 +8,8 @@ from pathlib import Path
 from realtime.errors import SinkError
 
 MAX_STEM = 60
-"""Characters of a file's name that begin that of its unfinished copy."""
+MAX_SUFFIX = 10
+"""Characters of a file's name that begin and end that of its unfinished copy."""
 _UMASK_LOCK = threading.Lock()
 
 
@@ -23,7 +24,10 @@ def partial_path(path: Path) -> Path:
             raise SinkError(f"cannot write {path}: folder {path.parent} does not exist")
         if path.exists() and not path.is_file():
             raise SinkError(f"cannot write {path}: it is {'a folder' if path.is_dir() else 'not a regular file'}")
-        handle, name = tempfile.mkstemp(prefix=f".{_shortened(path.stem)}-", suffix=".partial", dir=path.parent)
+        suffix = _shortened(path.suffix)[:MAX_SUFFIX]
+        handle, name = tempfile.mkstemp(
+            prefix=f".{_shortened(path.stem)}-", suffix=f".partial{suffix}", dir=path.parent
+        )
     except OSError as error:  # the name is too long, for example
         raise SinkError(f"cannot write {path}: {error.strerror}") from error
     os.close(handle)

@@ -17,6 +17,7 @@ from realtime.commands.parsing import AppCommand, AppGroup
 from realtime.commands.training import FORWARD, export, train
 from realtime.commands.video import video
 from realtime.errors import RealtimeError
+from realtime.standard_streams import accept_any_text
 from realtime.stopping import cause_in, raise_on_signals
 
 OWN_THREADS = {"capture", "receive", "encode", "wait"}
@@ -71,6 +72,7 @@ def run_cli() -> None:
 
 def _run() -> None:
     raise_on_signals()
+    accept_any_text()
     # OpenCV would print lines of its own for a camera or image that it cannot open; it reads this when imported.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:

@@ -22,6 +22,11 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
+def is_hidden_below(path: Path, folder: Path) -> bool:
+    """Whether a file, or a folder between it and ``folder``, is hidden."""
+    return any(map(is_hidden, path.relative_to(folder).parts))
+
+
 def is_utf8(path: Path) -> bool:
     """Whether the name on the disk is that of the path in UTF-8, which is what C++ libraries are given.
 

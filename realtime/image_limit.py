@@ -1,7 +1,7 @@
 """The size of the largest image that is decoded.
 
-A file of kilobytes can hold an image of gigabytes (a "decompression bomb"). OpenCV reads the variable when it is loaded,
-so ``realtime`` imports this module before anything that imports OpenCV.
+A file of kilobytes can hold an image of gigabytes (a "decompression bomb"). OpenCV reads the variable when it is
+loaded, so ``realtime`` imports this module before anything that imports OpenCV.
 """
 
 import os
