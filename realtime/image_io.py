@@ -19,6 +19,8 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 """Ends of names that stand for an image whatever the file holds, so that a damaged one in a folder is reported."""
 COMMON_STARTS = (b"BM", b"P", b"II*\0", b"II+\0", b"MM\0*", b"MM\0+")
 """First bytes that OpenCV takes for an image, but text and the raw files of cameras (TIFF) begin with too."""
+PADDING = JPEG_END * 2**15
+"""Put behind a JPEG that is cut short, as libjpeg does when it reads files; it fills the longest segment."""
 MAX_BYTES = 2**31 - 1
 """OpenCV counts the bytes of a file in 32 bits."""
 
@@ -55,7 +57,7 @@ def read_image(
         return image
     if on_damage is not None and data.startswith(JPEG_START):
         with without_libjpeg():
-            image = _decode(data + JPEG_END, flags, path)
+            image = _decode(data + PADDING, flags, path)
         if image is not None:
             on_damage(SourceError(f"{path} is damaged: it is cut short. What could be read is kept"))
             return image
