@@ -9,9 +9,10 @@ from typing import BinaryIO
 
 from realtime.atomic_files import partial_path
 from realtime.errors import SinkError
+from realtime.file_names import DASH
 from realtime.sinks.base import Ending
 
-STANDARD_OUTPUT = Path("-")
+STANDARD_OUTPUT = DASH
 """The path that stands for it."""
 STANDARD_STREAMS = {Path("/dev/stdout"): 1, Path("/dev/stderr"): 2}
 OPEN_FILES = (Path("/dev/fd"), Path("/proc/self/fd"))
