@@ -1,9 +1,12 @@
 """Text files that are written completely or not at all, and standard output, pipes and devices in place of one."""
 
 import os
+import signal
 import stat
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +14,7 @@ from realtime.atomic_files import partial_path
 from realtime.errors import SinkError
 from realtime.file_names import DASH
 from realtime.sinks.base import Ending
+from realtime.stopping import SIGNALS, raise_on_signals
 
 STANDARD_OUTPUT = DASH
 """The path that stands for it."""
@@ -55,9 +59,25 @@ def _open_stream(path: Path) -> BinaryIO:
     try:
         # A file that is open already is continued, not opened again at its beginning.
         descriptor = _descriptor(path)
-        return path.open("wb") if descriptor is None else os.fdopen(os.dup(descriptor), "wb")
+        with _signals_raise():
+            return path.open("wb") if descriptor is None else os.fdopen(os.dup(descriptor), "wb")
     except OSError as error:
         raise SinkError(f"cannot write {path}: {error.strerror}") from error
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Let the first signal end a wait that may last for ever; nothing is written yet that would have to be kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    raise_on_signals()
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 class StreamFile:
