@@ -1,12 +1,10 @@
 """Text files that are written completely or not at all, and standard output, pipes and devices in place of one."""
 
+import errno
 import os
-import signal
 import stat
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,7 +12,6 @@ from realtime.atomic_files import partial_path
 from realtime.errors import SinkError
 from realtime.file_names import DASH
 from realtime.sinks.base import Ending
-from realtime.stopping import SIGNALS, raise_on_signals
 
 STANDARD_OUTPUT = DASH
 """The path that stands for it."""
@@ -51,33 +48,23 @@ def _descriptor(path: Path) -> int | None:
 
 
 def _open_stream(path: Path) -> BinaryIO:
-    """Open a stream to write; waits for the reader of a named pipe.
+    """Open a stream to write.
 
     Raises:
-        SinkError: it cannot be written to.
+        SinkError: it cannot be written to, or is a named pipe without a reader, for which a run would wait for ever.
     """
     try:
         # A file that is open already is continued, not opened again at its beginning.
         descriptor = _descriptor(path)
-        with _signals_raise():
-            return path.open("wb") if descriptor is None else os.fdopen(os.dup(descriptor), "wb")
+        opened = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0)) if descriptor is None else os.dup(descriptor)
+        if descriptor is None:
+            os.set_blocking(opened, True)
+        return os.fdopen(opened, "wb")
     except OSError as error:
+        if error.errno == errno.ENXIO:
+            message = f"cannot write {path}: it is not a regular file but a pipe, and nobody reads it"
+            raise SinkError(message, remedy="start its reader first") from error
         raise SinkError(f"cannot write {path}: {error.strerror}") from error
-
-
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Let the first signal end a wait that may last for ever; nothing is written yet that would have to be kept."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    raise_on_signals()
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 class StreamFile:

@@ -2,11 +2,9 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import cv2
@@ -104,27 +102,6 @@ def test_a_named_pipe_gets_the_lines(folder):
     assert done.returncode == 0, done.stderr
     assert len(got[0].splitlines()) == 10
     assert (folder / "pipe").is_fifo()
-
-
-@pytest.mark.skipif(
-    not Path("/proc/self/wchan").exists() or Path("/proc/self/wchan").read_text() == "",
-    reason="the kernel does not say what a process waits for",
-)
-def test_the_first_signal_ends_the_wait_for_a_reader(folder):
-    os.mkfifo(folder / "pipe")
-    with subprocess.Popen(
-        [*RUN, "video", "silent.mkv", "--csv", "kept.csv", "--jsonl", "pipe", "--model", "m.onnx"],
-        cwd=folder, stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
-        waits_for = Path(f"/proc/{process.pid}/wchan")
-        deadline = time.monotonic() + 60
-        while waits_for.read_text() != "wait_for_partner":  # another process: nothing to wait on
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
-        assert process.stderr.read() == b"stopped\n"
-    assert not (folder / "kept.csv").exists()
 
 
 def test_a_device_that_is_full_is_one_error(folder):
