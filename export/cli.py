@@ -11,6 +11,7 @@ from export.errors import ExportError
 from export.score import compare_with_checkpoint, score_onnx
 from export.to_onnx import export_onnx
 from export.verify import IMAGES
+from realtime.standard_streams import accept_any_text
 from train.data.data_yaml import load_data_config
 from train.errors import TrainError
 from train.evaluation.tables import metrics_table
@@ -87,6 +88,7 @@ def run_cli(arguments: list[str] | None = None, program: str | None = None) -> N
 
     ``arguments`` are by default those of the process; ``program`` is the name that usage lines show for it.
     """
+    accept_any_text()
     try:
         app(args=arguments, prog_name=program)
     except (ExportError, TrainError, OSError) as error:

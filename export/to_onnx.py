@@ -109,7 +109,7 @@ def strip_origin(graph: onnx.GraphProto) -> None:
 
 def _write_verified(proto: onnx.ModelProto, out: Path, verify: Callable[[Path], Differences]) -> Differences:
     """Write beside ``out``, verify, then replace, so that the name never refers to an unverified file."""
-    with tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=f".{out.stem[:20]}-", dir=out.parent) as folder:
         candidate = Path(folder) / out.name
         onnx.save(proto, candidate)
         differences = verify(candidate)

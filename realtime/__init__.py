@@ -12,6 +12,7 @@ Names are loaded when they are first used, so that ``import realtime`` costs nex
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from realtime import image_limit as image_limit  # before anything that imports OpenCV
 from realtime import privacy as privacy  # before anything that imports onnxruntime
 
 if TYPE_CHECKING:

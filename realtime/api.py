@@ -98,7 +98,7 @@ class Detector:
             What was found, boxes in pixels of the image.
 
         Raises:
-            SourceError: the file is missing or no image.
+            SourceError: the file is missing, no image, or cut short.
             ImageError: the array is no image.
         """
         if isinstance(image, str | Path):

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from realtime.errors import SinkError
 
+MAX_STEM = 60
+MAX_SUFFIX = 10
+"""Characters of a file's name that begin and end that of its unfinished copy."""
 _UMASK_LOCK = threading.Lock()
 
 
@@ -16,13 +19,16 @@ def partial_path(path: Path) -> Path:
     Raises:
         SinkError: the folder does not exist or cannot be written to.
     """
-    if not path.parent.is_dir():
-        raise SinkError(f"cannot write {path}: folder {path.parent} does not exist")
-    if path.exists() and not path.is_file():
-        raise SinkError(f"cannot write {path}: it is {'a folder' if path.is_dir() else 'not a regular file'}")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=f".partial{path.suffix}", dir=path.parent)
-    except OSError as error:
+        if not path.parent.is_dir():
+            raise SinkError(f"cannot write {path}: folder {path.parent} does not exist")
+        if path.exists() and not path.is_file():
+            raise SinkError(f"cannot write {path}: it is {'a folder' if path.is_dir() else 'not a regular file'}")
+        suffix = _shortened(path.suffix)[:MAX_SUFFIX]
+        handle, name = tempfile.mkstemp(
+            prefix=f".{_shortened(path.stem)}-", suffix=f".partial{suffix}", dir=path.parent
+        )
+    except OSError as error:  # the name is too long, for example
         raise SinkError(f"cannot write {path}: {error.strerror}") from error
     os.close(handle)
     Path(name).chmod(0o666 & ~_umask())  # mkstemp's files are for their owner alone
@@ -35,16 +41,24 @@ def partial_folder(folder: Path) -> Path:
     Raises:
         SinkError: there is something of that name already, or nothing can be made beside it.
     """
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise SinkError(f"cannot write to {folder}: it is not an empty folder; choose another name")
-    if not folder.parent.is_dir():
-        raise SinkError(f"cannot write to {folder}: folder {folder.parent} does not exist")
     try:
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=".partial", dir=folder.parent))
+        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+            raise SinkError(f"cannot write to {folder}: it is not an empty folder; choose another name")
+        if not folder.parent.is_dir():
+            raise SinkError(f"cannot write to {folder}: folder {folder.parent} does not exist")
+        partial = Path(tempfile.mkdtemp(prefix=f".{_shortened(folder.name)}-", suffix=".partial", dir=folder.parent))
     except OSError as error:
         raise SinkError(f"cannot write to {folder}: {error.strerror}") from error
     partial.chmod(0o777 & ~_umask())  # as mkstemp's
     return partial
+
+
+def _shortened(name: str) -> str:
+    """The beginning of a name, which leaves room for more: file systems allow 255 bytes, encrypted ones 143.
+
+    In ASCII, since not every library can open other names, and without signs that mean something to one.
+    """
+    return "".join(char if char.isascii() and (char.isalnum() or char in "-_.") else "_" for char in name[:MAX_STEM])
 
 
 def _umask() -> int:

@@ -1,5 +1,6 @@
 """Command line of the app: ``realtime``."""
 
+import errno
 import os
 import sys
 import threading
@@ -16,6 +17,7 @@ from realtime.commands.parsing import AppCommand, AppGroup
 from realtime.commands.training import FORWARD, export, train
 from realtime.commands.video import video
 from realtime.errors import RealtimeError
+from realtime.standard_streams import accept_any_text
 from realtime.stopping import cause_in, raise_on_signals
 
 OWN_THREADS = {"capture", "receive", "encode", "wait"}
@@ -70,6 +72,7 @@ def run_cli() -> None:
 
 def _run() -> None:
     raise_on_signals()
+    accept_any_text()
     # OpenCV would print lines of its own for a camera or image that it cannot open; it reads this when imported.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:
@@ -78,6 +81,11 @@ def _run() -> None:
         if "--debug" in sys.argv:
             raise
         print_error(error)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG or "--debug" in sys.argv:
+            raise
+        print_error(RealtimeError(f"cannot open {error.filename}: its name is longer than the file system allows"))
         sys.exit(1)
     except BaseException as error:
         stopped = cause_in(error)

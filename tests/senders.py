@@ -86,6 +86,10 @@ class JpegViewer(Viewer):
         head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n".encode()
         self._handler.wfile.write(head + data + b"\r\n")
 
+    def write_text(self, text: str) -> None:
+        """Something else than a part."""
+        self._handler.wfile.write(text.encode())
+
     def play_rubbish(self) -> None:
         """Parts that are no pictures, for ever."""
         while not self._ended.wait(0.02):

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from realtime.standard_streams import accept_any_text
 from train.commands.data import check, preview
 from train.commands.evaluation import average, evaluate, predict
 from train.commands.fit import fit
@@ -36,6 +37,7 @@ def run_cli(arguments: list[str] | None = None, program: str | None = None) -> N
 
     ``arguments`` are by default those of the process; ``program`` is the name that usage lines show for it.
     """
+    accept_any_text()
     try:
         app(args=arguments, prog_name=program)
     except (TrainError, OSError) as error:  # OSError: for example, the disk is full

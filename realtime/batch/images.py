@@ -9,7 +9,8 @@ import numpy as np
 from realtime.batch.inputs import Inputs
 from realtime.batch.output_folders import check_folder, make_folders
 from realtime.errors import SinkError, SourceError
-from realtime.image_io import SUFFIXES, read_image, write_image
+from realtime.file_names import input_path
+from realtime.image_io import can_write, is_image, read_image, write_image
 from realtime.inference.ordered_pool import OrderedPool
 from realtime.results import Result
 from realtime.stills import StillDetector, detect_still
@@ -26,15 +27,21 @@ def find_images(paths: Iterable[Path], outputs: Iterable[Path | None] = ()) -> I
     Raises:
         SourceError: a path that is not there, or a folder without images.
     """
-    inputs = Inputs("image", SUFFIXES, outputs)
-    for path in paths:
+    inputs = Inputs("image", is_image, outputs)
+    given = [input_path(path) for path in paths]
+    for path in given:
         if path.is_dir():
             if not inputs.add_folder(path):
-                raise SourceError(f"cannot read images from {path}: the folder holds none")
+                raise SourceError(
+                    "; ".join([f"cannot read images from {path}: the folder holds none", *inputs.notices])
+                )
         elif path.exists():
             inputs.add_file(path)
         else:
             raise SourceError(f"cannot read image {path}: not found")
+    for path in inputs.files:
+        if not path.suffix and path not in given:
+            inputs.places[path] = inputs.places[path].with_name(f"{path.name}.png")
     return inputs
 
 
@@ -53,35 +60,37 @@ def detect_images(
 
     ``places`` says where below ``out``, by default directly in it. Missing folders are created.
 
-    ``detector.concurrency`` images are processed at once; none is started once ``is_stopped`` returns True. A file that
-    is no image goes to ``on_unreadable``, and the rest goes on. ``renderer`` makes the image to write, uint8 (H,W,3)
-    BGR, in place of drawing boxes; it is called in several threads.
+    ``detector.concurrency`` images are processed at once; none is started once ``is_stopped`` returns True. What is
+    wrong with a file goes to ``on_unreadable``, and the rest goes on: one that is cut short has a result all the same,
+    of the part that could be read. ``renderer`` makes the image to write, uint8 (H,W,3) BGR, in place of drawing boxes;
+    it is called in several threads.
 
     Raises:
         SinkError: ``out`` is no folder, or a drawn image would replace an original or another one.
     """
     targets = _targets(paths, places or {}, out) if out else [None] * len(paths)
 
-    def detect_one(job: tuple[Path, Path | None]) -> Result | SourceError:
+    def detect_one(job: tuple[Path, Path | None]) -> tuple[Result | None, list[SourceError]]:
         path, target = job
+        errors: list[SourceError] = []
         try:
-            image = read_image(path)
+            image = read_image(path, on_damage=errors.append)
         except SourceError as error:
-            return error
+            return None, [error]
         result = detect_still(detector, image, threshold, path)
         if target is not None:
             make_folders([target.parent])
             write_image(target, renderer(image, result.detections) if renderer else result.draw())
-        return result
+        return result, errors
 
     jobs = takewhile(lambda _: not is_stopped(), zip(paths, targets, strict=True))
     pool = OrderedPool(detect_one, detector.concurrency, name="detect")
     try:
-        for found in pool.map(jobs):
-            if isinstance(found, SourceError):
-                on_unreadable(found)
-            else:
-                yield found
+        for result, errors in pool.map(jobs):
+            for error in errors:
+                on_unreadable(error)
+            if result is not None:
+                yield result
     finally:
         pool.close()
 
@@ -93,8 +102,10 @@ def _targets(paths: Collection[Path], places: Mapping[Path, Path], out: Path) ->
     targets: dict[Path, None] = {}
     for path in paths:
         target = out / places.get(path, path.name)
-        if target.suffix.lower() not in SUFFIXES:
+        if not target.suffix:
             raise SinkError(f"cannot write {target}: its name does not end as an image's, such as .png")
+        if not can_write(target.suffix):  # what can be read, but not written, such as .jfif
+            target = target.with_name(f"{target.name}.png")
         if target.resolve() in originals or target in targets:
             what = "another result" if target in targets else "an original"
             raise SinkError(f"cannot write {target}: it would replace {what}")

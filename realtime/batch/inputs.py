@@ -2,10 +2,11 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from realtime.errors import SourceError
+from realtime.file_names import is_hidden
 from realtime.formatting import counted, listed
 
 MAX_KINDS = 5
@@ -15,16 +16,16 @@ MAX_KINDS = 5
 class Inputs:
     """Files of one kind, in the order in which they were given; those of a folder are sorted, and each is taken once.
 
-    Folders are searched with all that is below them, links to other folders left aside. Hidden files and folders are
-    left out, and so are folders that the results go to, unless they were given themselves.
+    Folders are searched with all that is below them, links to other folders left aside. Hidden files and folders, those
+    that systems leave behind, and folders that the results go to are left out, unless they were given themselves.
     """
 
-    def __init__(self, kind: str, suffixes: Collection[str], outputs: Iterable[Path | None] = ()) -> None:
+    def __init__(self, kind: str, is_taken: Callable[[Path], bool], outputs: Iterable[Path | None] = ()) -> None:
         """Begin without files.
 
         Args:
             kind: what each file is, such as ``image``.
-            suffixes: ends of names, in small letters, of the files that are taken from a folder.
+            is_taken: whether a file of a folder is of that kind.
             outputs: files and folders that are written.
         """
         self.files: list[Path] = []
@@ -32,7 +33,7 @@ class Inputs:
         """Of each file, where its results go below an output folder: its path below the folder that was searched, so
         that two files of one name do not meet, or else its name."""
         self._kind = kind
-        self._suffixes = suffixes
+        self._is_taken = is_taken
         self._outputs = {path.resolve() for path in outputs if path is not None}
         self._skipped: Counter[str] = Counter()
 
@@ -48,8 +49,8 @@ class Inputs:
             SourceError: a folder cannot be read.
         """
         inside = sorted(_visible_files(folder, self._outputs))
-        taken = [path for path in inside if path.suffix.lower() in self._suffixes]
-        self._skipped.update(path.suffix.lower() for path in inside if path.suffix.lower() not in self._suffixes)
+        taken = [path for path in inside if self._is_taken(path)]
+        self._skipped.update(path.suffix.lower() for path in set(inside).difference(taken))
         for path in taken:
             if path not in self.places:
                 self.files.append(path)
@@ -74,6 +75,6 @@ def _visible_files(folder: Path, outputs: Collection[Path]) -> Iterator[Path]:
 
     for name, folders, files in os.walk(folder, onerror=refuse):
         here = Path(name)
-        visible = [here / folder for folder in folders if not folder.startswith(".")]
+        visible = [here / folder for folder in folders if not is_hidden(folder)]
         folders[:] = [path.name for path in visible if path.resolve() not in outputs]
-        yield from (here / file for file in files if not file.startswith("."))
+        yield from (here / file for file in files if not is_hidden(file))

@@ -6,15 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from realtime.batch.inputs import Inputs
+from realtime.batch.video_probe import is_video
 from realtime.errors import SinkError, SourceError
+from realtime.file_names import input_path
 from realtime.sinks.encoding import CONTAINERS
 from realtime.sinks.text_file import STANDARD_OUTPUT
-
-SUFFIXES = frozenset(
-    {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv"}
-    | {".ts", ".vob", ".webm", ".wmv"}
-)
-"""Ends of the names that are taken for videos in a folder."""
 
 
 def find_videos(given: Sequence[str], outputs: Iterable[Path | None] = ()) -> Inputs:
@@ -27,12 +23,12 @@ def find_videos(given: Sequence[str], outputs: Iterable[Path | None] = ()) -> In
     Raises:
         SourceError: a folder without videos, or a pattern that matches nothing.
     """
-    inputs = Inputs("video", SUFFIXES, outputs)
+    inputs = Inputs("video", is_video, outputs)
     for text in given:
-        path = Path(text)
+        path = input_path(text)
         if path.is_dir():
             if not inputs.add_folder(path):
-                raise SourceError(f"cannot open videos in {path}: the folder holds none")
+                raise SourceError("; ".join([f"cannot open videos in {path}: the folder holds none", *inputs.notices]))
         elif not path.exists() and glob.has_magic(text):
             for match in _matches(text):
                 inputs.add_file(match)
@@ -92,7 +88,7 @@ def plan(places: Mapping[Path, Path], targets: Targets, *, many: bool) -> list[J
     for parameter, path in targets.by_parameter.items() if many else ():
         if path == STANDARD_OUTPUT:
             raise SinkError("several videos need a folder, and this is standard output", parameter=parameter, value="-")
-        if path.is_file():
+        if path.exists() and not path.is_dir():
             raise SinkError("several videos need a folder, and this is a file", parameter=parameter, value=path)
     return [Job(video, _targets_of(video, place, targets, many=many)) for video, place in places.items()]
 

@@ -17,7 +17,9 @@ from realtime.stopping import StopRequests
 
 
 def image(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Images, or folders of them.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH", help="Images, or folders of them; - is standard input.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write the drawn images into this folder.", rich_help_panel=OUTPUT),
@@ -39,7 +41,7 @@ def image(
 ) -> None:
     """Detect in still images. Without --out and --jsonl the JSON lines are printed.
 
-    A file that is not an image is reported and left out; the exit code is then 1.
+    A file that is not an image is reported and left out, one that is cut short only reported; the exit code is then 1.
     """
     from realtime.batch.images import detect_images, find_images
     from realtime.drawing.hiding import Pixelate
@@ -97,5 +99,5 @@ def _exit_if_unreadable(count: int, total: int) -> None:
     if not count:
         return
     if total > 1:
-        print_message(f"{count} of {counted(total, 'image')} could not be read")
+        print_message(f"{count} of {counted(total, 'image')} could not be read in full")
     raise typer.Exit(1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realtime.errors import SinkError
+from realtime.file_names import DASH
 from realtime.sources.decode_errors import DecodeErrors
 
 if TYPE_CHECKING:
@@ -91,8 +92,16 @@ class Outputs:
         if self.original is None:
             return chosen
         span = self.original
+        parts = {"origin_s": span.origin_s, "pixel_aspect": span.pixel_aspect}
+        if not span.path.is_file():
+            if not span.has_audio:
+                return chosen | parts
+            raise SinkError(
+                f"cannot write {self.video}: the sound is read separately, and {span.path} is a pipe, read only once",
+                remedy="save the video to a file first",
+            )
         audio = Audio(span.path, span.origin_s if span.is_part else -math.inf, span.end_s, self.audio_errors)
-        return chosen | {"audio": audio, "origin_s": span.origin_s, "pixel_aspect": span.pixel_aspect}
+        return chosen | parts | {"audio": audio}
 
 
 def check_outputs(*outputs: Path | None, originals: Iterable[Path] = ()) -> None:
@@ -103,7 +112,8 @@ def check_outputs(*outputs: Path | None, originals: Iterable[Path] = ()) -> None
     """
     inputs = {original.resolve() for original in originals}
     taken: set[Path] = set()
-    paths = {path: path.resolve() for path in outputs if path is not None}
+    # Standard output is no file, though there may be one of that name.
+    paths = {path: path if path == DASH else path.resolve() for path in outputs if path is not None}
     for path in filter(None, outputs):
         resolved = paths[path]
         if resolved in taken:

@@ -29,6 +29,7 @@ from realtime.commands.options import (
 from realtime.commands.outputs import Outputs, check_blur, check_outputs
 from realtime.commands.running import RunOptions, run
 from realtime.errors import RealtimeError, SinkError, SourceError
+from realtime.file_names import input_path
 from realtime.formatting import counted
 from realtime.inference.cores import file_concurrency
 from realtime.inference.providers import Provider
@@ -56,7 +57,9 @@ class Settings:
 def video(
     videos: Annotated[
         list[str],
-        typer.Argument(metavar="VIDEO", help="Video files, folders of them, or patterns such as 'a/*.mp4'."),
+        typer.Argument(
+            metavar="VIDEO", help="Video files, folders of them, or patterns such as 'a/*.mp4'; - is standard input."
+        ),
     ],
     start: Annotated[
         str, typer.Option(metavar="TIME", help="Start here: seconds or hh:mm:ss.", rich_help_panel=SOURCE)
@@ -105,7 +108,7 @@ def video(
     )
     targets = Targets(out=out, jsonl=jsonl, csv=csv, crops=crops)
     inputs = find_videos(videos, targets.paths)
-    many = len(inputs.places) > 1 or list(inputs.places) != [Path(text) for text in videos]
+    many = len(inputs.places) > 1 or list(inputs.places) != [input_path(text) for text in videos]
     jobs = _plan(inputs, targets, settings, many=many)
     # A window shows frames as they come, and lets the user hold them.
     concurrency = file_concurrency() if targets.paths else 1

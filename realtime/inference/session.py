@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime as ort
 
 from realtime.errors import ModelError, ProviderError, Remedy, one_line
+from realtime.file_names import is_utf8
 from realtime.inference import cuda, tensorrt
 from realtime.inference.cuda import UnavailableReason
 from realtime.inference.elapsed_time import show_elapsed_time
@@ -152,7 +153,10 @@ def _session(
     if strict:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     # Otherwise onnxruntime's Python layer answers a failure, even in the middle of a run, with a session on the CPU.
-    return ort.InferenceSession(model, options, providers=providers_of(provider, settings, engine), enable_fallback=0)
+    contents = model if is_utf8(model) else model.read_bytes()  # onnxruntime cannot be given other names
+    return ort.InferenceSession(
+        contents, options, providers=providers_of(provider, settings, engine), enable_fallback=0
+    )
 
 
 def _placement_error(model: Path, provider: Provider, engine: Engine | None, error: Exception) -> ProviderError:

@@ -1,6 +1,7 @@
 """Detections and faces as JSON lines."""
 
 import json
+import re
 from pathlib import Path
 
 from realtime.results import Result
@@ -10,7 +11,20 @@ from realtime.sinks.text_file import open_text
 
 def json_line(value: dict[str, object]) -> str:
     """One JSON object in one line, other alphabets left readable."""
-    return json.dumps(value, ensure_ascii=False)
+    return as_unicode(json.dumps(value, ensure_ascii=False))
+
+
+def as_unicode(text: str) -> str:
+    r"""JSON that can be written as UTF-8: a byte of a file name that is no UTF-8, such as 0xe9, becomes ``\udce9``.
+
+    Readers of JSON in Python get the name back, with which the file can be opened (PEP 383).
+    """
+
+    def as_utf8(bytes_of_a_name: re.Match[str]) -> str:
+        return bytes_of_a_name[0].encode(errors="surrogateescape").decode(errors="surrogateescape")
+
+    # In an ASCII locale, Python has such bytes for all other letters.
+    return re.sub("[\udc80-\udcff]+", as_utf8, text).encode(errors="backslashreplace").decode()
 
 
 class JsonLinesFile:

@@ -10,7 +10,7 @@ import numpy as np
 
 from realtime.atomic_files import partial_path
 from realtime.errors import SinkError
-from realtime.ffmpeg import av
+from realtime.ffmpeg import av, file_address
 from realtime.letterbox import Letterbox
 from realtime.results import Result
 from realtime.sinks.audio import Audio, AudioTracks
@@ -68,7 +68,7 @@ class VideoFileSink(ClosingSink):
         self._fit = Letterbox((size_wh[0] + size_wh[0] % 2, size_wh[1] + size_wh[1] % 2), BLACK)
         try:
             options = {} if container_format in {"matroska", "webm"} else {"movflags": "+faststart"}
-            self._container = av.open(str(self._partial), "w", format=container_format, options=options)
+            self._container = av.open(file_address(self._partial), "w", format=container_format, options=options)
             stream = self._container.add_stream(codec.encoder, rate=frame_rate, options=codec_options)
             self._stream = cast("av.VideoStream", stream)
             self._stream.width, self._stream.height = (side + side % 2 for side in size_wh)
@@ -84,7 +84,7 @@ class VideoFileSink(ClosingSink):
             self._audio = AudioTracks(audio, self._container, origin_s=origin_s) if audio else None
         except (av.FFmpegError, OSError, ValueError) as error:
             self._partial.unlink(missing_ok=True)
-            raise SinkError(f"cannot write {path}: {error}") from error
+            raise SinkError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
 
     def write(self, result: Result) -> None:
         """Encode one frame.

@@ -4,11 +4,12 @@ from fractions import Fraction
 from pathlib import Path
 
 from realtime.errors import SourceError
-from realtime.ffmpeg import av
+from realtime.ffmpeg import av, open_video
 from realtime.sources.decode_errors import missing_bytes
 
 NOT_VIDEO = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 """Streams of these kinds are covers and previews."""
+CONVERT = "convert it to H.264"
 
 
 def open_container(path: Path) -> av.container.InputContainer:
@@ -22,7 +23,7 @@ def open_container(path: Path) -> av.container.InputContainer:
     if path.is_dir():
         raise SourceError(f"cannot open video {path}: it is a folder")
     try:
-        return av.open(str(path), metadata_errors="replace")
+        return open_video(path)
     except (av.FFmpegError, OSError, ValueError) as error:
         missing = missing_bytes(path) if path.is_file() else 0
         reason = f"it ends {missing} bytes early, and its index with it" if missing else _reason(error)
@@ -42,7 +43,7 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.Video
         raise SourceError(f"cannot open video {path}: it has no video stream")
     streams = [stream for stream in streams if stream.codec_context is not None]
     if not streams:
-        raise SourceError(f"cannot open video {path}: unknown codec", remedy="convert it to H.264")
+        raise SourceError(f"cannot open video {path}: FFmpeg here cannot decode it: unknown codec", remedy=CONVERT)
     return next((s for s in streams if s.disposition & av.stream.Disposition.default), streams[0])
 
 

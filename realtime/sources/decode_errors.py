@@ -49,11 +49,22 @@ class DecodeErrors:
         return ", ".join(found)
 
 
+def is_animated_webp(path: Path) -> bool:
+    """Whether a file is an animation in WebP's extended format (RFC 9649), which FFmpeg's decoder does not know."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(21)
+    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) == 21 and bool(head[20] & 2)
+
+
 def missing_bytes(path: Path) -> int:
     """Bytes by which an MP4, MOV, Matroska, WebM or AVI file is shorter than its headers say; 0 for others.
 
-    FFmpeg's demuxers do not report an early end.
+    FFmpeg's demuxers do not report an early end. Of a pipe, which can be read only once, nothing is known.
     """
+    if not path.is_file():
+        return 0
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)

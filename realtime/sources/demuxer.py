@@ -49,10 +49,14 @@ class Demuxer:
     def can_seek(self) -> bool:
         """Whether a time in the file is found by FFmpeg.
 
-        False for kinds of file in which timestamps may start again, as in joined recordings: the time of a place is
-        then known to those alone who have read all before it.
+        False for pipes, and for kinds of file in which timestamps may start again, as in joined recordings: the time
+        of a place is then known to those alone who have read all before it.
         """
-        return self.has_timestamps and av.format.Flags.ts_discont not in av.format.Flags(self.container.format.flags)
+        return (
+            self.has_timestamps
+            and self._path.is_file()
+            and av.format.Flags.ts_discont not in av.format.Flags(self.container.format.flags)
+        )
 
     def seek(self, time_s: float, stream: "av.stream.Stream | None" = None) -> None:
         """Continue near a time before ``time_s``, perhaps after it: some files have poor indices.

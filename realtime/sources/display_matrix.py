@@ -17,7 +17,10 @@ def apply_display_matrix(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     """
     # Not frame.side_data: frame and side data then refer to each other, and both stay in memory, megabytes each, until
     # the garbage collector runs.
-    found: Any = list(SideDataContainer(frame))  # type: ignore[call-arg]  # unknown to the stub
+    try:
+        found: Any = list(SideDataContainer(frame))  # type: ignore[call-arg]  # unknown to the stub
+    except ValueError:  # PyAV does not know a kind of side data that FFmpeg does, such as the EXIF data of a JPEG
+        return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90) % 4))
     matrix = next((bytes(data) for data in found if data.type.name == "DISPLAYMATRIX"), None)
     if matrix is None:
         return image

@@ -127,7 +127,9 @@ class StreamSource(FrameSource):
             decoded = next(self._frames, None)
             image = None if decoded is None else self._converted(decoded)
         except (av.FFmpegError, OSError, ValueError) as error:
-            reason = _reason(error, time.monotonic() - asked_at_s, timeout_s)
+            # Motion JPEG over HTTP ends in the middle of a part, which FFmpeg calls invalid data.
+            is_end = isinstance(error, av.error.InvalidDataError) and self._next_index > 0
+            reason = CLOSED if is_end else _reason(error, time.monotonic() - asked_at_s, timeout_s)
             raise SourceError(f"lost stream {self._name}: {reason}") from None
         if decoded is None or image is None:
             if self._has_end:

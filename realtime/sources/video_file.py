@@ -13,7 +13,8 @@ from realtime.errors import SourceError
 from realtime.ffmpeg import av
 from realtime.sources.base import FrameSource
 from realtime.sources.colours import BgrConverter
-from realtime.sources.decode_errors import DecodeErrors, missing_bytes
+from realtime.sources.container import CONVERT
+from realtime.sources.decode_errors import DecodeErrors, is_animated_webp, missing_bytes
 from realtime.sources.deinterlace import deinterlace
 from realtime.sources.demuxer import Demuxer
 from realtime.sources.display_matrix import apply_display_matrix
@@ -64,15 +65,17 @@ class VideoFileSource(FrameSource):
             self.close()
             raise
         self._first: Frame | None = first
+        if not self.is_part:  # FFmpeg is wrong about the beginning of very short files
+            self.begin_s = self.origin_s = min(self.begin_s, first.pts_s)
         self.size_wh = first.image.shape[1], first.image.shape[0]
         aspect = self._demuxer.video.sample_aspect_ratio or Fraction(1)
         self.pixel_aspect = 1 / aspect if self._is_turned else aspect
         """Width of a pixel by its height."""
 
     def _set_span(self, start_s: float, duration_s: float | None) -> None:
-        self.begin_s = self._begin_s()
+        self.begin_s: float = self._begin_s()
         """Timestamp of the beginning of the file."""
-        self.origin_s = self.begin_s + start_s
+        self.origin_s: float = self.begin_s + start_s
         """Timestamp of the beginning of the part that is read."""
         self.end_s = math.inf if duration_s is None else self.origin_s + duration_s
         """Timestamp of its end; infinite if there is no limit."""
@@ -88,6 +91,11 @@ class VideoFileSource(FrameSource):
         return begin_s if begin_s >= 0 else min(0.0, float((self._demuxer.video.start_time or 0) * self.time_base))
 
     @property
+    def has_audio(self) -> bool:
+        """True if there is an audio stream."""
+        return bool(self._demuxer.container.streams.audio)
+
+    @property
     def _file_length_s(self) -> float:
         return (self._demuxer.container.duration or 0) / av.time_base
 
@@ -100,6 +108,8 @@ class VideoFileSource(FrameSource):
             reason = f"it has no frame from {start_s:g} s to {until}; it is {self._file_length_s:.3f} s long"
         else:
             reason = f"it has no frame that can be decoded ({self.errors})" if self.errors else "it has no frame"
+        if is_animated_webp(self.path):
+            raise SourceError(f"cannot open video {self.path}: FFmpeg here cannot decode animated WebP", remedy=CONVERT)
         raise SourceError(f"cannot open video {self.path}: {reason}")
 
     def read(self) -> Frame | None:
@@ -117,7 +127,7 @@ class VideoFileSource(FrameSource):
         for decoded, pts_s in self._decoded:
             if pts_s >= self.end_s - TOLERANCE_S:
                 return None
-            if pts_s < self.origin_s - TOLERANCE_S:
+            if self.is_part and pts_s < self.origin_s - TOLERANCE_S:
                 continue
             try:
                 image = self._image(decoded)

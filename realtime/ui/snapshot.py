@@ -8,6 +8,7 @@ from realtime.errors import SinkError
 from realtime.image_io import write_image
 from realtime.results import Result
 from realtime.sinks.base import Ending
+from realtime.sinks.jsonl import as_unicode
 from realtime.sinks.naming import stamped_paths
 from realtime.sinks.text_file import TextFile
 
@@ -45,7 +46,7 @@ class Snapshots:
 def _write_json(path: Path, value: dict[str, object]) -> None:
     file, ending = TextFile(path), Ending.FAILED
     try:
-        file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        file.write(as_unicode(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
         ending = Ending.COMPLETE
     finally:
         file.close(ending)

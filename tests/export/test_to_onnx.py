@@ -368,3 +368,10 @@ def test_debug_shows_the_traceback(tmp_path, monkeypatch):
 
     with pytest.raises(TrainError, match="not found"):
         run_cli()
+
+
+def test_a_model_of_the_longest_name_is_written(tmp_path):
+    out = tmp_path / f"{'n' * 250}.onnx"
+    differences = export.to_onnx._write_verified(onnx.ModelProto(), out, lambda candidate: candidate.name)
+    assert differences == out.name
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]

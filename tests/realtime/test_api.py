@@ -41,6 +41,13 @@ def test_an_image_by_path_and_by_array_gives_the_same(detector):
     assert by_array.faces == by_path.faces
 
 
+def test_an_image_that_is_cut_short_is_refused(detector, tmp_path):
+    """Its results would be those of half an image."""
+    (tmp_path / "cut.jpg").write_bytes(PHOTO.read_bytes()[:-1000])
+    with pytest.raises(realtime.SourceError, match="it is cut short"):
+        detector(tmp_path / "cut.jpg")
+
+
 def test_results_say_what_the_command_prints(detector):
     command = [sys.executable, "-c", "from realtime.cli import run_cli; run_cli()", "image", PHOTO]
     printed = subprocess.run([*command, "--model", "pico"], capture_output=True, text=True, check=True)

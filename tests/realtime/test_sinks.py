@@ -73,5 +73,6 @@ def test_files_are_readable_by_others_as_the_umask_says(tmp_path):
 
 def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(SinkError, match="not a regular file"):
+    with pytest.raises(SinkError, match="not a regular file but a pipe, and nobody reads it; start its reader first"):
         JsonLinesSink(tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()

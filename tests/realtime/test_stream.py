@@ -84,6 +84,21 @@ def test_every_picture_of_a_connection_comes_stamped_and_cannot_be_written_to():
             source.read()
 
 
+def test_a_stream_that_ends_with_other_data_has_ended():
+    """FFmpeg calls it invalid, but it was a video up to there."""
+
+    def play(viewer):
+        viewer.play(iter([grey(50)] * 5))
+        viewer.write_text("\r\nGoodbye\r\n")
+
+    with (
+        jpeg_server(play) as host,
+        closing(StreamSource(f"http://{host}/live", PATIENT)) as source,
+        pytest.raises(SourceError, match=r"the sender closed the connection$"),
+    ):
+        list(iter(source.read, None))
+
+
 @each_protocol
 def test_a_sender_is_cut_and_started_again_on_its_port(scheme, server):
     first = ExitStack()

@@ -233,6 +233,16 @@ def test_a_pause_of_hours_is_kept(tmp_path, suffix):
     np.testing.assert_allclose(times - times[0], [0, 0.04, 0.08, 18_000, 18_000.04, 18_000.08], atol=1e-3)
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts"])
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_a_clip_of_a_moment_has_all_its_frames(tmp_path, frames, suffix):
+    source = VideoFileSource(make(tmp_path / f"v{suffix}", Kind(frames=frames, languages=["eng"])))
+    times = [frame.pts_s for frame in iter(source.read, None)]
+    source.close()
+    assert len(times) == frames
+    assert source.origin_s <= times[0]
+
+
 @pytest.mark.parametrize("frames", [2, 5])
 def test_joined_recordings_of_a_moment_stay_their_length(tmp_path, frames):
     clip = make(tmp_path / "clip.ts", Kind(frames=frames)).read_bytes()

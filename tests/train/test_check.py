@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from tiny_data import noise_image, write_image
 
-from train.data.check import check_data, read_whole_image
+from train.data.check import check_data
 from train.data.check_report import Kind, Report
 from train.data.data_yaml import load_data_config
 from train.data.dataset import load_split
+from train.data.images import read_image
 from train.errors import TrainError
 
 NEEDS = ". A data set needs 'names', 'train' and 'val'"
@@ -80,7 +81,7 @@ def test_all_problems_are_reported_at_once(root, train_cli):
         f"  {at}labels/train/0.txt:1: expected 'class cx cy w h' (5 numbers) or a polygon (class + 3 or more points), "
         "found 3 numbers",
         f"  {at}labels/train/0.txt:4: class id 7 is not in 'names' (0 to 1)",
-        f"  cannot read image {at}images/train/1.jpg: expected a whole JPEG, found: image file is truncated",
+        f"  cannot read image {at}images/train/1.jpg: it is cut short",
         f"  cannot read image {at}images/train/4.png: not a readable image",
         f"  {at}images/val/2.jpg: in 'val', same pixels as {at}images/train/5.jpg in 'train'",
         f"  {at}train.txt:1: {at}images/train/0.jpg is listed already, in {at}images/train",
@@ -344,20 +345,20 @@ def test_no_data_yaml_is_an_error(tmp_path, train_cli):
 @pytest.mark.parametrize("missing", [2, 500])
 def test_truncated_images_of_any_format_are_found(tmp_path, suffix, missing):
     path = write_image(tmp_path / f"a{suffix}", noise_image(64, 64, 0))
-    assert read_whole_image(path).shape == (64, 64, 3)
+    assert read_image(path).shape == (64, 64, 3)
 
     truncate(path, missing=missing)
 
     with pytest.raises(TrainError, match=rf"cannot read image .*a\{suffix}: "):
-        read_whole_image(path)
+        read_image(path)
 
 
 def test_jpeg_by_another_name_is_checked_as_one(tmp_path):
     path = write_image(tmp_path / "a.jpg", noise_image(64, 64, 0)).rename(tmp_path / "a.png")
     truncate(path, missing=100)
 
-    with pytest.raises(TrainError, match="expected a whole JPEG"):
-        read_whole_image(path)
+    with pytest.raises(TrainError, match="it is cut short"):
+        read_image(path)
 
 
 def test_what_passes_the_check_can_be_loaded(root):

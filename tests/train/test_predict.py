@@ -2,7 +2,6 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from tiny_data import CLASS_NAMES, make_data_set, noise_image, write_image
@@ -326,10 +325,10 @@ def test_image_that_cannot_be_read_is_named(train_cli, checkpoint, tmp_path):
     assert (code, err) == (1, f"error: cannot read image {tmp_path}/x.jpg: not a readable image\n")
 
 
-def test_image_that_cannot_be_written_is_named(grey_photo, tmp_path, monkeypatch):
-    monkeypatch.setattr(cv2, "imwrite", lambda *_: False)
+def test_image_that_cannot_be_written_is_named(grey_photo, tmp_path):
+    (tmp_path / "0001.jpg").mkdir()
 
-    with pytest.raises(TrainError, match=r"cannot write image .*0001\.jpg"):
+    with pytest.raises(TrainError, match=r"cannot write .*0001\.jpg"):
         write_report(
             [outcome(grey_photo, boxes(), boxes())], CLASS_NAMES, tmp_path, title="", size=64, with_labels=True
         )

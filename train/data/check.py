@@ -1,6 +1,6 @@
 """``train check``: a summary of a data set and all of its problems at once.
 
-Every image is decoded in full, in threads: OpenCV and Pillow release the interpreter lock.
+Every image is decoded in full, in threads: OpenCV releases the interpreter lock.
 Two images are duplicates if their decoded pixels are equal, whatever their names and metadata.
 """
 
@@ -15,15 +15,15 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import track
 
+from realtime.file_names import is_hidden
 from train.data.augment import AugmentOptions, large_enough
 from train.data.check_report import Kind, Problem, Report, SplitSummary, summarise_class
 from train.data.data_yaml import DataConfig, load_data_config
 from train.data.dataset import split_images
-from train.data.images import IMAGE_SUFFIXES, ListedImage, read_image
+from train.data.images import ListedImage, is_image, read_image
 from train.data.labels import Label, label_path, read_label_lines
 from train.data.near_duplicates import local_contrast, near_duplicates
 from train.errors import TrainError
@@ -31,7 +31,6 @@ from train.errors import TrainError
 CLIPPED_PX = 0.5
 """A box that reaches further than this outside its image gives a warning; less is rounding."""
 AUGMENTATION = AugmentOptions()
-Image.MAX_IMAGE_PIXELS = None  # the limit guards against hostile files, which these are not
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,28 +99,6 @@ def check_data(path: Path, size: int | None = None) -> Report:
     return Report(path, size, summaries, tuple(problems))
 
 
-def read_whole_image(path: Path) -> np.ndarray:
-    """Read an image as training does, but refuse a JPEG whose end is missing, which OpenCV fills with grey.
-
-    Returns:
-        uint8 (H,W,3), RGB.
-
-    Raises:
-        TrainError: the file is missing, no image, or truncated.
-    """
-    try:
-        with Image.open(path, formats=["JPEG"]) as image:
-            image.draft("L", (1, 1))  # reads all of the file, but computes few pixels
-            image.load()
-    except UnidentifiedImageError:  # another format: OpenCV itself refuses those that are truncated
-        pass
-    except OSError as error:
-        if error.errno is None:  # not of the system, but of the content
-            reason = f"expected a whole JPEG, found: {error}. Copy it again or remove it"
-            raise TrainError(f"cannot read image {path}: {reason}") from error
-    return read_image(path)
-
-
 def _inspect_all(files: dict[Path, Entry], inspect: Callable[[Path], Inspected]) -> dict[Path, Inspected]:
     paths = [entry.image.path for entry in files.values()]
     with ThreadPool(os.cpu_count()) as pool:
@@ -143,7 +120,7 @@ def _inspect(path: Path, *, num_classes: int, size: int | None) -> Inspected:
     state = "labelled" if labels or problems else "empty" if label_file.exists() else "missing"
     problems += _repeated_labels(label_file, labels)
     try:
-        image = read_whole_image(path)
+        image = read_image(path)
     except TrainError as error:
         return Inspected([*problems, Problem(Kind.IMAGE, str(error))], state)
     height, width = image.shape[:2]
@@ -249,9 +226,9 @@ def _labels_without_image(config: DataConfig, images: Iterable[Path]) -> Iterato
     lists = {source.resolve() for sources in config.splits.values() for source in sources}
     folders = {image.parent.resolve(): image.parent for image in images}
     for folder in sorted(folders.values()):
-        stems = {path.stem for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
+        stems = {path.stem for path in folder.iterdir() if is_image(path)}
         for path in sorted(label_path(folder / "any").parent.glob("*.txt")):
-            if path.stem not in stems and path.resolve() not in lists:
+            if path.stem not in stems and not is_hidden(path.name) and path.resolve() not in lists:
                 yield Problem(Kind.NO_IMAGE, f"{path}: expected an image {folder / path.stem}.*, found none")
 
 

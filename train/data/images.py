@@ -7,10 +7,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from realtime import image_io
+from realtime.errors import SourceError
+from realtime.file_names import is_hidden_below
+from realtime.image_io import SUFFIXES as IMAGE_SUFFIXES
+from realtime.image_io import is_image
 from train.data.problems import OnProblem, raise_problem, read_error
 from train.errors import TrainError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+__all__ = ["IMAGE_SUFFIXES", "ListedImage", "images_of", "is_image", "read_image"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +28,12 @@ class ListedImage:
 
 
 def images_of(source: Path, on_problem: OnProblem = raise_problem) -> Iterator[ListedImage]:
-    """Image files of a folder and those below it, sorted, or the existing ones of a .txt list."""
+    """Image files of a folder and those below it, sorted, or the existing ones of a .txt list.
+
+    Hidden files and those that systems leave behind, such as ``._a.jpg``, are left out.
+    """
     if source.is_dir():
-        images = (p for p in sorted(source.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES)
+        images = (p for p in sorted(source.rglob("*")) if not is_hidden_below(p, source) and is_image(p))
         yield from (ListedImage(image, str(source)) for image in images)
         return
     try:
@@ -42,16 +50,16 @@ def images_of(source: Path, on_problem: OnProblem = raise_problem) -> Iterator[L
                 on_problem(TrainError(f"{where}: image {image} not found"))
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Read an image file, EXIF orientation applied.
+def read_image(path: Path, flags: int = cv2.IMREAD_COLOR_RGB) -> np.ndarray:
+    """Read an image file as the app does, EXIF orientation applied.
 
     Returns:
-        uint8 (H,W,3), RGB.
+        By default uint8 (H,W,3), RGB; ``flags`` are those of ``cv2.imread``.
 
     Raises:
-        TrainError: the file is missing or no image.
+        TrainError: the file is missing, not an image, cut short, or too large.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    if image is None:
-        raise TrainError(f"cannot read image {path}: " + ("not a readable image" if path.exists() else "not found"))
-    return image
+    try:
+        return image_io.read_image(path, flags)
+    except SourceError as error:
+        raise TrainError(str(error)) from error

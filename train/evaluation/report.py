@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from realtime.errors import SinkError
+from realtime.image_io import write_image
 from train.errors import TrainError
 from train.evaluation.predict import Outcome, draw_outcome
 
@@ -66,8 +68,10 @@ def write_report(
     for i, found in enumerate(outcomes[:show], start=1):
         name = f"{i:04}.jpg"
         drawn = draw_outcome(found, class_names, size=size, with_labels=with_labels)
-        if not cv2.imwrite(str(out / name), drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90]):
-            raise TrainError(f"cannot write image {out / name}")
+        try:
+            write_image(out / name, drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+        except SinkError as error:
+            raise TrainError(str(error)) from error
         figures.append(_figure(found, class_names, i, name, drawn, with_labels=with_labels))
     head = f"{_class_table(outcomes, class_names)}<p>{LEGEND}</p>\n{_filter(class_names)}" if with_labels else ""
     script = f"<script>{SCRIPT}</script>" if with_labels else ""
@@ -78,6 +82,7 @@ def write_report(
         f"<p>{len(figures)} of {len(outcomes)} images</p>\n{head}\n<main>\n{''.join(figures)}</main>\n{script}\n"
         "</body>\n</html>\n",
         encoding="utf-8",
+        errors="backslashreplace",
     )
     return page
 

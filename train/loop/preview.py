@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from torch import Tensor
 
+from realtime.errors import SinkError
+from realtime.image_io import can_write, write_image
 from train.data.data_yaml import DataConfig
 from train.data.dataset import load_split
 from train.data.examples import Example, letterboxed_example
@@ -35,12 +37,14 @@ def make_preview(config: DataConfig, out: Path, options: FitOptions, *, split: s
     Raises:
         TrainError: the data set is wrong, an image cannot be read, or the preview not written.
     """
-    if not cv2.haveImageWriter(str(out)):
+    if not can_write(out.suffix):
         raise TrainError(f"cannot write {out}: no image format has the suffix '{out.suffix}'. Use one such as .png")
     examples = first_examples(config, options, split=split, count=count, augment=augment)
     grid = draw_grid(examples, config.class_names)
-    if not cv2.imwrite(str(out), cv2.cvtColor(grid, cv2.COLOR_RGB2BGR)):
-        raise TrainError(f"cannot write {out}: it is a folder, or may not be written, or the disk is full")
+    try:
+        write_image(out, cv2.cvtColor(grid, cv2.COLOR_RGB2BGR))
+    except SinkError as error:
+        raise TrainError(str(error)) from error
 
 
 def first_examples(config: DataConfig, options: FitOptions, *, split: str, count: int, augment: bool) -> list[Example]:

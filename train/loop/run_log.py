@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import math
+import os
 import platform
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def data_hash(images: list[LabelledImage]) -> str:
     """SHA-256 over the names, file sizes and labels of a split, in its order: cheap, and different for each version."""
     digest = hashlib.sha256()
     for image in images:
-        digest.update(f"{image.path.name} {image.path.stat().st_size}\n".encode())
+        digest.update(os.fsencode(image.path.name) + f" {image.path.stat().st_size}\n".encode())
         digest.update(image.classes.tobytes() + image.boxes.tobytes())
     return digest.hexdigest()
 

@@ -65,13 +65,12 @@ def mask_extent(files: list[Path]) -> tuple[np.ndarray | None, tuple[int, int]]:
         is none), and (width, height).
 
     Raises:
-        ValueError: a mask is unreadable, or the sizes differ.
+        TrainError: a mask is unreadable.
+        ValueError: the sizes differ.
     """
     union: np.ndarray | None = None
     for file in files:
-        mask = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
-        if mask is None:
-            raise ValueError(f"cannot read mask {file}: not a readable image")
+        mask = read_image(file, cv2.IMREAD_GRAYSCALE)
         if union is not None and mask.shape != union.shape:
             raise ValueError(f"{file}: expected a mask of {_size(union)} like {files[0].name}, found {_size(mask)}")
         union = mask if union is None else np.maximum(union, mask)

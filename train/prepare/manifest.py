@@ -44,7 +44,7 @@ def read_existing(out: Path) -> tuple[tuple[str, ...] | None, list[Row]]:
     if not (out / DATA).is_file() or not (out / MANIFEST).is_file():
         raise TrainError(f"--out {out} exists, but is not a data set made by prepare: it has no {DATA} and {MANIFEST}. "
                          "Choose another --out")  # fmt: skip
-    with (out / MANIFEST).open(encoding="utf-8", newline="") as file:
+    with (out / MANIFEST).open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         try:
             rows = [_row(row) for row in csv.DictReader(file)]
         except (TypeError, KeyError, ValueError) as error:
@@ -73,7 +73,7 @@ def class_order(names: tuple[str, ...], existing: tuple[str, ...] | None, out: P
 
 def write_manifest(path: Path, rows: list[Row]) -> None:
     """Write ``manifest.csv``."""
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)

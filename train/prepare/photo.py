@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data.images import IMAGE_SUFFIXES
+from realtime.file_names import is_hidden_below
+from train.data.images import is_image
 from train.errors import TrainError
 
 MAX_SHOWN = 20
@@ -55,7 +56,7 @@ def read_negatives(folder: Path) -> list[Photo]:
     """
     photos = [
         Photo(path, f"negative/{photo_name(path, folder)}", np.empty((0, 4)), np.empty(0, np.int64))
-        for path in files_below(folder, IMAGE_SUFFIXES)
+        for path in images_below(folder)
     ]
     if not photos:
         raise TrainError(f"{folder}: no images found. --negatives needs a folder of photos without any object")
@@ -68,9 +69,23 @@ def files_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     Raises:
         TrainError: there is no such folder.
     """
+    return [path for path in _all_below(folder) if path.suffix.lower() in suffixes and path.is_file()]
+
+
+def images_below(folder: Path) -> list[Path]:
+    """The images in a folder and the folders below it, sorted.
+
+    Raises:
+        TrainError: there is no such folder.
+    """
+    return [path for path in _all_below(folder) if is_image(path) and path.is_file()]
+
+
+def _all_below(folder: Path) -> list[Path]:
+    """What is in a folder and below it, hidden files and those that systems leave behind left out."""
     if not folder.is_dir():
         raise TrainError(f"cannot read {folder}: no such folder")
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    return sorted(path for path in folder.rglob("*") if not is_hidden_below(path, folder))
 
 
 def images_by_stem(folder: Path) -> dict[Path, list[Path]]:
@@ -80,7 +95,7 @@ def images_by_stem(folder: Path) -> dict[Path, list[Path]]:
         TrainError: there is no such folder.
     """
     images: dict[Path, list[Path]] = {}
-    for path in files_below(folder, IMAGE_SUFFIXES):
+    for path in images_below(folder):
         images.setdefault(path.with_name(path.stem), []).append(path)
     return images
 
