@@ -65,17 +65,17 @@ class VideoFileSource(FrameSource):
             self.close()
             raise
         self._first: Frame | None = first
-        if not self.is_part:  # FFmpeg is wrong about the beginning of very short files
-            self.begin_s = self.origin_s = min(self.begin_s, first.pts_s)
+        if not self.is_part:
+            self._begin_no_later_than(first.pts_s)
         self.size_wh = first.image.shape[1], first.image.shape[0]
         aspect = self._demuxer.video.sample_aspect_ratio or Fraction(1)
         self.pixel_aspect = 1 / aspect if self._is_turned else aspect
         """Width of a pixel by its height."""
 
     def _set_span(self, start_s: float, duration_s: float | None) -> None:
-        self.begin_s: float = self._begin_s()
+        self.begin_s = self._begin_s()
         """Timestamp of the beginning of the file."""
-        self.origin_s: float = self.begin_s + start_s
+        self.origin_s = self.begin_s + start_s
         """Timestamp of the beginning of the part that is read."""
         self.end_s = math.inf if duration_s is None else self.origin_s + duration_s
         """Timestamp of its end; infinite if there is no limit."""
@@ -84,6 +84,11 @@ class VideoFileSource(FrameSource):
         """Length of the part in seconds; None if the file does not say."""
         self.is_part = start_s > 0
         """True if the beginning of the file is not read."""
+
+    def _begin_no_later_than(self, pts_s: float) -> None:
+        """FFmpeg is wrong about the beginning of very short files."""
+        self.begin_s = min(self.begin_s, pts_s)
+        self.origin_s = self.begin_s
 
     def _begin_s(self) -> float:
         """Timestamp of the beginning; audio alone may begin before 0, as encoders put silence in front of it."""
