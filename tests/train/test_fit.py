@@ -110,6 +110,21 @@ def test_curves_are_drawn_from_the_logs(whole_run, tmp_path):
     assert (cv2.imread(str(tmp_path / "curves.png")) != as_logged).any()
 
 
+def test_images_that_share_a_label_file_are_named_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "fit", lambda *_, **__: None)
+    data = make_data_set(tmp_path / "data", train=6)
+    for name in ("000", "001"):
+        shutil.copy(tmp_path / "data/images/val/003.png", tmp_path / f"data/images/train/{name}.jpg")
+
+    output = fit(data, tmp_path / "run").output
+
+    images = f"{tmp_path}/data/images/train"
+    assert [line for line in output.splitlines() if "warning" in line] == [
+        f"warning: {tmp_path}/data/labels/train/000.txt has the labels of {images}/000.jpg and of {images}/000.png, "
+        "but can only belong to one of them (and 1 more such files; 'train check' lists them)"
+    ]
+
+
 def test_resuming_on_other_data_is_refused_and_leaves_the_logs(whole_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(whole_run, run)

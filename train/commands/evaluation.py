@@ -17,7 +17,7 @@ from train.commands.arguments import (
     make_folder,
 )
 from train.data.data_yaml import DataConfig, load_data_config
-from train.data.dataset import load_split
+from train.data.dataset import load_split, warn_of_shared_labels
 from train.errors import TrainError
 from train.evaluation.evaluate import evaluate as evaluate_model
 from train.evaluation.metrics import Metrics
@@ -77,9 +77,11 @@ def score(
     checkpoint: Checkpoint, data: DataConfig, split: Split, device: torch.device, threshold: float | None = None
 ) -> Metrics:
     """Score on a split, at the best threshold if none is given."""
+    images = load_split(data, split.value)
+    warn_of_shared_labels(images, lambda line: typer.echo(line, err=True))
     return evaluate_model(
         checkpoint.build().to(device),
-        load_split(data, split.value),
+        images,
         size=checkpoint.config.input_size,
         class_names=data.class_names,
         device=device,

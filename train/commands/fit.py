@@ -9,6 +9,7 @@ import typer
 from train.cli_options import option_name, takes_options
 from train.commands.arguments import DataFile, Device, choose_device, make_folder
 from train.data.data_yaml import load_data_config
+from train.data.dataset import warn_of_shared_labels
 from train.distributed import init_distributed
 from train.errors import TrainError
 from train.loop.options import EXAMPLES, FitOptions
@@ -51,6 +52,7 @@ def fit(
 def _announce(run: Run, reporter: LineReporter) -> None:
     images = f"{len(run.images.train)} images to train on, {len(run.images.val)} to validate"
     reporter.message(f"{run.options.arch}: {images}")
+    warn_of_shared_labels([*run.images.train, *run.images.val], reporter.message)
     if run.reinitialized:
         parts = ", ".join(run.reinitialized)
         reporter.message(f"not in --weights {run.options.weights} in this shape, reinitialized: {parts}")

@@ -7,6 +7,7 @@ Two images are duplicates if their decoded pixels are equal, whatever their name
 import hashlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,10 +22,12 @@ from rich.progress import track
 
 from train.data.augment import AugmentOptions, large_enough
 from train.data.check_report import Kind, Problem, Report, SplitSummary, summarise_class
-from train.data.data_yaml import DataConfig, load_data_config
+from train.data.data_yaml import OPTIONAL, DataConfig, load_data_config
 from train.data.dataset import split_images
 from train.data.images import IMAGE_SUFFIXES, ListedImage, read_image
-from train.data.labels import Label, label_path, read_label_lines
+from train.data.key_points import BOX_NUMBERS
+from train.data.label_places import label_path, labels_elsewhere, looked_for_labels, shared_label_files
+from train.data.labels import Label, read_label_lines, refuse_key_points
 from train.data.near_duplicates import local_contrast, near_duplicates
 from train.errors import TrainError
 
@@ -50,6 +53,8 @@ class Inspected:
     problems: list[Problem]
     label_file: str
     """``labelled``, ``empty`` or ``missing``."""
+    long_labels: list[Label]
+    """Lines that are longer than a box."""
     digest: bytes | None = None
     """Of the decoded pixels; None if the image cannot be read, which leaves the arrays empty."""
     contrast: np.ndarray = field(default_factory=lambda: np.empty(0, np.float16))
@@ -71,23 +76,23 @@ def check_data(path: Path, size: int | None = None) -> Report:
     """
     problems: list[Problem] = []
 
-    def add(problem: TrainError) -> None:
-        problems.append(Problem(Kind.DATA, str(problem)))
+    def add(split: str, problem: TrainError) -> None:
+        problems.append(Problem(_kind_of(split), str(problem)))
 
     try:
         config = load_data_config(path, add)
     except TrainError as error:  # nothing else can be checked without it
-        add(error)
+        problems.append(Problem(Kind.DATA, str(error)))
         return Report(path, size, (), tuple(problems))
     entries = [
         Entry(split, image, image.path.resolve())
         for split in config.splits
-        for image in split_images(config, split, add)
+        for image in split_images(config, split, partial(add, split))
     ]
     files: dict[Path, Entry] = {}
     for entry in entries:
         files.setdefault(entry.file, entry)
-    inspected = _inspect_all(files, partial(_inspect, num_classes=len(config.class_names), size=size))
+    inspected = _inspect_all(files, partial(_inspect, config=config, size=size))
     summaries = tuple(_summary(config, split, entries, inspected, size) for split in config.splits)
     problems += _shared_sources(config)
     problems += _repeated_files(entries)
@@ -95,7 +100,9 @@ def check_data(path: Path, size: int | None = None) -> Report:
     problems += _duplicate_images(readable, inspected)
     problems += _near_duplicates(readable, inspected)
     problems += (problem for one in inspected.values() for problem in one.problems)
-    problems += _unlabelled(config, summaries)
+    problems += _key_points(entries, inspected)
+    problems += _shared_labels(entries)
+    problems += _unlabelled(config, summaries, entries, inspected)
     problems += _labels_without_image(config, (entry.image.path for entry in entries))
     return Report(path, size, summaries, tuple(problems))
 
@@ -136,16 +143,21 @@ def _inspect_all(files: dict[Path, Entry], inspect: Callable[[Path], Inspected])
         return dict(zip(files, found, strict=True))
 
 
-def _inspect(path: Path, *, num_classes: int, size: int | None) -> Inspected:
+def _inspect(path: Path, *, config: DataConfig, size: int | None) -> Inspected:
     label_file = label_path(path)
     problems: list[Problem] = []
-    labels = read_label_lines(label_file, num_classes, lambda e: problems.append(Problem(Kind.LABEL, str(e))))
+
+    def add(error: TrainError) -> None:
+        problems.append(Problem(Kind.LABEL, str(error)))
+
+    labels = read_label_lines(label_file, len(config.class_names), add, config.key_points)
+    long = [label for label in labels if label.numbers > BOX_NUMBERS]
     state = "labelled" if labels or problems else "empty" if label_file.exists() else "missing"
     problems += _repeated_labels(label_file, labels)
     try:
         image = read_whole_image(path)
     except TrainError as error:
-        return Inspected([*problems, Problem(Kind.IMAGE, str(error))], state)
+        return Inspected([*problems, Problem(Kind.IMAGE, str(error))], state, long)
     height, width = image.shape[:2]
     scale = min(size / width, size / height) if size else 1.0
     boxes_px = np.array([label.box for label in labels]).reshape(-1, 4) * [width, height, width, height]
@@ -162,7 +174,7 @@ def _inspect(path: Path, *, num_classes: int, size: int | None) -> Inspected:
             problems.append(Problem(Kind.TINY_BOX, f"{where}: {_tiny(w, h, size)}"))
     digest = hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
     classes = np.array([label.class_id for label in labels], int)
-    return Inspected(problems, state, digest, local_contrast(image), classes, sides_px, scale)
+    return Inspected(problems, state, long, digest, local_contrast(image), classes, sides_px, scale)
 
 
 def _tiny(width: float, height: float, size: int | None) -> str:
@@ -235,14 +247,55 @@ def _shared_sources(config: DataConfig) -> Iterator[Problem]:
                 yield Problem(Kind.DATA, f"{config.path}: {message}")
 
 
-def _unlabelled(config: DataConfig, summaries: Iterable[SplitSummary]) -> Iterator[Problem]:
+def _kind_of(split: str) -> Kind:
+    """The kind of a problem of a whole split: training needs no test split."""
+    return Kind.TEST_SPLIT if split == OPTIONAL else Kind.DATA
+
+
+def _key_points(entries: list[Entry], inspected: dict[Path, Inspected]) -> list[Problem]:
+    """Lines that may be key points, judged for each split by itself, as when it is loaded."""
+    found: dict[str, None] = {}  # in order, each once: an image may be in two splits
+    for split in dict.fromkeys(entry.split for entry in entries):
+        files = {e.file: label_path(e.image.path) for e in entries if e.split == split}
+        lines = [(label_file, inspected[file].long_labels) for file, label_file in files.items()]
+        refuse_key_points(lines, lambda error: found.setdefault(str(error)))
+    return [Problem(Kind.LABEL, message) for message in found]
+
+
+def _shared_labels(entries: list[Entry]) -> Iterator[Problem]:
+    for shared in shared_label_files([entry.image.path for entry in entries]):
+        images = " and ".join(str(image) for image in shared.images)
+        message = (
+            f"{shared.file}: expected the labels of one image, found {images}: they can only belong to one of them"
+        )
+        yield Problem(Kind.SHARED_LABELS, message)
+
+
+def _unlabelled(
+    config: DataConfig, summaries: Iterable[SplitSummary], entries: list[Entry], inspected: dict[Path, Inspected]
+) -> Iterator[Problem]:
     for summary in summaries:
+        images = [entry for entry in entries if entry.split == summary.name]
+        without = [e.image.path for e in images if inspected[e.file].label_file == "missing"]
         missing = [c.name for c in summary.classes if not c.boxes]
         if summary.images and len(missing) == len(summary.classes):
-            yield Problem(Kind.DATA, f"{config.path}: split '{summary.name}' has no labelled box")
+            where = f". {looked_for_labels(without, config.path.parent)}" if len(without) == len(images) else ""
+            yield Problem(_kind_of(summary.name), f"{config.path}: split '{summary.name}' has no labelled box{where}")
         elif summary.images:
+            yield from _labels_elsewhere(config, images, without)
             for name in missing:
                 yield Problem(Kind.UNLABELLED_CLASS, f"{config.path}: no box of '{name}' in split '{summary.name}'")
+
+
+def _labels_elsewhere(config: DataConfig, images: list[Entry], without: list[Path]) -> Iterator[Problem]:
+    """Folders of a split of whose images none has a label file where it is read, but one in another place."""
+    of_folder: dict[Path, list[Path]] = {}
+    for path in without:
+        of_folder.setdefault(path.parent, []).append(path)
+    counts = Counter(entry.image.path.parent for entry in images)
+    for folder, paths in of_folder.items():
+        if len(paths) == counts[folder] and (elsewhere := labels_elsewhere(paths, config.path.parent)):
+            yield Problem(Kind.LABELS_ELSEWHERE, f"{folder}: no image has a label file, but there is {elsewhere}")
 
 
 def _labels_without_image(config: DataConfig, images: Iterable[Path]) -> Iterator[Problem]:

@@ -7,7 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from train.data.problems import OnProblem, raise_problem, read_error
+from train.data.data_yaml import located
+from train.data.folders import files_below
+from train.data.problems import OnProblem, raise_problem
+from train.data.text_files import read_text
 from train.errors import TrainError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -23,19 +26,19 @@ class ListedImage:
 
 
 def images_of(source: Path, on_problem: OnProblem = raise_problem) -> Iterator[ListedImage]:
-    """Image files of a folder and those below it, sorted, or the existing ones of a .txt list."""
+    """Image files of a folder and those below it (linked ones too), sorted, or the existing ones of a .txt list."""
     if source.is_dir():
-        images = (p for p in sorted(source.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES)
+        images = (p for p in files_below(source) if p.suffix.lower() in IMAGE_SUFFIXES)
         yield from (ListedImage(image, str(source)) for image in images)
         return
     try:
-        lines = source.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        on_problem(TrainError(f"cannot read {source}: {read_error(error)}"))
+        lines = read_text(source).splitlines()
+    except TrainError as error:
+        on_problem(error)
         return
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            image, where = source.parent / line.strip(), f"{source}:{number}"
+            image, where = located(source.parent, line.strip()), f"{source}:{number}"
             if image.is_file():
                 yield ListedImage(image, where)
             else:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from train.data import folders
 from train.data.images import IMAGE_SUFFIXES
 from train.errors import TrainError
 
@@ -63,14 +64,14 @@ def read_negatives(folder: Path) -> list[Photo]:
 
 
 def files_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """Files with one of the suffixes (lower case, with dot) in a folder and the folders below it, sorted.
+    """Files with one of the suffixes (lower case, with dot) in a folder and those below it, linked ones too, sorted.
 
     Raises:
         TrainError: there is no such folder.
     """
     if not folder.is_dir():
         raise TrainError(f"cannot read {folder}: no such folder")
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    return [path for path in folders.files_below(folder) if path.suffix.lower() in suffixes and path.is_file()]
 
 
 def images_by_stem(folder: Path) -> dict[Path, list[Path]]:
@@ -88,20 +89,6 @@ def images_by_stem(folder: Path) -> dict[Path, list[Path]]:
 def content_hash(image: np.ndarray) -> str:
     """Hash of the pixels of an image uint8 (H,W,3): equal for equal pixels in another file or format."""
     return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
-
-
-def read_text(path: Path) -> str:
-    """Text of a UTF-8 file, without a byte-order mark.
-
-    Raises:
-        TrainError: it cannot be read, or is not UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise TrainError(f"cannot read {path}: not a UTF-8 text file") from None
-    except OSError as error:
-        raise TrainError(f"cannot read {path}: {error.strerror}") from error
 
 
 def listed(problems: list[str]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from train.data.labels import label_path
+from train.data.label_places import label_path
 from train.errors import TrainError
 from train.prepare.manifest import (
     DATA,
