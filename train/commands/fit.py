@@ -1,5 +1,6 @@
 """``train fit``."""
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from train.data.data_yaml import load_data_config
 from train.data.dataset import warn_of_shared_labels
 from train.distributed import init_distributed
 from train.errors import TrainError
+from train.folder_lock import FolderLock
 from train.loop.options import EXAMPLES, FitOptions
 from train.loop.reporting import LineReporter, make_reporter
 from train.loop.run import Run, resumed_run
@@ -36,7 +38,8 @@ def fit(
     """
     config = load_data_config(data)
     target = choose_device(device)
-    with init_distributed(target.type) as world, make_reporter(is_main=world.is_main) as reporter:
+    with init_distributed(target.type) as world, make_reporter(is_main=world.is_main) as reporter, ExitStack() as held:
+        lock = held.enter_context(FolderLock(out)) if world.is_main else None
         if resume:
             run = resumed_run(out / "last.pt", config, target, world)
             _refuse_changes(context, options, run.options)
@@ -44,6 +47,9 @@ def fit(
             _refuse_existing(out / "last.pt")
             run = Run(options, config, out, target, world)
             make_folder(out)
+        if lock and not lock.is_held:
+            lock.acquire()
+            _refuse_existing(out / "last.pt")  # of a run that has ended meanwhile
         _announce(run, reporter)
         run.fit(workers=workers, save_every_steps=save_every_steps, reporter=reporter)
         reporter.message(f"done: {out / 'best.pt'}. Next: realtime export onnx {out / 'best.pt'} -o model.onnx")
