@@ -73,6 +73,10 @@ def _write(read: Callable[[], Source], options: WriteOptions, warn: Callable[[st
                 warn(f"{len(problems)} problems, left out:{listed(problems)}")
             placed = _placed(staged, rows, options)
             _move(placed, options.out, names, rows, Path(folder))
+    except OSError as error:
+        if error.filename and not Path(str(error.filename)).is_relative_to(options.out):
+            raise
+        raise TrainError(f"cannot write to {options.out}: {error.strerror or error}") from error
     finally:
         if is_new and not any(options.out.iterdir()):
             options.out.rmdir()
