@@ -8,7 +8,7 @@ import typer
 from train.commands.data import check, preview
 from train.commands.evaluation import average, evaluate, predict
 from train.commands.fit import fit
-from train.errors import TrainError
+from train.errors import TrainError, missing_extra
 from train.loop.interrupt import InterruptedRunError
 from train.prepare.cli import app as prepare_app
 
@@ -38,6 +38,8 @@ def run_cli(arguments: list[str] | None = None, program: str | None = None) -> N
     """
     try:
         app(args=arguments, prog_name=program)
+    except ModuleNotFoundError as error:  # one that is imported only when it is used
+        sys.exit(missing_extra(program or "python -m train", error))
     except (TrainError, OSError) as error:  # OSError: for example, the disk is full
         if "--debug" in sys.argv:
             raise

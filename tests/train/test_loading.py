@@ -78,6 +78,7 @@ def test_what_befalls_a_worker_is_one_line(examples, monkeypatch, what, message)
             "cannot run 3 worker processes: Resource temporarily",
         ),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "cannot run 3 worker processes: Cannot allocate memory"),
+        (RuntimeError("unable to write to file </torch_1>: No space left on device (28)"), "shared memory .* is full"),
         (
             RuntimeError("unable to open </torch_1>: Too many open files (24)"),
             "too many open files. Use fewer --workers",
