@@ -462,7 +462,7 @@ def test_labels_of_images_below_a_folder_in_capitals(root):
 
 def test_one_folder_of_a_split_with_its_labels_elsewhere_is_a_warning(root):
     write_image(root / "more/Images/8.png", noise_image(64, 128, 8))
-    write_image(root / "rooms/9.png", noise_image(64, 128, 9))  # without objects
+    write_image(root / "rooms/0.png", noise_image(64, 128, 9))  # without objects; the labels are of another image
     write_labels(root / "more", "8", LABELS)
     write_data(root, "train: [images/train, more/Images, rooms]\nval: images/val")
 

@@ -7,9 +7,7 @@ Two images are duplicates if their decoded pixels are equal, whatever their name
 import hashlib
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 from multiprocessing.pool import ThreadPool
@@ -21,13 +19,22 @@ from rich.console import Console
 from rich.progress import track
 
 from train.data.augment import AugmentOptions, large_enough
+from train.data.check_entries import Entry, Inspected
+from train.data.check_labels import (
+    kind_of,
+    labels_without_image,
+    lines_with_key_points,
+    repeated_labels,
+    shared_labels,
+    unlabelled,
+)
 from train.data.check_report import Kind, Problem, Report, SplitSummary, summarise_class
-from train.data.data_yaml import OPTIONAL, DataConfig, load_data_config
+from train.data.data_yaml import DataConfig, load_data_config
 from train.data.dataset import split_images
-from train.data.images import IMAGE_SUFFIXES, ListedImage, read_image
+from train.data.images import read_image
 from train.data.key_points import BOX_NUMBERS
-from train.data.label_places import label_path, labels_elsewhere, looked_for_labels, shared_label_files
-from train.data.labels import Label, read_label_lines, refuse_key_points
+from train.data.label_places import label_path
+from train.data.labels import read_label_lines
 from train.data.near_duplicates import local_contrast, near_duplicates
 from train.errors import TrainError
 
@@ -35,36 +42,6 @@ CLIPPED_PX = 0.5
 """A box that reaches further than this outside its image gives a warning; less is rounding."""
 AUGMENTATION = AugmentOptions()
 Image.MAX_IMAGE_PIXELS = None  # the limit guards against hostile files, which these are not
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An image of a split, and the file that it is once links are followed."""
-
-    split: str
-    image: ListedImage
-    file: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Inspected:
-    """What one image file and its label file hold."""
-
-    problems: list[Problem]
-    label_file: str
-    """``labelled``, ``empty`` or ``missing``."""
-    long_labels: list[Label]
-    """Lines that are longer than a box."""
-    digest: bytes | None = None
-    """Of the decoded pixels; None if the image cannot be read, which leaves the arrays empty."""
-    contrast: np.ndarray = field(default_factory=lambda: np.empty(0, np.float16))
-    """As ``local_contrast`` gives it, to find near-duplicates."""
-    classes: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    """(N,) int64, zero-based."""
-    sides_px: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
-    """(N,2) float64: width and height of each box, clipped to the image, in its pixels."""
-    input_scale: float = 1.0
-    """Pixels of the network's input for one of the image; 1 if no input size is given."""
 
 
 def check_data(path: Path, size: int | None = None) -> Report:
@@ -77,7 +54,7 @@ def check_data(path: Path, size: int | None = None) -> Report:
     problems: list[Problem] = []
 
     def add(split: str, problem: TrainError) -> None:
-        problems.append(Problem(_kind_of(split), str(problem)))
+        problems.append(Problem(kind_of(split), str(problem)))
 
     try:
         config = load_data_config(path, add)
@@ -100,10 +77,10 @@ def check_data(path: Path, size: int | None = None) -> Report:
     problems += _duplicate_images(readable, inspected)
     problems += _near_duplicates(readable, inspected)
     problems += (problem for one in inspected.values() for problem in one.problems)
-    problems += _key_points(entries, inspected)
-    problems += _shared_labels(entries)
-    problems += _unlabelled(config, summaries, entries, inspected)
-    problems += _labels_without_image(config, (entry.image.path for entry in entries))
+    problems += lines_with_key_points(entries, inspected)
+    problems += shared_labels(entries)
+    problems += unlabelled(config, summaries, entries, inspected)
+    problems += labels_without_image(config, (entry.image.path for entry in entries))
     return Report(path, size, summaries, tuple(problems))
 
 
@@ -153,7 +130,7 @@ def _inspect(path: Path, *, config: DataConfig, size: int | None) -> Inspected:
     labels = read_label_lines(label_file, len(config.class_names), add, config.key_points)
     long = [label for label in labels if label.numbers > BOX_NUMBERS]
     state = "labelled" if labels or problems else "empty" if label_file.exists() else "missing"
-    problems += _repeated_labels(label_file, labels)
+    problems += repeated_labels(label_file, labels)
     try:
         image = read_whole_image(path)
     except TrainError as error:
@@ -181,15 +158,6 @@ def _tiny(width: float, height: float, size: int | None) -> str:
     min_side = AUGMENTATION.min_side_px
     where = f" at input size {size}" if size else ""
     return f"expected a box of {min_side:g}x{2 * min_side:g} px or more, found {width:.1f}x{height:.1f} px{where}"
-
-
-def _repeated_labels(path: Path, labels: list[Label]) -> Iterator[Problem]:
-    first: dict[Hashable, int] = {}
-    for label in labels:
-        line = first.setdefault((label.class_id, label.box), label.line)
-        if line != label.line:
-            message = f"{path}:{label.line}: expected a box of its own, found that of line {line} again"
-            yield Problem(Kind.DUPLICATE_LABEL, message)
 
 
 def _repeats(entries: Iterable[Entry], key: Callable[[Entry], Hashable]) -> Iterator[tuple[Entry, Entry]]:
@@ -245,67 +213,6 @@ def _shared_sources(config: DataConfig) -> Iterator[Problem]:
             if other != split:
                 message = f"'{split}' names {source}, which '{other}' names too. Give each split its own images"
                 yield Problem(Kind.DATA, f"{config.path}: {message}")
-
-
-def _kind_of(split: str) -> Kind:
-    """The kind of a problem of a whole split: training needs no test split."""
-    return Kind.TEST_SPLIT if split == OPTIONAL else Kind.DATA
-
-
-def _key_points(entries: list[Entry], inspected: dict[Path, Inspected]) -> list[Problem]:
-    """Lines that may be key points, judged for each split by itself, as when it is loaded."""
-    found: dict[str, None] = {}  # in order, each once: an image may be in two splits
-    for split in dict.fromkeys(entry.split for entry in entries):
-        files = {e.file: label_path(e.image.path) for e in entries if e.split == split}
-        lines = [(label_file, inspected[file].long_labels) for file, label_file in files.items()]
-        refuse_key_points(lines, lambda error: found.setdefault(str(error)))
-    return [Problem(Kind.LABEL, message) for message in found]
-
-
-def _shared_labels(entries: list[Entry]) -> Iterator[Problem]:
-    for shared in shared_label_files([entry.image.path for entry in entries]):
-        images = " and ".join(str(image) for image in shared.images)
-        message = (
-            f"{shared.file}: expected the labels of one image, found {images}: they can only belong to one of them"
-        )
-        yield Problem(Kind.SHARED_LABELS, message)
-
-
-def _unlabelled(
-    config: DataConfig, summaries: Iterable[SplitSummary], entries: list[Entry], inspected: dict[Path, Inspected]
-) -> Iterator[Problem]:
-    for summary in summaries:
-        images = [entry for entry in entries if entry.split == summary.name]
-        without = [e.image.path for e in images if inspected[e.file].label_file == "missing"]
-        missing = [c.name for c in summary.classes if not c.boxes]
-        if summary.images and len(missing) == len(summary.classes):
-            where = f". {looked_for_labels(without, config.path.parent)}" if len(without) == len(images) else ""
-            yield Problem(_kind_of(summary.name), f"{config.path}: split '{summary.name}' has no labelled box{where}")
-        elif summary.images:
-            yield from _labels_elsewhere(config, images, without)
-            for name in missing:
-                yield Problem(Kind.UNLABELLED_CLASS, f"{config.path}: no box of '{name}' in split '{summary.name}'")
-
-
-def _labels_elsewhere(config: DataConfig, images: list[Entry], without: list[Path]) -> Iterator[Problem]:
-    """Folders of a split of whose images none has a label file where it is read, but one in another place."""
-    of_folder: dict[Path, list[Path]] = {}
-    for path in without:
-        of_folder.setdefault(path.parent, []).append(path)
-    counts = Counter(entry.image.path.parent for entry in images)
-    for folder, paths in of_folder.items():
-        if len(paths) == counts[folder] and (elsewhere := labels_elsewhere(paths, config.path.parent)):
-            yield Problem(Kind.LABELS_ELSEWHERE, f"{folder}: no image has a label file, but there is {elsewhere}")
-
-
-def _labels_without_image(config: DataConfig, images: Iterable[Path]) -> Iterator[Problem]:
-    lists = {source.resolve() for sources in config.splits.values() for source in sources}
-    folders = {image.parent.resolve(): image.parent for image in images}
-    for folder in sorted(folders.values()):
-        stems = {path.stem for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
-        for path in sorted(label_path(folder / "any").parent.glob("*.txt")):
-            if path.stem not in stems and path.resolve() not in lists:
-                yield Problem(Kind.NO_IMAGE, f"{path}: expected an image {folder / path.stem}.*, found none")
 
 
 def _summary(

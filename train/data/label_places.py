@@ -1,7 +1,7 @@
 """Where the label file of an image is, and where else one may be that nobody reads."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,22 +54,26 @@ def shared_label_files(images: Sequence[Path], files: Sequence[Path] | None = No
             if len(group) > 1 and real.exists()]  # fmt: skip
 
 
-def looked_for_labels(images: Sequence[Path], root: Path) -> str:
-    """Where the labels of images without any were looked for, and where there are some, for the end of a message."""
-    elsewhere = labels_elsewhere(images, root)
+def looked_for_labels(images: Sequence[Path], root: Path, read: Collection[Path] = ()) -> str:
+    """Where the labels of images without any were looked for, and where there are some, for the end of a message.
+
+    Args are those of ``labels_elsewhere``.
+    """
+    elsewhere = labels_elsewhere(images, root, read)
     return f"Looked for labels such as {label_path(images[0])}" + (f", but found {elsewhere}" if elsewhere else "")
 
 
-def labels_elsewhere(images: Sequence[Path], root: Path) -> str:
+def labels_elsewhere(images: Sequence[Path], root: Path, read: Collection[Path] = ()) -> str:
     """A label file in another place than ``label_path``, and advice; empty if none is found.
 
     Args:
         images: images without labels.
         root: folder of the data set, above which nothing is searched.
+        read: label files of other images of the data set.
     """
     for image in images[:SEARCHED_IMAGES]:
         for file in _other_places(image, root):
-            if file.is_file() and file != label_path(image):
+            if file.is_file() and file not in read and file != label_path(image):
                 return f"{file}. {ADVICE[file.suffix]}"
     return ""
 
