@@ -6,7 +6,7 @@ Such a line, with two numbers for each point (x y) or three (x y visibility), ma
 - nine in ten of those that are longer than a box have one length: polygons mostly differ;
 - in most of these, the first four numbers are a box within the image that holds all visible points, and their second
   pair is no corner beside the first: it lies outside that box, or the first is surrounded by the points, as a centre
-  is and a corner of a convex polygon never; or there are visibilities.
+  is and a corner of a polygon is not; or there are visibilities.
 """
 
 import math
@@ -24,6 +24,9 @@ POINT_MARGIN = 0.1
 MIN_COMMON_SHARE = 0.9
 """Share of the long lines that have one length, from which on they may be key points."""
 VISIBILITIES = (0, 1, 2)
+MAX_FREE_ANGLE = math.radians(150)
+"""Points surround a centre if no larger angle around it is free of them. A corner of a jagged contour, which may lie within
+the hull of the others, sees them all to one side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ def _is_odd_polygon(values: Sequence[float], points: list[tuple[float, float]], 
 
 
 def _surround(points: list[tuple[float, float]], x: float, y: float) -> bool:
-    """Whether a point lies within the convex hull of others: no half of the directions from it is free of them."""
+    """Whether a point lies well within others."""
     angles = np.sort([math.atan2(py - y, px - x) for px, py in points if (px, py) != (x, y)])
     gaps = np.diff(angles, append=angles[:1] + 2 * math.pi)
-    return bool(len(angles) > 2 and gaps.max() < math.pi - 1e-6)
+    return bool(len(angles) > 2 and gaps.max() < MAX_FREE_ANGLE)
