@@ -25,8 +25,8 @@ MIN_COMMON_SHARE = 0.9
 """Share of the long lines that have one length, from which on they may be key points."""
 VISIBILITIES = (0, 1, 2)
 MAX_FREE_ANGLE = math.radians(150)
-"""Points surround a centre if no larger angle around it is free of them. A corner of a jagged contour may lie within the
-hull of the others, but most of them are to one side of it."""
+"""Points surround a centre if no larger angle around it is free of them. A corner of a jagged contour may lie within
+the hull of the others, but it has most of them to one side."""
 
 
 @dataclass(frozen=True, slots=True)
