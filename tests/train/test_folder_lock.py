@@ -22,8 +22,7 @@ from train.folder_lock import FolderLock
 lock = FolderLock(Path(sys.argv[1]))
 lock.acquire()
 if os.fork() == 0:  # like a reader process, which outlives a killed run for a while
-    time.sleep(60)
-print("held", flush=True)
+    print("held", flush=True)
 time.sleep(60)
 """
 
