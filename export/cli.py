@@ -13,7 +13,7 @@ from export.to_onnx import export_onnx
 from export.verify import IMAGES
 from realtime.standard_streams import accept_any_text
 from train.data.data_yaml import load_data_config
-from train.errors import TrainError
+from train.errors import TrainError, missing_extra
 from train.evaluation.tables import metrics_table
 from train.models.checkpoint import load_checkpoint
 
@@ -91,6 +91,8 @@ def run_cli(arguments: list[str] | None = None, program: str | None = None) -> N
     accept_any_text()
     try:
         app(args=arguments, prog_name=program)
+    except ModuleNotFoundError as error:  # one that is imported only when it is used
+        sys.exit(missing_extra(program or "python -m export", error))
     except (ExportError, TrainError, OSError) as error:
         if "--debug" in sys.argv:
             raise

@@ -12,7 +12,15 @@ import torch
 
 from export.errors import ExportError
 from export.static import StaticFasterRCNN
-from export.verify import EXACT, FLOAT16_TOLERANCE, Differences, check_static, compare, network_input
+from export.verify import (
+    EXACT,
+    FLOAT16_TOLERANCE,
+    Differences,
+    check_static,
+    compare,
+    network_input,
+    reference_detections,
+)
 from realtime.letterbox import PADDING_VALUE
 from realtime.metadata import INPUT_NAME, MAX_SIDE_PX, OUTPUT_NAMES, ModelMetadata
 from train.models.architectures import SIZE_MULTIPLE_PX
@@ -35,6 +43,7 @@ def export_onnx(
 
     Raises:
         ExportError: the folder is missing, the size unsuitable, or the result differs.
+        DivergedModelError: the model's training diverged.
     """
     width, height = size_wh
     if min(size_wh) < 2 * SIZE_MULTIPLE_PX or width % SIZE_MULTIPLE_PX or height % SIZE_MULTIPLE_PX:
@@ -45,7 +54,9 @@ def export_onnx(
         raise ExportError(f"cannot write {out}: folder {out.parent} does not exist")
     if out.suffix != ".onnx" or out.is_dir():
         raise ExportError(f"cannot write {out}: use the name of a file that ends in .onnx")
+    _check_folder(out)
     model = checkpoint.build()
+    reference_detections(model, network_input(images[0], size_wh))  # a model that diverged is refused here
     static = StaticFasterRCNN(model, (height, width)).eval()
     static.freeze(torch.from_numpy(network_input(path, size_wh)) for path in images)
     if half:
@@ -111,7 +122,27 @@ def _write_verified(proto: onnx.ModelProto, out: Path, verify: Callable[[Path], 
     """Write beside ``out``, verify, then replace, so that the name never refers to an unverified file."""
     with tempfile.TemporaryDirectory(prefix=f".{out.stem[:20]}-", dir=out.parent) as folder:
         candidate = Path(folder) / out.name
-        onnx.save(proto, candidate)
+        try:
+            onnx.save(proto, candidate)
+        except OSError as error:
+            raise _not_written(out, error) from error
         differences = verify(candidate)
-        candidate.replace(out)
+        try:
+            candidate.replace(out)
+        except OSError as error:
+            raise _not_written(out, error) from error
     return differences
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a folder that nothing can be written into, before the work."""
+    try:
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise _not_written(out, error) from error
+
+
+def _not_written(out: Path, error: OSError) -> ExportError:
+    """The user's file, not the temporary one that the system names."""
+    return ExportError(f"cannot write {out}: {error.strerror or error}")

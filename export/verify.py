@@ -14,6 +14,7 @@ from torchvision.ops import box_iou
 from export.errors import ExportError
 from realtime.letterbox import Letterbox
 from train.data.images import read_image
+from train.models.finite import finite_outputs
 
 MIN_SCORE = 0.05
 """Detections with lower scores are not compared."""
@@ -103,13 +104,26 @@ def compare(
     total = Differences()
     for path in images:
         bgr = network_input(path, (width, height))
-        with torch.inference_mode():
-            rgb = torch.from_numpy(bgr[0, ..., ::-1].copy()).permute(2, 0, 1).float() / 255
-            expected = {name: value.numpy() for name, value in model([rgb])[0].items()}
         boxes, scores, labels = session.run(["boxes", "scores", "labels"], {"image": bgr})
-        reference = expected["boxes"], expected["scores"], expected["labels"] - 1
+        reference = reference_detections(model, bgr)
         total += compare_image(reference, (boxes, scores, labels), path.name, class_names, tolerance)
     return total
+
+
+def reference_detections(model: FasterRCNN, bgr: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What the torchvision model detects: boxes (N,4) float32 px, scores (N,) and zero-based labels (N,).
+
+    Args:
+        model: in evaluation mode.
+        bgr: uint8 (1,H,W,3), as ``network_input`` gives it.
+
+    Raises:
+        DivergedModelError: the model's training diverged.
+    """
+    with torch.inference_mode(), finite_outputs(model):
+        rgb = torch.from_numpy(bgr[0, ..., ::-1].copy()).permute(2, 0, 1).float() / 255
+        found = {name: value.numpy() for name, value in model([rgb])[0].items()}
+    return found["boxes"], found["scores"], found["labels"] - 1
 
 
 def network_input(path: Path, size_wh: tuple[int, int]) -> np.ndarray:

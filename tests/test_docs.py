@@ -79,7 +79,8 @@ def test_every_command_of_the_page_works_in_its_order(folder):
 
 def test_every_option_that_the_page_names_exists():
     """In tables and text; those of other programs stand in the blocks for torchrun."""
-    text = re.sub(r"```.*?```", "", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL).replace("--logdir", "")
+    text = re.sub(r"```.*?```", "", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = text.replace("--logdir", "").replace("--shm-size", "")  # of TensorBoard and Docker
     known = "".join(
         help_of(f"realtime {command}")
         for command in (

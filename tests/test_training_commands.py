@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_data import make_data_set
 
+ROOT = Path(__file__).parents[1]
 SCRIPT = Path(sys.executable).with_name("realtime")
 
 
@@ -98,3 +99,29 @@ def test_a_signal_stops_training_after_a_step_and_saves_it(tmp_path, number):
     assert errors.startswith("stopping after this step; again to end at once\nstopped in epoch 1 after step ")
     assert "Traceback" not in errors
     assert (tmp_path / "run" / "last.pt").is_file()
+
+
+@pytest.mark.parametrize("missing", ["torch", "PIL"])
+@pytest.mark.parametrize("door", ["-m train", "-m export", "-m realtime train", "-m realtime export"])
+def test_every_door_without_the_training_extra_names_what_is_missing(tmp_path, missing, door):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] == '{missing}':\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+    )
+    paths = [str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")]
+
+    done = subprocess.run(
+        [sys.executable, *door.split(), "onnx" if "export" in door else "check", "nothing"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    program = f"python {door}" if "realtime" not in door else door.removeprefix("-m ")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"error: cannot run {program}: {missing} is not installed. "
+        "Install it with: pip install 'facial-feature-rcnn[train]'\n"
+    )

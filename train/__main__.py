@@ -1,5 +1,12 @@
 """``python -m train``."""
 
-from train.cli import run_cli
+import sys
+
+from train.errors import missing_extra
+
+try:
+    from train.cli import run_cli
+except ModuleNotFoundError as error:
+    sys.exit(missing_extra("python -m train", error))
 
 run_cli()

@@ -9,7 +9,7 @@ from realtime.standard_streams import accept_any_text
 from train.commands.data import check, preview
 from train.commands.evaluation import average, evaluate, predict
 from train.commands.fit import fit
-from train.errors import TrainError
+from train.errors import TrainError, missing_extra
 from train.loop.interrupt import InterruptedRunError
 from train.prepare.cli import app as prepare_app
 
@@ -40,6 +40,8 @@ def run_cli(arguments: list[str] | None = None, program: str | None = None) -> N
     accept_any_text()
     try:
         app(args=arguments, prog_name=program)
+    except ModuleNotFoundError as error:  # one that is imported only when it is used
+        sys.exit(missing_extra(program or "python -m train", error))
     except (TrainError, OSError) as error:  # OSError: for example, the disk is full
         if "--debug" in sys.argv:
             raise

@@ -1,4 +1,5 @@
 import copy
+import errno
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -350,6 +351,43 @@ def test_out_that_is_a_folder_is_refused_in_one_line(export_cli, exported, check
 
 
 @pytest.mark.usefixtures("no_trace")
+@pytest.mark.usefixtures("no_trace")
+def test_a_folder_that_cannot_be_written_is_named_before_the_work(export_cli, checkpoint_path):
+    """And no temporary file."""
+    code, _, err = export_cli("onnx", checkpoint_path, "--out", "/proc/model.onnx")
+
+    assert code == 1
+    assert re.fullmatch(r"error: cannot write /proc/model\.onnx: [A-Z][a-z ]+\n", err)
+
+
+def test_a_full_disk_names_the_file_of_the_user(exported, checkpoint, tmp_path, monkeypatch):
+    def save(_proto, path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(onnx, "save", save)
+    monkeypatch.setattr(export.to_onnx, "trace", lambda _: onnx.load(exported))
+    with pytest.raises(ExportError) as error:
+        export_onnx(checkpoint, tmp_path / "m.onnx", size_wh=(64, 64), images=IMAGES[:1])
+
+    assert str(error.value) == f"cannot write {tmp_path}/m.onnx: No space left on device"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_trace")
+@pytest.mark.parametrize(
+    ("value", "found"), [(np.nan, "weights are not finite"), (1e30, "outputs are not finite, or above")]
+)
+def test_a_checkpoint_that_diverged_is_refused_before_the_work(export_cli, checkpoint, tmp_path, value, found):
+    weights = {name: torch.full_like(v, value) if "bbox_pred" in name else v for name, v in checkpoint.model.items()}
+    replace(checkpoint, model=weights).save(tmp_path / "bad.pt")
+
+    code, _, err = export_cli("onnx", tmp_path / "bad.pt", "--out", tmp_path / "model.onnx")
+
+    assert code == 1
+    assert found in err
+    assert err.endswith("its training diverged. Use an earlier checkpoint\n")
+
+
 def test_photo_that_cannot_be_read_is_named(export_cli, checkpoint_path, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"no picture")

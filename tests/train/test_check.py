@@ -137,7 +137,7 @@ def test_splits_without_images_or_labels_are_errors(root):
 
     assert found(root) == [
         (Kind.DATA, "data.yaml: split 'train' has no images. Looked in: empty"),
-        (Kind.DATA, "data.yaml: split 'val' has no labelled box"),
+        (Kind.DATA, "data.yaml: split 'val' has no labelled box. Looked for labels such as labels/val/2.txt"),
     ]
 
 
@@ -377,3 +377,97 @@ def test_label_file_that_is_no_text(root):
     (root / "labels/train/0.txt").write_bytes(b"\xff\x00")
 
     assert found(root)[0] == (Kind.LABEL, "cannot read labels/train/0.txt: not a UTF-8 text file")
+
+
+def test_a_test_split_that_is_not_there_is_a_warning(root, train_cli):
+    write_data(root, "train: ../images/train\nval: ../images/val\ntest: ../images/test")
+
+    code, out, err = train_cli("check", root / "data.yaml")
+
+    assert (code, err) == (0, "")
+    assert "warning: test split: 1" in out.splitlines()
+    assert f"'test' names {root}/../images/test, which is neither a folder of images nor a .txt list" in out
+
+
+def test_a_test_split_without_labels_is_a_warning(root):
+    write_image(root / "images/test/9.jpg", noise_image(64, 128, 9))
+    write_data(root, "train: images/train\nval: images/val\ntest: images/test")
+
+    assert found(root) == [
+        (Kind.TEST_SPLIT, "data.yaml: split 'test' has no labelled box. Looked for labels such as labels/test/9.txt")
+    ]
+
+
+def test_images_that_share_a_label_file_are_named(root):
+    for suffix in ("png", "bmp"):
+        write_image(root / "images/train" / f"0.{suffix}", noise_image(64, 128, ord(suffix[0])))
+
+    assert found(root) == [
+        (
+            Kind.SHARED_LABELS,
+            "labels/train/0.txt: expected the labels of one image, found images/train/0.bmp and images/train/0.jpg and "
+            "images/train/0.png: they can only belong to one of them",
+        )
+    ]
+
+
+def test_linked_label_folders_are_shared_as_well(root):
+    shutil.rmtree(root / "labels/val")
+    for path, name in zip(sorted((root / "images/val").iterdir()), "01", strict=True):
+        path.rename(path.with_stem(name))
+    (root / "labels/val").symlink_to("train")
+
+    assert [kind for kind, _ in found(root)] == 2 * [Kind.SHARED_LABELS]
+
+
+def test_images_without_a_label_file_or_linked_to_each_other_share_nothing(root):
+    write_image(root / "images/train/7.png", noise_image(64, 128, 7))
+    write_image(root / "images/train/7.jpg", noise_image(64, 128, 8))
+    (root / "images/train/1.png").symlink_to("1.jpg")
+
+    assert Kind.SHARED_LABELS not in kinds(check_data(root / "data.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("place", "advice"),
+    [
+        ("Labels/val/2.txt", "Labels are read from 'labels'"),
+        ("images/val/2.txt", "Labels are read from 'labels'"),
+        ("labels/2.txt", "Labels are read from 'labels'"),
+        ("Annotations/2.xml", "Convert it with 'realtime train prepare voc'"),
+        ("Annotations/val/2.xml", "Convert it with 'realtime train prepare voc'"),
+        ("images/val/2.xml", "Convert it with 'realtime train prepare voc'"),
+    ],
+)
+def test_labels_in_another_place_are_named(root, place, advice):
+    shutil.rmtree(root / "labels" / "val")
+    (root / place).parent.mkdir(parents=True, exist_ok=True)
+    (root / place).write_text(LABELS)
+
+    kind, message = found(root)[0]
+    assert kind is Kind.DATA
+    assert message.startswith(
+        "data.yaml: split 'val' has no labelled box. Looked for labels such as labels/val/2.txt, "
+        f"but found {place}. {advice}"
+    )
+
+
+def test_labels_of_images_below_a_folder_in_capitals(root):
+    (root / "images").rename(root / "Images")
+    write_data(root, "train: Images/train\nval: Images/val")
+
+    assert [message.split(". ")[1] for _, message in found(root)] == [
+        f"Looked for labels such as Images/{split}.txt, but found labels/{split}.txt" for split in ("train/0", "val/2")
+    ]
+
+
+def test_one_folder_of_a_split_with_its_labels_elsewhere_is_a_warning(root):
+    write_image(root / "more/Images/8.png", noise_image(64, 128, 8))
+    write_image(root / "rooms/0.png", noise_image(64, 128, 9))  # without objects; the labels are of another image
+    write_labels(root / "more", "8", LABELS)
+    write_data(root, "train: [images/train, more/Images, rooms]\nval: images/val")
+
+    [(kind, message)] = found(root)
+
+    assert kind is Kind.LABELS_ELSEWHERE
+    assert message.startswith("more/Images: no image has a label file, but there is more/labels/8.txt. Labels are read")

@@ -1,3 +1,4 @@
+import re
 import struct
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from tiny_data import make_data_set, write_image
 from train.data.data_yaml import load_data_config
 from train.data.dataset import LabelledImage, boxes_in_pixels, load_split
 from train.data.images import read_image
-from train.data.labels import label_path, parse_label, read_labels
+from train.data.label_places import label_path
+from train.data.labels import parse_label, read_labels
 from train.errors import TrainError
 
 GREY = np.full((8, 8, 3), 128, np.uint8)
@@ -26,6 +28,11 @@ def write_yaml(tmp_path):
         return path
 
     return write
+
+
+def load_splits(path: Path) -> list[list[LabelledImage]]:
+    config = load_data_config(path)
+    return [load_split(config, split) for split in ("train", "val")]
 
 
 @pytest.mark.parametrize("names", ["[face, eye]", "{0: face, 1: eye}", "{1: eye, 0: face}", "\n  - face\n  - ' eye '"])
@@ -61,11 +68,77 @@ def test_bad_data_yaml_is_named_in_one_line(write_yaml, text, message):
     path = write_yaml(text)
 
     with pytest.raises(TrainError) as error:
-        load_data_config(path)
+        load_splits(path)
 
     assert str(error.value).startswith(f"{path}: ")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *((name, "a boolean") for name in ("yes", "No", "on", "OFF", "true")),
+        *((name, "nothing") for name in ("null", "~")),
+        *((name, "a number") for name in ("1.5", "1.0e+3", "007", "0x1F", "1_000", "1:30", "-1", ".inf")),
+        ("2024-01-31", "a date"),
+    ],
+)
+@pytest.mark.parametrize("names", ["[face, {}]", "{{0: face, 1: {}}}", "\n- face\n- {}"])
+def test_names_that_yaml_reads_as_another_kind_are_refused(write_yaml, name, kind, names):
+    path = write_yaml(f"train: pictures\nval: pictures\nnames: {names.format(name)}\n")
+    line = 5 if "\n" in names else 3
+
+    with pytest.raises(TrainError) as error:
+        load_data_config(path)
+    assert str(error.value) == (
+        f"{path}:{line}: YAML reads the class name {name} as {kind}. Put it in quotes: '{name}'"
+    )
+
+    write_yaml(f"train: pictures\nval: pictures\nnames: {names.format(repr(name))}\n")
+    assert load_data_config(path).class_names == ("face", name)
+
+
+@pytest.mark.parametrize("date", ["2024-13-45", "2024-02-30"])
+def test_what_only_looks_like_a_date_is_no_traceback(write_yaml, date):
+    with pytest.raises(TrainError, match="not valid YAML"):
+        load_data_config(write_yaml(f"names: [{date}]\ntrain: pictures\nval: pictures\n"))
+
+
+@pytest.mark.parametrize(
+    "text", ["nc: '2'\nnames: [face, eye]", "nc: 2.0\nnames: {'0': face, '1': eye}", "names: {1: eye, '0': face}"]
+)
+def test_numbers_in_quotes_are_numbers(write_yaml, text):
+    config = load_data_config(write_yaml(f"{text}\ntrain: pictures\nval: pictures\n"))
+
+    assert config.class_names == ("face", "eye")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nc: yes\nnames: [face]", "'nc' is True, but 'names' has 1 entries"),
+        ("nc: '3'\nnames: [face]", "'nc' is '3', but 'names' has 1 entries"),
+        ("names: {no: face, yes: eye}", "'names' must map the ids 0 to 1, found [False, True]"),
+        ("names: {0: face, 0: eye}", "'names' must map the ids 0 to 1, found [0]"),
+        ("names: {0: face, '0': eye}", "'names' must map the ids 0 to 1, found [0, '0']"),
+        ("names: [[face], eye]", "'names' must hold non-empty class names"),
+        *((f"names: [face]\nkpt_shape: {shape}", "'kpt_shape' must be [points, 2] (x y) or [points, 3]")
+          for shape in ("5", "[5]", "[5, 4]", "[yes, 2]", "[-1, 2]", "[5, 2, 1]", "{5: 2}", "[1.5, 2]")),
+    ],
+)  # fmt: skip
+def test_ids_and_counts_that_are_none(write_yaml, text, message):
+    with pytest.raises(TrainError, match=re.escape(message)):
+        load_data_config(write_yaml(f"{text}\ntrain: pictures\nval: pictures\n"))
+
+
+def test_folders_named_like_numbers_and_dates(tmp_path, write_yaml):
+    for name in ("2024", "2024-01-31", "no"):
+        write_image(tmp_path / name / "b.png", GREY)
+
+    train, val = load_splits(write_yaml("names: [a]\ntrain: 2024\nval: [2024-01-31, no]\n"))
+
+    assert (len(train), len(val)) == (1, 2)
 
 
 @pytest.mark.parametrize("content", [None, b"names: \xff\xfe"])
@@ -85,6 +158,101 @@ def test_path_is_the_root_of_the_splits(tmp_path, write_yaml):
 
     assert [image.path.name for image in load_split(config, "train")] == ["b.png"]
     assert [image.path.name for image in load_split(config, "val")] == ["b.png", "a.png"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "train: ../pictures\nval: ../pictures",
+        "train: [../pictures]\nval: ..\\pictures",
+        "path: .\ntrain: ../pictures\nval: pictures\\",
+        "path: ../sub\ntrain: ../pictures\nval: pictures",
+        "train: ../lists/a.txt\nval: [../lists/a.txt]",
+    ],
+)
+def test_paths_of_a_roboflow_export_are_found(tmp_path, write_yaml, text):
+    """They begin with ``../``, as if data.yaml lay in a folder below; so do the lines of a list here."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "pictures").symlink_to("../pictures")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "pictures").symlink_to("../pictures")
+    (tmp_path / "lists" / "a.txt").write_text(
+        "../pictures/../../pictures/a.png\n" if "sub" in text else "pictures\\a.png\n"
+    )
+    root = write_yaml(f"names: [a]\n{text}\n")
+
+    assert [len(images) for images in load_splits(root)] == [1, 1]
+
+
+def test_a_path_as_written_comes_first(tmp_path, write_yaml):
+    write_image(tmp_path / "sub" / "pictures" / "b.png", GREY)
+    path = write_yaml("").rename(tmp_path / "sub" / "data.yaml")
+    path.write_text("names: [a]\ntrain: ../pictures\nval: pictures\n")
+
+    assert [images[0].path.name for images in load_splits(path)] == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize(("named", "used"), [("test", "train"), ("val", "train"), ("train", "val")])
+def test_a_split_that_is_not_there_is_an_error_only_where_it_is_used(write_yaml, named, used):
+    splits = {"train": "pictures", "val": "pictures"} | {named: "[pictures, nowhere]"}
+    config = load_data_config(write_yaml("names: [a]\n" + "".join(f"{key}: {v}\n" for key, v in splits.items())))
+
+    assert len(load_split(config, used)) == 1
+    with pytest.raises(TrainError, match=f"'{named}' names .*nowhere, which is neither"):
+        load_split(config, named)
+
+
+def test_a_root_that_is_not_there_is_named(write_yaml):
+    config = load_data_config(write_yaml("path: /content/set\nnames: [a]\ntrain: pictures\nval: pictures\n"))
+
+    with pytest.raises(
+        TrainError, match=r"'path' names /content/set, which is not a folder: correct it, or leave it out"
+    ):
+        load_split(config, "train")
+
+
+def test_linked_folders_are_followed_once(tmp_path, write_yaml):
+    write_image(tmp_path / "disk" / "one" / "b.png", GREY)
+    write_image(tmp_path / "disk" / "two" / "c.png", GREY)
+    pictures = tmp_path / "pictures"
+    write_image(pictures / "real" / "d.png", GREY)
+    (pictures / "again").symlink_to("real")  # sorted before it, but the folder's own name has the labels
+    (pictures / "loop").symlink_to("..")
+    (pictures / "self").symlink_to("self")
+    (pictures / "real" / "up").symlink_to(pictures)
+    (pictures / "disk").symlink_to(tmp_path / "disk")
+    (pictures / "disk-one").symlink_to(tmp_path / "disk" / "one")
+    config = load_data_config(write_yaml("names: [a]\ntrain: pictures\nval: pictures\n"))
+
+    found = [str(image.path.relative_to(pictures)) for image in load_split(config, "train")]
+
+    assert found == ["a.png", "disk/one/b.png", "disk/two/c.png", "real/d.png"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_byte_order_marks_are_no_characters(tmp_path, encoding):
+    write_image(tmp_path / "images" / "a.png", GREY)
+    write_image(tmp_path / "images" / "b.png", GREY)
+    files = {
+        "data.yaml": "names: [é]\ntrain: train.txt\nval: train.txt\n",
+        "train.txt": "images/a.png\r\nimages/b.png\r\n",
+        "labels/a.txt": "0 0.5 0.5 0.2 0.2\r\n",
+    }
+    (tmp_path / "labels").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_bytes(text.encode(encoding))
+
+    config = load_data_config(tmp_path / "data.yaml")
+
+    assert config.class_names == ("é",)
+    assert [image.classes.tolist() for image in load_split(config, "train")] == [[0], []]
+
+
+def test_byte_order_marks_in_joined_files_are_no_characters(tmp_path):
+    """``cat`` of files that each begin with one."""
+    (tmp_path / "a.txt").write_bytes("\ufeff0 0.5 0.5 0.2 0.2\n\ufeff\ufeff0 0.2 0.2 0.2 0.2\n\ufeff".encode())
+
+    assert len(read_labels(tmp_path / "a.txt", 1)[1]) == 2
 
 
 def test_list_lines_are_relative_to_the_list(tmp_path, write_yaml):
@@ -257,9 +425,3 @@ def test_unreadable_image_says_why(tmp_path, content, reason):
 
     with pytest.raises(TrainError, match=f"cannot read image .*: {reason}"):
         read_image(path)
-
-
-def test_byte_order_mark_of_a_label_file_is_passed_over(tmp_path):
-    (tmp_path / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n", encoding="utf-8-sig")
-
-    assert read_labels(tmp_path / "a.txt", 1)[1].tolist() == [0]

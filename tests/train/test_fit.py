@@ -110,6 +110,21 @@ def test_curves_are_drawn_from_the_logs(whole_run, tmp_path):
     assert (cv2.imread(str(tmp_path / "curves.png")) != as_logged).any()
 
 
+def test_images_that_share_a_label_file_are_named_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "fit", lambda *_, **__: None)
+    data = make_data_set(tmp_path / "data", train=6)
+    for name in ("000", "001"):
+        shutil.copy(tmp_path / "data/images/val/003.png", tmp_path / f"data/images/train/{name}.jpg")
+
+    output = fit(data, tmp_path / "run").output
+
+    images = f"{tmp_path}/data/images/train"
+    assert [line for line in output.splitlines() if "warning" in line] == [
+        f"warning: {tmp_path}/data/labels/train/000.txt has the labels of {images}/000.jpg and of {images}/000.png, "
+        "but can only belong to one of them (and 1 more such files; 'train check' lists them)"
+    ]
+
+
 def test_resuming_on_other_data_is_refused_and_leaves_the_logs(whole_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(whole_run, run)
@@ -557,6 +572,72 @@ def test_loss_that_is_not_finite_stops_before_the_step():
         steps(state, OPTIONS, make_batch(0))
 
     assert all(torch.equal(p, before[name]) for name, p in state.model.named_parameters())
+
+
+@pytest.mark.parametrize("spoiled", ["weights", "outputs"])
+def test_run_that_diverges_in_the_last_step_of_an_epoch_ends_in_one_line(tiny_yaml, tmp_path, train_cli, spoiled):
+    """No loss shows it; validation meets it. What was saved before is kept."""
+    value = torch.nan if spoiled == "weights" else 1e30
+
+    def spoil(state, batches, options, world, interrupt):
+        for step in train_steps(state, batches, options, world, interrupt):
+            if state.scheduler.last_epoch == STEPS:
+                for module in (state.model, state.average.module):
+                    module.rpn.head.bbox_pred.bias.data.fill_(value)
+            yield step
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(train.loop.run, "train_steps", spoil)
+        code, _, err = train_cli("fit", tiny_yaml, "--out", tmp_path / "run", *FIT, *IN_PROCESS)
+
+    assert code == 1
+    found = "weights that are not finite" if spoiled == "weights" else "outputs that are not finite, or above 1e+06"
+    assert err == f"error: training diverged ({found}). Lower --lr or lengthen --warmup-steps\n"
+    assert load_checkpoint(tmp_path / "run" / "last.pt").resume["step"] == STEPS - 1
+
+
+def diverged_checkpoint(path: Path, value: float) -> Path:
+    config = ModelConfig("nano", CLASS_NAMES, 64)
+    model = build_model(config)
+    model.rpn.head.bbox_pred.bias.data.fill_(value)
+    Checkpoint(config, model.state_dict(), {}).save(path)
+    return path
+
+
+def test_commands_refuse_a_checkpoint_that_diverged(tiny_yaml, tmp_path, train_cli):
+    bad, fine = (diverged_checkpoint(tmp_path / f"{value}.pt", value) for value in (np.nan, 0.0))
+    images = tiny_yaml.parent / "images" / "val"
+
+    for command in (
+        ("evaluate", bad, tiny_yaml),
+        ("predict", bad, images, "--out", tmp_path / "out"),
+        ("average", tiny_yaml, fine, bad, "--out", tmp_path / "mean.pt"),
+        ("fit", tiny_yaml, "--out", tmp_path / "run", "--arch", "nano", "--weights", bad, "--batch-size", "2"),
+    ):
+        code, _, err = train_cli(*command, "--device", "cpu")
+        assert (code, err) == (
+            1, f"error: {bad}: its weights are not finite: its training diverged. Use an earlier checkpoint\n"
+        )  # fmt: skip
+
+
+def test_finite_weights_with_outputs_out_of_range_are_refused(tiny_yaml, tmp_path, train_cli):
+    bad = diverged_checkpoint(tmp_path / "bad.pt", 1e30)
+
+    code, _, err = train_cli("average", tiny_yaml, bad, bad, "--out", tmp_path / "mean.pt", "--device", "cpu")
+
+    assert code == 1
+    assert err.startswith("error: the model's outputs are not finite, or above 1e+06: its training diverged.")
+    assert not (tmp_path / "mean.pt").exists()
+
+
+def test_image_without_any_proposal_has_no_detections():
+    model = build_model(ModelConfig("nano", CLASS_NAMES, 64)).eval()
+    model.rpn.filter_proposals = lambda *_: ([torch.empty(0, 4)], [torch.empty(0)])
+
+    with torch.inference_mode():
+        [found] = model([torch.zeros(3, 64, 64)])
+
+    assert [found[name].shape for name in ("boxes", "labels", "scores")] == [(0, 4), (0,), (0,)]
 
 
 def test_gradient_that_is_not_finite_stops_before_the_step():

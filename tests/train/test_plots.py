@@ -1,12 +1,25 @@
+import warnings
+
 import cv2
 import numpy as np
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import font_manager
 from matplotlib.colors import to_rgb
 
 from train.evaluation.drawing import CLASS_COLOURS
 from train.evaluation.matching import Boxes
 from train.evaluation.metrics import THRESHOLDS, evaluate_boxes
-from train.evaluation.plots import plot_confusion, plot_evaluation, plot_f1, plot_ious, plot_precision_recall
+from train.evaluation.plot_style import plot_style
+from train.evaluation.plots import (
+    plot_confusion,
+    plot_curves,
+    plot_evaluation,
+    plot_f1,
+    plot_ious,
+    plot_precision_recall,
+)
 
 NAMES = ("face", "eye", "ear")
 BOX, ELSEWHERE = (0, 0, 10, 10), (50, 50, 60, 60)
@@ -106,3 +119,71 @@ def test_many_classes_have_distinct_lines():
     drawn = plot_precision_recall(evaluate_boxes([image], [image], names)).axes[0].lines
 
     assert len({(line.get_color(), line.get_linestyle()) for line in drawn}) == 14
+
+
+def named(*names: str):
+    image = boxes(*((i + 1, 1.0, (20 * i, 0, 20 * i + 10, 10)) for i in range(len(names))))
+    return evaluate_boxes([image], [image], names)
+
+
+@pytest.fixture
+def font(tmp_path, monkeypatch):
+    """A font of this one character, installed since matplotlib made its list."""
+    path = tmp_path / "one.ttf"
+    builder = FontBuilder(1000)
+    builder.setupGlyphOrder([".notdef", "sun"])
+    builder.setupCharacterMap({ord("日"): "sun"})
+    pen = TTGlyphPen(None)
+    for point, draw in (((0, 0), pen.moveTo), ((0, 900), pen.lineTo), ((900, 900), pen.lineTo), ((900, 0), pen.lineTo)):
+        draw(point)
+    pen.closePath()
+    glyph = pen.glyph()
+    builder.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "sun": glyph})
+    builder.setupHorizontalMetrics({".notdef": (1000, 0), "sun": (1000, 0)})
+    builder.setupHorizontalHeader(ascent=900, descent=-100)
+    builder.setupNameTable({"familyName": "One Character", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(path)
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(path), str(tmp_path / "none.ttf")])
+    return path
+
+
+@pytest.mark.usefixtures("font")
+def test_names_are_written_in_an_installed_font_that_has_them():
+    with plot_style(["日", "face"]):
+        axes = plot_confusion(named("日", "face")).axes[0]
+        families = axes.get_yticklabels()[0].get_fontfamily()
+
+    assert families == ["DejaVu Sans", "One Character"]
+    with plot_style(["face"]):
+        assert plot_confusion(named("face")).axes[0].get_yticklabels()[0].get_fontfamily() == ["DejaVu Sans"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("日本", "얼굴", "😀"),
+        ("$5 and $6", "$\\nonsense{$", "_hidden", "a_b^c"),
+        tuple(f"{'a very long class name ' * 8}{i}" for i in range(12)),
+    ],
+)
+def test_any_names_are_drawn_without_a_warning(tmp_path, names, capfd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plot_evaluation(named(*names), tmp_path)
+        (tmp_path / "losses.csv").write_text("images_seen,loss\n1,2\n")
+        columns = ["f1_" + name.replace(",", "") for name in names]
+        (tmp_path / "metrics.csv").write_text(f"images_seen,{','.join(columns)}\n1{',0.5' * len(names)}\n")
+        plot_curves(tmp_path)
+
+    assert capfd.readouterr() == ("", "")
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == sorted([*PICTURES, "curves.png"])
+
+
+def test_names_are_no_formulas_and_all_are_in_the_legend():
+    with plot_style(["$a$", "_b"]):
+        figure = plot_precision_recall(named("$a$", "_b"))
+
+    assert legend(figure) == ["$a$, AP50 1.000", " _b, AP50 1.000"]
+    assert not figure.legends[0].get_texts()[0].get_parse_math()

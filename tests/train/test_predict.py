@@ -291,6 +291,15 @@ def test_labels_of_a_folder_go_by_the_stem(data, tmp_path):
     assert other.classes.tolist() == []
 
 
+def test_images_of_one_stem_cannot_share_the_labels_of_a_folder(data, tmp_path):
+    photos = [write_image(tmp_path / folder / "000.png", np.zeros((8, 8, 3), np.uint8)) for folder in ("a", "b")]
+    labels = data.parent / "labels" / "val"
+
+    with pytest.raises(TrainError, match=r"a/000\.png and .*b/000\.png would both have the labels of .*val/000\.txt"):
+        find_images(photos, labels, CLASS_NAMES)
+    assert len(find_images([photos[0], photos[0]], labels, CLASS_NAMES)) == 2
+
+
 def test_mistakes_are_named(data, tmp_path):
     photo = write_image(tmp_path / "photos" / "x.png", np.zeros((8, 8, 3), np.uint8))
     (tmp_path / "empty").mkdir()

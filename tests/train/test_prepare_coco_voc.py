@@ -152,6 +152,20 @@ def test_malformed_voc_file_is_named(tmp_path, text, message):
     assert message in source.problems[0]
 
 
+def test_voc_file_that_two_photos_may_belong_to_is_named(tmp_path):
+    for suffix in ("jpg", "png"):
+        write_photo(tmp_path / f"a.{suffix}")
+    (tmp_path / "a.xml").write_text(xml(xml_object("dog", "1 2 3 4"), filename="moved/elsewhere.jpg"))
+    (tmp_path / "b.xml").write_text(xml(xml_object("dog", "1 2 3 4"), filename="a.png"))
+
+    source = read_voc(tmp_path, tmp_path)
+
+    assert [photo.path.name for photo in source.photos] == ["a.png"]
+    assert source.problems == [
+        f"{tmp_path}/a.xml: more than one photo of this name in {tmp_path}: a.jpg, a.png. Keep one of them"
+    ]
+
+
 def test_voc_folders_without_annotations_or_objects_are_refused(tmp_path):
     write_photo(tmp_path / "a.jpg")
     with pytest.raises(TrainError, match="no XML files found"):

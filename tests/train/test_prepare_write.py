@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -201,6 +202,45 @@ def test_coco_and_voc_keep_their_classes(tmp_path, train_cli):
         assert boxes_in_pixels(labelled, 160, 120)[0].tolist() == pytest.approx([30, 20, 80, 60], abs=0.01)
     classes = {labelled.path.stem: labelled.classes.tolist() for labelled in both_splits(tmp_path / "out")}
     assert classes == {"coco_0": [0], "coco_1": [1], "coco_2": [0], "coco_3": [1], "voc_v": [1]}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_byte_order_marks_are_no_characters(tmp_path, train_cli, encoding):
+    """In JSON, CSV, YAML, XML and .pts files."""
+
+    def encode(path):
+        path.write_bytes(path.read_text(encoding="utf-8").encode(encoding))
+
+    out = tmp_path / "out"
+    encode(write_coco(tmp_path / "coco" / "instances.json", names=("face", "dog")))
+    assert train_cli("prepare", "coco", tmp_path / "coco" / "instances.json", "--out", out)[0] == 0
+    encode(out / "manifest.csv")
+    encode(out / "data.yaml")
+    box = "<bndbox><xmin>31</xmin><ymin>21</ymin><xmax>80</xmax><ymax>60</ymax></bndbox>"
+    write_image(tmp_path / "voc" / "v.png", noise_image(120, 160, 50))
+    xml = tmp_path / "voc" / "v.xml"
+    xml.write_text(f"<annotation><object><name>dog</name>{box}</object></annotation>")
+    encode(xml)
+    assert train_cli("prepare", "voc", tmp_path / "voc", "--out", out)[0] == 0
+    assert [row["file"] for row in manifest(out)][-1] == "images/train/voc_v.png"
+
+    write_pts(tmp_path / "pts", "a")
+    encode(tmp_path / "pts" / "a.pts")
+    assert train_cli("prepare", "pts", tmp_path / "pts", "--out", tmp_path / "faces")[0] == 0
+
+
+def test_linked_folders_are_followed_once(tmp_path, train_cli):
+    write_pts(tmp_path / "disk" / "helen", "a")
+    write_pts(tmp_path / "disk" / "helen" / "trainset", "b", seed=1)
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "helen").symlink_to(tmp_path / "disk" / "helen")
+    (tmp_path / "source" / "again").symlink_to(tmp_path / "disk" / "helen" / "trainset")
+    (tmp_path / "disk" / "helen" / "loop").symlink_to("..")
+
+    code, _, err = train_cli("prepare", "pts", tmp_path / "source", "--out", tmp_path / "out", "--no-crop")
+
+    assert (code, err) == (0, "")
+    assert sorted(Path(row["source"]).name for row in manifest(tmp_path / "out")) == ["a.png", "b.png"]
 
 
 def test_other_classes_are_refused(tmp_path, train_cli):

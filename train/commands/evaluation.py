@@ -1,6 +1,7 @@
 """``train evaluate``, ``train average`` and ``train predict``."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from train.commands.arguments import (
     make_folder,
 )
 from train.data.data_yaml import DataConfig, load_data_config
-from train.data.dataset import load_split
+from train.data.dataset import load_split, warn_of_shared_labels
 from train.errors import TrainError
 from train.evaluation.evaluate import evaluate as evaluate_model
 from train.evaluation.metrics import Metrics
@@ -26,6 +27,7 @@ from train.evaluation.predict import find_images, worst_first
 from train.evaluation.predict import predict as predict_images
 from train.evaluation.report import write_report
 from train.evaluation.tables import metrics_report
+from train.folder_lock import FolderLock
 from train.models.averaging import average_weights
 from train.models.checkpoint import Checkpoint, load_checkpoint
 
@@ -49,14 +51,16 @@ def evaluate(
         check_folder_of(json_out)
     config = load_data_config(data)
     loaded = load_of_same_classes(checkpoint, config)
-    if plots:
-        make_folder(plots)
-    metrics = score(loaded, config, split, choose_device(device), threshold)
-    typer.echo(metrics_report(metrics))
-    if json_out:
-        json_out.write_text(json.dumps(metrics.as_dict(), indent=2) + "\n", encoding="utf-8")
-    if plots:
-        plot_evaluation(metrics, plots)
+    with ExitStack() as held:
+        if plots:
+            make_folder(plots)
+            held.enter_context(FolderLock(plots))
+        metrics = score(loaded, config, split, choose_device(device), threshold)
+        typer.echo(metrics_report(metrics))
+        if json_out:
+            json_out.write_text(json.dumps(metrics.as_dict(), indent=2) + "\n", encoding="utf-8")
+        if plots:
+            plot_evaluation(metrics, plots)
 
 
 def load_of_same_classes(path: Path, data: DataConfig) -> Checkpoint:
@@ -77,9 +81,11 @@ def score(
     checkpoint: Checkpoint, data: DataConfig, split: Split, device: torch.device, threshold: float | None = None
 ) -> Metrics:
     """Score on a split, at the best threshold if none is given."""
+    images = load_split(data, split.value)
+    warn_of_shared_labels(images, lambda line: typer.echo(line, err=True))
     return evaluate_model(
         checkpoint.build().to(device),
-        load_split(data, split.value),
+        images,
         size=checkpoint.config.input_size,
         class_names=data.class_names,
         device=device,
@@ -139,17 +145,18 @@ def predict(
     threshold = loaded.threshold if threshold is None else threshold
     target = choose_device(device)
     make_folder(out)
-    outcomes = predict_images(
-        loaded.build().to(target), labelled, size=config.input_size, device=target, threshold=threshold
-    )
-    page = write_report(
-        worst_first(outcomes) if labels else outcomes,
-        config.class_names,
-        out,
-        title=f"{checkpoint.name} at score threshold {threshold:.2f}",
-        size=config.input_size,
-        with_labels=labels is not None,
-        show=worst,
-    )
+    with FolderLock(out):
+        outcomes = predict_images(
+            loaded.build().to(target), labelled, size=config.input_size, device=target, threshold=threshold
+        )
+        page = write_report(
+            worst_first(outcomes) if labels else outcomes,
+            config.class_names,
+            out,
+            title=f"{checkpoint.name} at score threshold {threshold:.2f}",
+            size=config.input_size,
+            with_labels=labels is not None,
+            show=worst,
+        )
     errors = f", {sum(o.errors for o in outcomes)} misses and false positives" if labels else ""
     typer.echo(f"{len(outcomes)} images at score threshold {threshold:.2f}{errors}: {page}")

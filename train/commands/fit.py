@@ -1,5 +1,6 @@
 """``train fit``."""
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +10,10 @@ import typer
 from train.cli_options import option_name, takes_options
 from train.commands.arguments import DataFile, Device, choose_device, make_folder
 from train.data.data_yaml import load_data_config
+from train.data.dataset import warn_of_shared_labels
 from train.distributed import init_distributed
 from train.errors import TrainError
+from train.folder_lock import FolderLock
 from train.loop.options import EXAMPLES, FitOptions
 from train.loop.reporting import LineReporter, make_reporter
 from train.loop.run import Run, resumed_run
@@ -35,7 +38,8 @@ def fit(
     """
     config = load_data_config(data)
     target = choose_device(device)
-    with init_distributed(target.type) as world, make_reporter(is_main=world.is_main) as reporter:
+    with init_distributed(target.type) as world, make_reporter(is_main=world.is_main) as reporter, ExitStack() as held:
+        lock = held.enter_context(FolderLock(out)) if world.is_main else None
         if resume:
             run = resumed_run(out / "last.pt", config, target, world)
             _refuse_changes(context, options, run.options)
@@ -43,6 +47,9 @@ def fit(
             _refuse_existing(out / "last.pt")
             run = Run(options, config, out, target, world)
             make_folder(out)
+        if lock and not lock.is_held:
+            lock.acquire()
+            _refuse_existing(out / "last.pt")  # of a run that has ended meanwhile
         _announce(run, reporter)
         run.fit(workers=workers, save_every_steps=save_every_steps, reporter=reporter)
         reporter.message(f"done: {out / 'best.pt'}. Next: realtime export onnx {out / 'best.pt'} -o model.onnx")
@@ -51,6 +58,7 @@ def fit(
 def _announce(run: Run, reporter: LineReporter) -> None:
     images = f"{len(run.images.train)} images to train on, {len(run.images.val)} to validate"
     reporter.message(f"{run.options.arch}: {images}")
+    warn_of_shared_labels([*run.images.train, *run.images.val], reporter.message)
     if run.reinitialized:
         parts = ", ".join(run.reinitialized)
         reporter.message(f"not in --weights {run.options.weights} in this shape, reinitialized: {parts}")

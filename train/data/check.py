@@ -8,7 +8,6 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 from multiprocessing.pool import ThreadPool
@@ -18,47 +17,29 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from realtime.file_names import is_hidden
 from train.data.augment import AugmentOptions, large_enough
+from train.data.check_entries import Entry, Inspected
+from train.data.check_labels import (
+    kind_of,
+    labels_without_image,
+    lines_with_key_points,
+    repeated_labels,
+    shared_labels,
+    unlabelled,
+)
 from train.data.check_report import Kind, Problem, Report, SplitSummary, summarise_class
 from train.data.data_yaml import DataConfig, load_data_config
 from train.data.dataset import split_images
-from train.data.images import ListedImage, is_image, read_image
-from train.data.labels import Label, label_path, read_label_lines
+from train.data.images import read_image
+from train.data.key_points import BOX_NUMBERS
+from train.data.label_places import label_path
+from train.data.labels import read_label_lines
 from train.data.near_duplicates import local_contrast, near_duplicates
 from train.errors import TrainError
 
 CLIPPED_PX = 0.5
 """A box that reaches further than this outside its image gives a warning; less is rounding."""
 AUGMENTATION = AugmentOptions()
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An image of a split, and the file that it is once links are followed."""
-
-    split: str
-    image: ListedImage
-    file: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Inspected:
-    """What one image file and its label file hold."""
-
-    problems: list[Problem]
-    label_file: str
-    """``labelled``, ``empty`` or ``missing``."""
-    digest: bytes | None = None
-    """Of the decoded pixels; None if the image cannot be read, which leaves the arrays empty."""
-    contrast: np.ndarray = field(default_factory=lambda: np.empty(0, np.float16))
-    """As ``local_contrast`` gives it, to find near-duplicates."""
-    classes: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    """(N,) int64, zero-based."""
-    sides_px: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
-    """(N,2) float64: width and height of each box, clipped to the image, in its pixels."""
-    input_scale: float = 1.0
-    """Pixels of the network's input for one of the image; 1 if no input size is given."""
 
 
 def check_data(path: Path, size: int | None = None) -> Report:
@@ -70,23 +51,23 @@ def check_data(path: Path, size: int | None = None) -> Report:
     """
     problems: list[Problem] = []
 
-    def add(problem: TrainError) -> None:
-        problems.append(Problem(Kind.DATA, str(problem)))
+    def add(split: str, problem: TrainError) -> None:
+        problems.append(Problem(kind_of(split), str(problem)))
 
     try:
         config = load_data_config(path, add)
     except TrainError as error:  # nothing else can be checked without it
-        add(error)
+        problems.append(Problem(Kind.DATA, str(error)))
         return Report(path, size, (), tuple(problems))
     entries = [
         Entry(split, image, image.path.resolve())
         for split in config.splits
-        for image in split_images(config, split, add)
+        for image in split_images(config, split, partial(add, split))
     ]
     files: dict[Path, Entry] = {}
     for entry in entries:
         files.setdefault(entry.file, entry)
-    inspected = _inspect_all(files, partial(_inspect, num_classes=len(config.class_names), size=size))
+    inspected = _inspect_all(files, partial(_inspect, config=config, size=size))
     summaries = tuple(_summary(config, split, entries, inspected, size) for split in config.splits)
     problems += _shared_sources(config)
     problems += _repeated_files(entries)
@@ -94,8 +75,10 @@ def check_data(path: Path, size: int | None = None) -> Report:
     problems += _duplicate_images(readable, inspected)
     problems += _near_duplicates(readable, inspected)
     problems += (problem for one in inspected.values() for problem in one.problems)
-    problems += _unlabelled(config, summaries)
-    problems += _labels_without_image(config, (entry.image.path for entry in entries))
+    problems += lines_with_key_points(entries, inspected)
+    problems += shared_labels(entries)
+    problems += unlabelled(config, summaries, entries, inspected)
+    problems += labels_without_image(config, (entry.image.path for entry in entries))
     return Report(path, size, summaries, tuple(problems))
 
 
@@ -113,16 +96,21 @@ def _inspect_all(files: dict[Path, Entry], inspect: Callable[[Path], Inspected])
         return dict(zip(files, found, strict=True))
 
 
-def _inspect(path: Path, *, num_classes: int, size: int | None) -> Inspected:
+def _inspect(path: Path, *, config: DataConfig, size: int | None) -> Inspected:
     label_file = label_path(path)
     problems: list[Problem] = []
-    labels = read_label_lines(label_file, num_classes, lambda e: problems.append(Problem(Kind.LABEL, str(e))))
+
+    def add(error: TrainError) -> None:
+        problems.append(Problem(Kind.LABEL, str(error)))
+
+    labels = read_label_lines(label_file, len(config.class_names), add, config.key_points)
+    long = [label for label in labels if label.numbers > BOX_NUMBERS]
     state = "labelled" if labels or problems else "empty" if label_file.exists() else "missing"
-    problems += _repeated_labels(label_file, labels)
+    problems += repeated_labels(label_file, labels)
     try:
         image = read_image(path)
     except TrainError as error:
-        return Inspected([*problems, Problem(Kind.IMAGE, str(error))], state)
+        return Inspected([*problems, Problem(Kind.IMAGE, str(error))], state, long)
     height, width = image.shape[:2]
     scale = min(size / width, size / height) if size else 1.0
     boxes_px = np.array([label.box for label in labels]).reshape(-1, 4) * [width, height, width, height]
@@ -139,22 +127,13 @@ def _inspect(path: Path, *, num_classes: int, size: int | None) -> Inspected:
             problems.append(Problem(Kind.TINY_BOX, f"{where}: {_tiny(w, h, size)}"))
     digest = hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
     classes = np.array([label.class_id for label in labels], int)
-    return Inspected(problems, state, digest, local_contrast(image), classes, sides_px, scale)
+    return Inspected(problems, state, long, digest, local_contrast(image), classes, sides_px, scale)
 
 
 def _tiny(width: float, height: float, size: int | None) -> str:
     min_side = AUGMENTATION.min_side_px
     where = f" at input size {size}" if size else ""
     return f"expected a box of {min_side:g}x{2 * min_side:g} px or more, found {width:.1f}x{height:.1f} px{where}"
-
-
-def _repeated_labels(path: Path, labels: list[Label]) -> Iterator[Problem]:
-    first: dict[Hashable, int] = {}
-    for label in labels:
-        line = first.setdefault((label.class_id, label.box), label.line)
-        if line != label.line:
-            message = f"{path}:{label.line}: expected a box of its own, found that of line {line} again"
-            yield Problem(Kind.DUPLICATE_LABEL, message)
 
 
 def _repeats(entries: Iterable[Entry], key: Callable[[Entry], Hashable]) -> Iterator[tuple[Entry, Entry]]:
@@ -210,26 +189,6 @@ def _shared_sources(config: DataConfig) -> Iterator[Problem]:
             if other != split:
                 message = f"'{split}' names {source}, which '{other}' names too. Give each split its own images"
                 yield Problem(Kind.DATA, f"{config.path}: {message}")
-
-
-def _unlabelled(config: DataConfig, summaries: Iterable[SplitSummary]) -> Iterator[Problem]:
-    for summary in summaries:
-        missing = [c.name for c in summary.classes if not c.boxes]
-        if summary.images and len(missing) == len(summary.classes):
-            yield Problem(Kind.DATA, f"{config.path}: split '{summary.name}' has no labelled box")
-        elif summary.images:
-            for name in missing:
-                yield Problem(Kind.UNLABELLED_CLASS, f"{config.path}: no box of '{name}' in split '{summary.name}'")
-
-
-def _labels_without_image(config: DataConfig, images: Iterable[Path]) -> Iterator[Problem]:
-    lists = {source.resolve() for sources in config.splits.values() for source in sources}
-    folders = {image.parent.resolve(): image.parent for image in images}
-    for folder in sorted(folders.values()):
-        stems = {path.stem for path in folder.iterdir() if is_image(path)}
-        for path in sorted(label_path(folder / "any").parent.glob("*.txt")):
-            if path.stem not in stems and not is_hidden(path.name) and path.resolve() not in lists:
-                yield Problem(Kind.NO_IMAGE, f"{path}: expected an image {folder / path.stem}.*, found none")
 
 
 def _summary(

@@ -23,10 +23,13 @@ class Kind(StrEnum):
     LISTED_TWICE = "image listed twice"
     DUPLICATE_IMAGE = "duplicate image"
     DUPLICATE_LABEL = "duplicate label"
+    SHARED_LABELS = "label file of several images"
     CLIPPED_BOX = "box beyond the border"
     TINY_BOX = "box too small to learn"
     UNLABELLED_CLASS = "class never labelled"
     NO_IMAGE = "label file without image"
+    LABELS_ELSEWHERE = "labels in another place"
+    TEST_SPLIT = "test split"
 
 
 ERRORS = frozenset({Kind.DATA, Kind.IMAGE, Kind.LABEL, Kind.LEAK})

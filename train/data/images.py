@@ -9,10 +9,12 @@ import numpy as np
 
 from realtime import image_io
 from realtime.errors import SourceError
-from realtime.file_names import is_hidden_below
 from realtime.image_io import SUFFIXES as IMAGE_SUFFIXES
 from realtime.image_io import is_image
-from train.data.problems import OnProblem, raise_problem, read_error
+from train.data.data_yaml import located
+from train.data.folders import files_below
+from train.data.problems import OnProblem, raise_problem
+from train.data.text_files import read_text
 from train.errors import TrainError
 
 __all__ = ["IMAGE_SUFFIXES", "ListedImage", "images_of", "is_image", "read_image"]
@@ -28,22 +30,22 @@ class ListedImage:
 
 
 def images_of(source: Path, on_problem: OnProblem = raise_problem) -> Iterator[ListedImage]:
-    """Image files of a folder and those below it, sorted, or the existing ones of a .txt list.
+    """Image files of a folder and those below it (linked ones too), sorted, or the existing ones of a .txt list.
 
     Hidden files and those that systems leave behind, such as ``._a.jpg``, are left out.
     """
     if source.is_dir():
-        images = (p for p in sorted(source.rglob("*")) if not is_hidden_below(p, source) and is_image(p))
+        images = (p for p in files_below(source) if is_image(p))
         yield from (ListedImage(image, str(source)) for image in images)
         return
     try:
-        lines = source.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        on_problem(TrainError(f"cannot read {source}: {read_error(error)}"))
+        lines = read_text(source).splitlines()
+    except TrainError as error:
+        on_problem(error)
         return
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            image, where = source.parent / line.strip(), f"{source}:{number}"
+            image, where = located(source.parent, line.strip()), f"{source}:{number}"
             if image.is_file():
                 yield ListedImage(image, where)
             else:

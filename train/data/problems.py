@@ -15,8 +15,3 @@ OnProblem = Callable[[TrainError], None]
 def raise_problem(problem: TrainError) -> None:
     """Raise the problem."""
     raise problem
-
-
-def read_error(error: OSError | UnicodeDecodeError) -> str:
-    """Why a text file could not be read, for the end of a message."""
-    return error.strerror or str(error) if isinstance(error, OSError) else "not a UTF-8 text file"

@@ -14,6 +14,7 @@ from train.data.examples import letterboxed_example, to_tensors
 from train.distributed import World
 from train.evaluation.matching import Boxes
 from train.evaluation.metrics import Metrics, evaluate_boxes
+from train.models.finite import finite_outputs
 
 EVALUATION_BATCH = 8
 
@@ -55,6 +56,7 @@ def detect(model: FasterRCNN, images: list[LabelledImage], *, size: int, device:
 
     Raises:
         TrainError: an image cannot be read.
+        DivergedModelError: the model's training diverged.
     """
     model.eval()
     for start in range(0, len(images), EVALUATION_BATCH):
@@ -62,7 +64,7 @@ def detect(model: FasterRCNN, images: list[LabelledImage], *, size: int, device:
         proposals: list[Tensor] = []
         # In evaluation the RPN returns the proposals of each image, and no losses.
         hook = model.rpn.register_forward_hook(lambda _, __, output, into=proposals: into.extend(output[0]))
-        with hook, torch.inference_mode():
+        with hook, finite_outputs(model), torch.inference_mode():
             outputs = model([image.to(device) for image, _ in batch])
         for (_, target), output, proposed in zip(batch, outputs, proposals, strict=True):
             labels = target["labels"].numpy()

@@ -1,6 +1,7 @@
 """Plots of a run, from its logs, and of an evaluation, from its matches."""
 
 import csv
+import io
 from collections.abc import Iterator
 from itertools import cycle, product
 from pathlib import Path
@@ -10,9 +11,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot: no window system, no global state
 
+from train.data.text_files import read_text
 from train.evaluation.drawing import CLASS_COLOURS
 from train.evaluation.matching import MATCH_IOU, ClassMatches
 from train.evaluation.metrics import THRESHOLDS, Metrics, mean_f1_curve
+from train.evaluation.plot_style import plot_style
 
 RECALLS = np.linspace(0, 1, 101)
 """Recall of each column of COCO's precision."""
@@ -25,37 +28,43 @@ def plot_curves(run: Path) -> None:
     Args:
         run: folder of a run, with the ``losses.csv`` and ``metrics.csv`` that ``train fit`` writes.
     """
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for axes, name, wanted in ((left, "losses.csv", ("loss",)), (right, "metrics.csv", ("map", "mean_f1", "f1_"))):
-        with (run / name).open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        seen = [int(row["images_seen"]) for row in rows]
-        for column in rows[0]:
-            if column.startswith(wanted):
-                # An empty cell is an undefined metric, such as that of a class without labels.
-                axes.plot(seen, [float(row[column] or "nan") for row in rows], marker=".", label=column)
-        axes.set_xlabel("images seen")
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
-    left.set_title("loss on augmented training images")
-    right.set_title("metrics on val")
-    figure.savefig(run / "curves.png", dpi=DPI)
+    logs = [_read_csv(run / name) for name in ("losses.csv", "metrics.csv")]
+    with plot_style(column for columns, _ in logs for column in columns):
+        figure = Figure(figsize=(11, 4.5), layout="constrained")
+        for axes, (columns, rows), wanted in zip(
+            figure.subplots(1, 2), logs, (("loss",), ("map", "mean_f1", "f1_")), strict=True
+        ):
+            seen = [int(row["images_seen"]) for row in rows]
+            for column in columns:
+                if column.startswith(wanted):
+                    # An empty cell is an undefined metric, such as that of a class without labels.
+                    axes.plot(seen, [float(row[column] or "nan") for row in rows], marker=".", label=column)
+            axes.set_xlabel("images seen")
+            axes.grid(alpha=0.3)
+            axes.legend(fontsize="small")
+        figure.axes[0].set_title("loss on augmented training images")
+        figure.axes[1].set_title("metrics on val")
+        figure.savefig(run / "curves.png", dpi=DPI)
 
 
 def plot_evaluation(metrics: Metrics, folder: Path) -> None:
     """Write ``precision_recall.png``, ``f1_confidence.png``, ``confusion.png`` and ``iou.png`` into a folder."""
-    plot_precision_recall(metrics).savefig(folder / "precision_recall.png", dpi=DPI)
-    plot_f1(metrics).savefig(folder / "f1_confidence.png", dpi=DPI)
-    plot_confusion(metrics).savefig(folder / "confusion.png", dpi=DPI)
-    plot_ious(metrics).savefig(folder / "iou.png", dpi=DPI)
+    plots = {
+        "precision_recall": plot_precision_recall,
+        "f1_confidence": plot_f1,
+        "confusion": plot_confusion,
+        "iou": plot_ious,
+    }
+    with plot_style(c.name for c in metrics.classes):
+        for name, plot in plots.items():
+            plot(metrics).savefig(folder / f"{name}.png", dpi=DPI)
 
 
 def plot_precision_recall(metrics: Metrics) -> Figure:
     """Precision against recall at IoU 0.5, at COCO's 101 points: the area below is the AP50 of the legend."""
     figure, axes = _sheet(f"precision and recall at IoU {MATCH_IOU}: mAP50 {metrics.map50:.3f}")
     for name, found, style in _labelled_classes(metrics):
-        ap50 = next(c.ap50 for c in metrics.classes if c.name == name)
+        ap50 = next(c.ap50 for c in metrics.classes if c.name == name.strip())
         axes.plot(RECALLS, found.precision[0], label=f"{name}, AP50 {ap50:.3f}", **style)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.005), ylim=(0, 1.02))
     _legend(figure)
@@ -121,6 +130,12 @@ def plot_ious(metrics: Metrics) -> Figure:
     return figure
 
 
+def _read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Names of the columns, and the rows."""
+    reader = csv.DictReader(io.StringIO(read_text(path)))
+    return list(reader.fieldnames or []), list(reader)
+
+
 def _sheet(title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.subplots()
@@ -140,7 +155,8 @@ def _labelled_classes(metrics: Metrics) -> Iterator[tuple[str, ClassMatches, dic
     styles = cycle({"color": _hex(c), "linestyle": line} for line, c in product(("-", "--", ":"), CLASS_COLOURS))
     for metric, found, style in zip(metrics.classes, metrics.matching.classes, styles, strict=False):
         if found.labelled:
-            yield metric.name, found, style
+            name = f" {metric.name}" if metric.name.startswith("_") else metric.name  # else legends would leave it out
+            yield name, found, style
 
 
 def _hex(colour: tuple[int, int, int]) -> str:

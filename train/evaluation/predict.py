@@ -14,7 +14,9 @@ from train.data.data_yaml import load_data_config
 from train.data.dataset import LabelledImage
 from train.data.geometry import transform_boxes
 from train.data.images import images_of, read_image
-from train.data.labels import label_path, read_labels
+from train.data.key_points import KeyPointShape
+from train.data.label_places import label_path, shared_label_files
+from train.data.labels import read_label_files
 from train.errors import TrainError
 from train.evaluation.drawing import ERROR_COLOUR, Colour, Mark, class_colour, draw_boxes, draw_line_of_text
 from train.evaluation.evaluate import detect
@@ -72,7 +74,7 @@ def find_images(sources: Iterable[Path], labels: Path | None, class_names: tuple
         class_names: those of the model; a ``data.yaml`` must have the same.
 
     Raises:
-        TrainError: no images, other classes, a malformed label line, or not one label file.
+        TrainError: no images, other classes, a malformed label line, not one label file, or one for several images.
     """
     paths: list[Path] = []
     for source in sources:
@@ -82,20 +84,32 @@ def find_images(sources: Iterable[Path], labels: Path | None, class_names: tuple
         raise TrainError(f"no images in {', '.join(map(str, sources))}: expected .jpg, .png, .webp files or the like")
     if labels is None:
         return [LabelledImage(path, np.zeros((0, 4), np.float32), np.zeros(0, np.int64)) for path in paths]
+    key_points: KeyPointShape | None = None
     if labels.is_dir():
         files = [labels / f"{path.stem}.txt" for path in paths]
+        _refuse_shared(paths, files)
     else:
         config = load_data_config(labels)
         if config.class_names != class_names:
             raise TrainError(
                 f"--labels {labels} names {', '.join(config.class_names)}, but the model finds {', '.join(class_names)}"
             )
-        files = [label_path(path) for path in paths]
+        files, key_points = [label_path(path) for path in paths], config.key_points
     if not any(file.exists() for file in files):
         raise TrainError(
             f"--labels {labels}: none of {len(paths)} images has a label file. Looked for files such as {files[0]}"
         )
-    return [LabelledImage(path, *read_labels(file, len(class_names))) for path, file in zip(paths, files, strict=True)]
+    read = read_label_files(files, len(class_names), key_points)
+    return [LabelledImage(path, *found) for path, found in zip(paths, read, strict=True)]
+
+
+def _refuse_shared(images: list[Path], files: list[Path]) -> None:
+    for shared in shared_label_files(images, files):
+        first, second = shared.images[:2]
+        raise TrainError(
+            f"--labels {shared.file.parent}: {first} and {second} would both have the labels of {shared.file}. "
+            "Name a data.yaml instead, or one folder of images"
+        )
 
 
 def predict(

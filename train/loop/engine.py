@@ -94,4 +94,9 @@ def _losses(state: TrainState, part: Batch, options: FitOptions, device: torch.d
 def _check_finite(values: dict[str, float]) -> None:
     if not all(math.isfinite(value) for value in values.values()):
         found = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
-        raise TrainError(f"training diverged ({found}). Lower --lr or lengthen --warmup-steps")
+        raise diverged(found)
+
+
+def diverged(found: str) -> TrainError:
+    """The error that ends a run whose loss, weights or outputs are no longer finite."""
+    return TrainError(f"training diverged ({found}). Lower --lr or lengthen --warmup-steps")

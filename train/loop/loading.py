@@ -4,7 +4,10 @@ Every example is a function of (seed, epoch, position in the epoch) alone. So a 
 among any number of processes, without a change in what each step sees.
 """
 
+import contextlib
+import errno
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -24,6 +27,12 @@ from train.models.architectures import SIZE_MULTIPLE_PX
 Target = dict[str, Tensor]
 Batch = tuple[Tensor, list[Target]]
 """Images uint8 (B,3,S,S) RGB, a quarter of the bytes of float32 to copy, and their targets."""
+SentBatch = tuple[Tensor, list[dict[str, np.ndarray]]]
+"""A batch on its way from a worker."""
+SHARED_MEMORY_FULL = (
+    "shared memory (/dev/shm) is full, through which workers pass images on. Use --workers 0 or, in Docker, "
+    "--shm-size 1g or more"
+)
 
 
 class EpochExamples(Dataset[tuple[Tensor, Target]]):
@@ -80,18 +89,18 @@ def load_batches(
     """This process's parts of an epoch's batches, made by ``workers`` processes, in order.
 
     Raises:
-        TrainError: an image cannot be read.
+        TrainError: an image cannot be read, a worker was killed, or shared memory is full.
     """
-    loader: DataLoader[Batch] = DataLoader(
+    loader: DataLoader[Batch | SentBatch] = DataLoader(
         examples,  # type: ignore[arg-type]
         batch_sampler=examples.parts(first_step, world),
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=collate if workers == 0 else collate_in_worker,
         worker_init_fn=worker_init,
         pin_memory=pin_memory,
         generator=torch.Generator(),  # else each start would draw from torch's own
     )
-    return unwrap_worker_errors(loader)
+    return unwrap_worker_errors(loader, workers)
 
 
 def worker_init(_worker: int) -> None:
@@ -101,14 +110,68 @@ def worker_init(_worker: int) -> None:
         os.nice(10)  # on a CPU the compute threads wait for one another: on two cores this gives 15 % more steps
 
 
-def unwrap_worker_errors(batches: Iterable[Batch]) -> Iterator[Batch]:
+def unwrap_worker_errors(batches: Iterable[Batch | SentBatch], workers: int) -> Iterator[Batch]:
     """Pass batches on; reduce an error from a worker, which holds its traceback as text, to its message."""
     try:
-        yield from batches
+        with worker_errors(workers):
+            for images, targets in batches:
+                yield images, [{name: torch.as_tensor(value) for name, value in t.items()} for t in targets]
     except TrainError as error:
         raise TrainError(str(error).strip().splitlines()[-1].removeprefix("train.errors.TrainError: ")) from error
+
+
+@contextlib.contextmanager
+def worker_errors(workers: int) -> Iterator[None]:
+    """A context that words what befalls worker processes; torch raises it wherever the main process is.
+
+    Raises:
+        TrainError: a worker was killed or could not be started, or shared memory is full.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # How a worker ended is in the cause, where that came first.
+        if reason := _worker_failure(f"{error} {error.__cause__ or ''}"):
+            raise TrainError(reason) from error
+        raise
+    except OSError as error:
+        if error.errno == errno.ENOSPC and not error.filename:  # a semaphore of a queue
+            raise TrainError(SHARED_MEMORY_FULL) from error
+        if workers and error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE):
+            raise TrainError(
+                f"cannot run {workers} worker processes: {error.strerror}. Use fewer --workers; --workers 0 needs none"
+            ) from error
+        raise
+
+
+def _worker_failure(text: str) -> str | None:
+    """The message for an error of torch about its workers; None for another error."""
+    if "Too many open files" in text:
+        return "too many open files. Use fewer --workers, or raise the limit with: ulimit -n 65536"
+    # A file of torch's there is named </torch_…>; the kernel kills with a bus error what it has no memory for.
+    if any(mark in text for mark in ("shared memory", "</torch_", "Bus error")):
+        return SHARED_MEMORY_FULL
+    if "DataLoader worker" not in text:
+        return None
+    killed = re.search(r"killed by signal: ([^.]+)", text)
+    how = f"was killed by the system (signal {killed[1].strip()})" if killed else "ended unexpectedly"
+    return f"a worker process {how}; often there is not enough memory. Use fewer --workers or a smaller --batch-size"
 
 
 def collate(examples: list[tuple[Tensor, Target]]) -> Batch:
     """Stack the images, which have one size, and list the targets."""
     return torch.stack([image for image, _ in examples]), [target for _, target in examples]
+
+
+def collate_in_worker(examples: list[tuple[Tensor, Target]]) -> SentBatch:
+    """As ``collate``, the images in shared memory: where that is full, it fails here and not in the queue, unseen.
+
+    Targets are sent as arrays, which need no shared memory: a tensor takes a file and a page of it, however small.
+
+    Raises:
+        TrainError: shared memory is full.
+    """
+    images, targets = collate(examples)
+    with worker_errors(0):
+        images.share_memory_()
+    return images, [{name: value.numpy() for name, value in target.items()} for target in targets]

@@ -4,8 +4,10 @@ What a step sees depends on (seed, epoch, position) alone, and ``last.pt`` holds
 that was stopped anywhere continues as if it had not been.
 """
 
+import contextlib
 import signal
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,11 +17,11 @@ import torch
 from train.data.data_yaml import DataConfig
 from train.distributed import World
 from train.errors import TrainError
-from train.evaluation.evaluate import evaluate
+from train.evaluation.evaluate import detect, evaluate
 from train.evaluation.metrics import Metrics
-from train.loop.engine import Step, train_steps
+from train.loop.engine import Step, diverged, train_steps
 from train.loop.interrupt import Interrupt, InterruptedRunError
-from train.loop.loading import EpochExamples, first_augmented_images, load_batches
+from train.loop.loading import EpochExamples, first_augmented_images, load_batches, worker_errors
 from train.loop.options import FitOptions
 from train.loop.progress import Progress
 from train.loop.recorder import RunRecorder
@@ -29,6 +31,7 @@ from train.loop.run_log import versions, write_run_json
 from train.loop.train_state import build_train_state
 from train.models.architectures import ModelConfig, build_model
 from train.models.checkpoint import Checkpoint, load_checkpoint
+from train.models.finite import MAX_OUTPUT, DivergedModelError, is_finite
 from train.models.onnx_weights import restore_norms
 from train.models.weights import Start, initial_model
 
@@ -130,31 +133,46 @@ class Run:
         is_cuda = self.device.type == "cuda"
         batches = load_batches(examples, progress.step, world=self.world, workers=workers, pin_memory=is_cuda)
         latest: deque[Step] = deque(maxlen=LOG_EVERY_STEPS)
-        for step in train_steps(self.state, batches, self.options, self.world, interrupt):
-            progress.add(step)
-            latest.append(step)
-            is_logged = progress.is_window_complete(steps_per_epoch)
-            reporter.step(progress.status(latest, self.options, steps_per_epoch), is_logged=is_logged)
-            if is_logged:
-                recorder.losses(progress)
-            # At the end of an epoch too: validation may take long.
-            is_saved = progress.step % save_every_steps == 0 or progress.step == steps_per_epoch
-            if is_saved or step.is_stopped:
-                recorder.last(partial(self.checkpoint, with_resume=True))
-            if step.is_stopped:
-                raise self._interrupted(interrupt)
+        with worker_errors(workers):
+            for step in train_steps(self.state, batches, self.options, self.world, interrupt):
+                progress.add(step)
+                latest.append(step)
+                is_logged = progress.is_window_complete(steps_per_epoch)
+                reporter.step(progress.status(latest, self.options, steps_per_epoch), is_logged=is_logged)
+                if is_logged:
+                    recorder.losses(progress)
+                # At the end of an epoch too: validation may take long.
+                is_saved = progress.step % save_every_steps == 0 or progress.step == steps_per_epoch
+                if is_saved or step.is_stopped:
+                    self._check_finite()
+                    recorder.last(partial(self.checkpoint, with_resume=True))
+                if step.is_stopped:
+                    raise self._interrupted(interrupt)
+
+    def _check_finite(self) -> None:
+        """Refuse to save weights that are spoiled: the loss of a step says nothing about those after it.
+
+        Raises:
+            TrainError: weights, or what the averaged ones detect in one image, are not finite.
+        """
+        if not is_finite(self.state.model.state_dict()) or not is_finite(self.state.average.state_dict()):
+            raise diverged("weights that are not finite")
+        with _diverged_outputs():
+            probe = detect(self.state.average.module, self.images.val[:1], size=self.options.size, device=self.device)
+            next(probe)
 
     def _validate(self) -> Metrics:
         """Score the averaged weights on val; all processes share the work."""
         self.world.broadcast_weights(self.state.average)
-        return evaluate(
-            self.state.average.module,
-            self.images.val,
-            size=self.options.size,
-            class_names=self.data.class_names,
-            device=self.device,
-            world=self.world,
-        )
+        with _diverged_outputs():
+            return evaluate(
+                self.state.average.module,
+                self.images.val,
+                size=self.options.size,
+                class_names=self.data.class_names,
+                device=self.device,
+                world=self.world,
+            )
 
     def _out_of_patience(self, reporter: LineReporter) -> bool:
         patience, best_epoch = self.options.patience, self.progress.best_epoch
@@ -169,6 +187,14 @@ class Run:
             f"stopped in epoch {self.progress.epoch + 1} after step {self.progress.step}; go on with: "
             f"realtime train fit {self.data.path} --out {self.out} --resume",
         )
+
+
+@contextlib.contextmanager
+def _diverged_outputs() -> Iterator[None]:
+    try:
+        yield
+    except DivergedModelError as error:
+        raise diverged(f"outputs that are not finite, or above {MAX_OUTPUT:.0e}") from error
 
 
 def resumed_run(last: Path, data: DataConfig, device: torch.device, world: World) -> Run:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from train.data.data_yaml import DataConfig
 from train.data.dataset import LabelledImage, load_split
-from train.data.labels import label_path
+from train.data.label_places import label_path, looked_for_labels
 from train.errors import TrainError
 from train.loop.options import FitOptions
 from train.loop.run_log import data_hash
@@ -29,6 +29,7 @@ def load_run_images(data: DataConfig, options: FitOptions) -> RunImages:
     Raises:
         TrainError: a split is missing or malformed, has no boxes, or is smaller than a batch.
     """
+    data.sources("val")  # before the labels of train are read, which may take long
     train, val = load_split(data, "train"), load_split(data, "val")
     steps_per_epoch = len(train) // options.batch_size
     if not steps_per_epoch:
@@ -37,11 +38,16 @@ def load_run_images(data: DataConfig, options: FitOptions) -> RunImages:
             f"fewer than one batch of {options.batch_size}. Use --batch-size {len(train)} or less"
         )
     if not any(len(image.classes) for image in train):
-        example = label_path(train[0].path)
-        raise TrainError(f"{data.path}: split 'train' has no labelled box. Looked for labels such as {example}")
+        raise TrainError(f"{data.path}: split 'train' has no labelled box. {_looked_for(train, val, data)}")
     if not any(len(image.classes) for image in val):
-        raise TrainError(f"{data.path}: split 'val' has no labelled box, so no epoch can be chosen as the best")
+        reason = "has no labelled box, so no epoch can be chosen as the best"
+        raise TrainError(f"{data.path}: split 'val' {reason}. {_looked_for(val, train, data)}")
     return RunImages(train, val, steps_per_epoch, data_hash(train))
+
+
+def _looked_for(images: list[LabelledImage], others: list[LabelledImage], data: DataConfig) -> str:
+    read = {label_path(image.path) for image in others}
+    return looked_for_labels([image.path for image in images], data.path.parent, read)
 
 
 def check_unchanged(images: RunImages, last: Checkpoint, data: DataConfig, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from train.data.data_yaml import DataConfig
 from train.data.dataset import LabelledImage
+from train.data.text_files import read_text
 from train.loop.options import FitOptions
 
 LOGGED_METRICS = ("threshold", "map50", "map50_95", "false_positives_per_negative", "mean_f1")
@@ -110,9 +112,8 @@ def drop_rows(path: Path, is_late: Callable[[dict[str, str]], bool]) -> None:
     """Remove the rows of a log for which ``is_late``, and those that are incomplete."""
     if not path.exists():
         return
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        rows = [row for row in reader if None not in row.values() and not is_late(row)]  # None: an incomplete line
+    reader = csv.DictReader(io.StringIO(read_text(path)))
+    rows = [row for row in reader if None not in row.values() and not is_late(row)]  # None: an incomplete line
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=reader.fieldnames or [])

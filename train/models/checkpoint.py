@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torchvision.models.detection import FasterRCNN
 
 from train.errors import TrainError
 from train.models.architectures import ModelConfig, build_model
+from train.models.finite import is_finite
 
 FORMAT = "facial-feature-rcnn checkpoint"
 VERSION = 1
@@ -57,7 +59,8 @@ class Checkpoint:
             partial.replace(path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
             partial.unlink(missing_ok=True)
-            raise TrainError(f"cannot write checkpoint {path}: {' '.join(str(error).split())}") from error
+            reason = isinstance(error, OSError) and error.strerror  # without the name of the partial file
+            raise TrainError(f"cannot write checkpoint {path}: {reason or ' '.join(str(error).split())}") from error
 
     def build(self) -> FasterRCNN:
         """Build the model with these weights, in evaluation mode.
@@ -79,7 +82,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint of this project.
 
     Raises:
-        TrainError: the file is missing, damaged, or of another format.
+        TrainError: the file is missing, damaged, of another format, or of a training that diverged.
     """
     content = load_file(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -90,9 +93,21 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise TrainError(f"{path}: checkpoint version {content.get('version')}, this program reads version {VERSION}")
     try:
         fields = content["config"] | {"class_names": tuple(content["config"]["class_names"])}
-        return Checkpoint(ModelConfig(**fields), content["model"], content["info"], content["resume"])
+        checkpoint = Checkpoint(ModelConfig(**fields), content["model"], content["info"], content["resume"])
     except (KeyError, TypeError) as error:
         raise TrainError(f"{path}: damaged checkpoint: {error}") from error
+    refuse_diverged(path, checkpoint.model, (checkpoint.resume or {}).get("model", {}))
+    return checkpoint
+
+
+def refuse_diverged(source: Path | str, *states: Mapping[str, Any]) -> None:
+    """Refuse weights that are not finite.
+
+    Raises:
+        TrainError: names where they come from.
+    """
+    if not all(map(is_finite, states)):
+        raise TrainError(f"{source}: its weights are not finite: its training diverged. Use an earlier checkpoint")
 
 
 def load_file(path: Path) -> Any:

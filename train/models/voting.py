@@ -66,12 +66,10 @@ class VotingRoIHeads(RoIHeads):
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """As torchvision's, then vote: boxes (D,4) xyxy px, scores (D,) and one-based labels (D,) of each image."""
         counts = [len(p) for p in proposals]
-        all_boxes = self.box_coder.decode(box_regression, proposals).split(counts)  # (R,C+1,4) each
+        boxes = self.box_coder.decode(box_regression, proposals)
+        all_boxes = boxes.reshape(*class_logits.shape, 4).split(counts)  # (R,C+1,4) each; decode has (0,4C+4) of none
         all_scores = F.softmax(class_logits, -1).split(counts)
-        found = [
-            self._detections(boxes, scores, shape)
-            for boxes, scores, shape in zip(all_boxes, all_scores, image_shapes, strict=True)
-        ]
+        found = [self._detections(*each) for each in zip(all_boxes, all_scores, image_shapes, strict=True)]
         boxes, scores, labels = zip(*found, strict=True)
         return list(boxes), list(scores), list(labels)
 

@@ -11,7 +11,7 @@ from torchvision.models.detection import FasterRCNN, FasterRCNN_ResNet50_FPN_Wei
 
 from train.errors import TrainError
 from train.models.architectures import ARCHITECTURES, ModelConfig, build_model
-from train.models.checkpoint import FORMAT, load_file
+from train.models.checkpoint import FORMAT, load_file, refuse_diverged
 from train.models.onnx_weights import read_onnx
 from train.models.widening import fits_within, widen_into
 
@@ -94,11 +94,12 @@ def load_matching(model: FasterRCNN, state: Any, source: str) -> tuple[str, ...]
         The modules with tensors that keep their random start.
 
     Raises:
-        TrainError: ``state`` is no state dict, or has fewer than half of the model's tensors.
+        TrainError: ``state`` is no state dict, is not finite, or has fewer than half of the model's tensors.
     """
     own = model.state_dict()
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise TrainError(f"{source}: neither a checkpoint of this project nor a torchvision state dict")
+    refuse_diverged(source, state)
     usable = {
         name: value
         for name, value in state.items()

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from train.data.text_files import read_text
 from train.errors import TrainError
-from train.prepare.photo import Photo, Source, photo_name, read_text
+from train.prepare.photo import Photo, Source, photo_name
 
 Labels = dict[int | str, list[tuple[int, list[float]]]]
 """For each image id its class ids and boxes xyxy."""

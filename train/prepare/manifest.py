@@ -1,6 +1,7 @@
 """The files of a prepared data set: ``data.yaml`` and ``manifest.csv``, with a row for each image."""
 
 import csv
+import io
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import yaml
 
 from train.data.data_yaml import load_data_config
+from train.data.text_files import read_text
 from train.errors import TrainError
 from train.prepare.splits import TRAIN, VAL
 
@@ -44,12 +46,12 @@ def read_existing(out: Path) -> tuple[tuple[str, ...] | None, list[Row]]:
     if not (out / DATA).is_file() or not (out / MANIFEST).is_file():
         raise TrainError(f"--out {out} exists, but is not a data set made by prepare: it has no {DATA} and {MANIFEST}. "
                          "Choose another --out")  # fmt: skip
-    with (out / MANIFEST).open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        try:
-            rows = [_row(row) for row in csv.DictReader(file)]
-        except (TypeError, KeyError, ValueError) as error:
-            columns = ",".join(field.name for field in fields(Row))
-            raise TrainError(f"{out / MANIFEST}: malformed. Expected rows of {columns}") from error
+    text = read_text(out / MANIFEST, errors="surrogateescape")
+    try:
+        rows = [_row(row) for row in csv.DictReader(io.StringIO(text))]
+    except (TypeError, KeyError, ValueError, csv.Error) as error:
+        columns = ",".join(field.name for field in fields(Row))
+        raise TrainError(f"{out / MANIFEST}: malformed. Expected rows of {columns}") from error
     return load_data_config(out / DATA).class_names, rows
 
 

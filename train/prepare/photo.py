@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from realtime.file_names import is_hidden_below
+from train.data import folders
 from train.data.images import is_image
 from train.errors import TrainError
 
@@ -64,7 +64,7 @@ def read_negatives(folder: Path) -> list[Photo]:
 
 
 def files_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """Files with one of the suffixes (lower case, with dot) in a folder and the folders below it, sorted.
+    """Files with one of the suffixes (lower case, with dot) in a folder and those below it, linked ones too, sorted.
 
     Raises:
         TrainError: there is no such folder.
@@ -85,7 +85,7 @@ def _all_below(folder: Path) -> list[Path]:
     """What is in a folder and below it, hidden files and those that systems leave behind left out."""
     if not folder.is_dir():
         raise TrainError(f"cannot read {folder}: no such folder")
-    return sorted(path for path in folder.rglob("*") if not is_hidden_below(path, folder))
+    return folders.files_below(folder)
 
 
 def images_by_stem(folder: Path) -> dict[Path, list[Path]]:
@@ -103,20 +103,6 @@ def images_by_stem(folder: Path) -> dict[Path, list[Path]]:
 def content_hash(image: np.ndarray) -> str:
     """Hash of the pixels of an image uint8 (H,W,3): equal for equal pixels in another file or format."""
     return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
-
-
-def read_text(path: Path) -> str:
-    """Text of a UTF-8 file, without a byte-order mark.
-
-    Raises:
-        TrainError: it cannot be read, or is not UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise TrainError(f"cannot read {path}: not a UTF-8 text file") from None
-    except OSError as error:
-        raise TrainError(f"cannot read {path}: {error.strerror}") from error
 
 
 def listed(problems: list[str]) -> str:

@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from train.data.images import read_image
+from train.data.text_files import read_text
 from train.errors import TrainError
 from train.prepare.boxing import CLASS_NAMES, boxes_of_landmarks
-from train.prepare.photo import Photo, Source, content_hash, files_below, images_by_stem, photo_name, read_text
+from train.prepare.photo import Photo, Source, content_hash, files_below, images_by_stem, photo_name
 
 POINTS = 68
 TO_EDGE_PX = 0.5

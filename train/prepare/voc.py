@@ -5,7 +5,6 @@ Objects marked ``difficult`` are kept: an unlabelled visible object would be tra
 
 import math
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -82,16 +81,19 @@ def _object(entry: ET.Element) -> tuple[str, list[float]]:
 def _image_of(file: Path, root: ET.Element, folder: Path, images: Path) -> Path:
     inside = images / file.relative_to(folder).parent
     name = Path(root.findtext("filename", "").strip()).name
-    for path in _candidates(name, file.stem, (images, inside)):
-        if path.is_file():
-            return path
+    for folder in (images, inside):
+        if name and (folder / name).is_file():
+            return folder / name
+    suffixes = sorted(IMAGE_SUFFIXES | {s.upper() for s in IMAGE_SUFFIXES})
+    for folder in (images, inside):
+        paths = [folder / (file.stem + suffix) for suffix in suffixes]
+        found = {path.resolve(): path for path in paths if path.is_file()}
+        if len(found) > 1:
+            names = ", ".join(path.name for path in found.values())
+            raise ValueError(f"more than one photo of this name in {folder}: {names}. Keep one of them")
+        if found:
+            return next(iter(found.values()))
     raise ValueError(f"no photo '{name or file.stem}' in {images}. Name their folder with --images")
-
-
-def _candidates(name: str, stem: str, folders: tuple[Path, ...]) -> Iterator[Path]:
-    names = [name] if name else []
-    names += [stem + suffix for suffix in sorted(IMAGE_SUFFIXES | {s.upper() for s in IMAGE_SUFFIXES})]
-    yield from (folder / name for name in names for folder in folders)
 
 
 def _size(root: ET.Element) -> tuple[int, int] | None:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from train.data.text_files import read_text
 from train.errors import TrainError
 from train.prepare.boxing import CLASS_NAMES, boxes_of_landmarks
-from train.prepare.photo import Photo, Source, photo_name, read_text
+from train.prepare.photo import Photo, Source, photo_name
 
 POINTS = 98
 FIELDS = 2 * POINTS + 4 + 6

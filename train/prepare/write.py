@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from train.data.labels import label_path
+from train.data.label_places import label_path
 from train.errors import TrainError
+from train.folder_lock import FolderLock
 from train.prepare.manifest import (
     DATA,
     MANIFEST,
@@ -46,11 +47,20 @@ def write_data_set(read: Callable[[], Source], options: WriteOptions, warn: Call
     """
     if not options.prefix or Path(options.prefix).name != options.prefix:
         raise TrainError(f"--prefix '{options.prefix}': expected the beginning of a file name, without '/'")
+    with FolderLock(options.out) as lock:
+        return _write(read, options, warn, lock)
+
+
+def _write(read: Callable[[], Source], options: WriteOptions, warn: Callable[[str], None], lock: FolderLock) -> str:
     existing_names, rows = read_existing(options.out)
     source = read()
     names = class_order(source.class_names, existing_names, options.out)
     is_new = not options.out.exists()
     options.out.mkdir(parents=True, exist_ok=True)
+    if is_new:
+        lock.acquire()
+        existing_names, rows = read_existing(options.out)  # again: another process may have made it meanwhile
+        names = class_order(source.class_names, existing_names, options.out)
     try:
         with TemporaryDirectory(prefix=".prepare-", dir=options.out) as folder:
             staged, problems = stage_photos(source, options, names, rows, Path(folder))
@@ -63,6 +73,10 @@ def write_data_set(read: Callable[[], Source], options: WriteOptions, warn: Call
                 warn(f"{len(problems)} problems, left out:{listed(problems)}")
             placed = _placed(staged, rows, options)
             _move(placed, options.out, names, rows, Path(folder))
+    except OSError as error:
+        if error.filename and not Path(str(error.filename)).is_relative_to(options.out):
+            raise
+        raise TrainError(f"cannot write to {options.out}: {error.strerror or error}") from error
     finally:
         if is_new and not any(options.out.iterdir()):
             options.out.rmdir()
