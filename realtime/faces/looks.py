@@ -4,11 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MIN_FACE_PX = 12.0
-"""Height of a face in the network's input below which a detector may well miss it."""
-MIN_PARTS_PX = 36.0
-"""The same for its eyes, nose and mouth."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Looks:

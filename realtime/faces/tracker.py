@@ -1,6 +1,7 @@
 """Faces over time: identities that last, no flicker, smooth boxes."""
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import count
 
@@ -10,8 +11,10 @@ from realtime.faces.assignment import best_assignment
 from realtime.faces.boxes import grown, iou
 from realtime.faces.grouping import FaceGrouper, with_faces
 from realtime.faces.kalman import BoxKalmanFilter
+from realtime.faces.known import KnownFaces
+from realtime.faces.looks import Looks
 from realtime.faces.one_euro import MAX_GAP_S, BoxSmoother
-from realtime.structures import Detections
+from realtime.structures import FACE, Detections
 
 MAX_LOST_S = 1.0
 """A face that was not seen for longer is forgotten: when it comes back it is a new one. The time between two frames
@@ -27,6 +30,12 @@ CORNER = [0, 1, 0, 1]
 """Indices of x and y of the upper left corner, for both corners of a box."""
 MIN_ELAPSED_S = 1e-3
 """Frames whose timestamps do not rise count as this far apart."""
+MAX_HELD_S = 0.5
+"""A known face, or a feature of it, that no look of a frame could show is held where it is expected for this time; one
+that is lost is looked for as long."""
+MIN_FACE_PX, MIN_FEATURES_PX = 24.0, 36.0
+"""Height of a face in the network's input from which a look shows it, and its features, so well that one which is not
+found is not there."""
 
 
 class _Track:
@@ -36,6 +45,8 @@ class _Track:
         self.face_id = face_id
         self.smoother = BoxSmoother(1 + slots)
         self.lost_s = 0.0
+        self.scores = np.zeros(1 + slots)
+        """Of the face and its features, when each was last found."""
         self._filter = BoxKalmanFilter(box)
         self._features = np.full((slots, 4), np.nan)  # in widths and heights of the face, from its upper left corner
         self._unseen_s = np.zeros(slots)
@@ -44,6 +55,11 @@ class _Track:
     def box(self) -> np.ndarray:
         """The predicted box (4,), xyxy px."""
         return self._filter.box
+
+    @property
+    def speed(self) -> np.ndarray:
+        """Of its corners (4,), px/s."""
+        return self._filter.speed
 
     def predict(self, elapsed_s: float) -> None:
         """Advance to the current frame; until ``update``, the face is lost."""
@@ -86,7 +102,19 @@ class FaceTracker:
         self._ids = count(1)
         self._last_s = -math.inf
 
-    def update(self, detections: Detections, *, threshold: float, pts_s: float, side_px: float) -> Detections:
+    def known(self) -> KnownFaces:
+        """The faces as of the last frame, those just lost included."""
+        tracks = [track for track in self._tracks if track.lost_s <= MAX_HELD_S]
+        return KnownFaces(
+            np.array([track.box for track in tracks]).reshape(-1, 4),
+            np.array([track.speed for track in tracks]).reshape(-1, 4),
+            np.array([track.scores[FACE] for track in tracks]),
+            self._last_s,
+        )
+
+    def update(
+        self, detections: Detections, *, threshold: float, pts_s: float, side_px: float, looks: Looks | None = None
+    ) -> Detections:
         """Track the faces of the next frame.
 
         Args:
@@ -94,11 +122,14 @@ class FaceTracker:
             threshold: minimum score of a new face or feature.
             pts_s: timestamp of the frame.
             side_px: its longer side.
+            looks: how closely each place of it was looked at; by default so closely that what was not found is not
+                there.
 
         Returns:
-            The same detections with ``face_ids`` and ``parts``, those in a face with smoothed boxes. Some of these have
-            a score below the threshold: ``Detections.above_or_in_face`` selects what is to be shown. A model without a
-            class ``face`` gets its detections back unchanged.
+            The same detections with ``face_ids`` and ``parts``, those in a face with smoothed boxes, and with known
+            faces and features that no look could show. Some of these have a score below the threshold:
+            ``Detections.above_or_in_face`` selects what is to be shown. A model without a class ``face`` gets its
+            detections back unchanged.
         """
         if self._grouper.face_label is None:
             return detections
@@ -108,12 +139,46 @@ class FaceTracker:
         faces = self._match_faces(candidates, threshold, elapsed_s)
         members = self._members(faces, candidates, threshold)
         boxes = detections.boxes.copy()  # candidates are the best, and so its first rows
+        held: list[Detections] = []
         for track, row in zip(faces, members, strict=True):
-            found = np.where(row[:, None] >= 0, candidates.boxes[row], np.nan)  # (7,4)
+            is_found = row >= 0
+            found = np.where(is_found[:, None], candidates.boxes[row], np.nan)  # (7,4)
             track.update_features(found[0], found[1:])
+            track.scores[is_found] = candidates.scores[row[is_found]]
             if not self._raw:
-                boxes[row[row >= 0]] = track.smoother(found, elapsed_s, side_px)[row >= 0]
-        return with_faces(replace(detections, boxes=boxes), np.array([track.face_id for track in faces]), members)
+                expected = self._hidden_features(track, found, looks)
+                smooth = track.smoother(np.where(is_found[:, None], found, expected), elapsed_s, side_px)
+                boxes[row[is_found]] = smooth[is_found]
+                held.append(self._held(track, np.where(is_found[:, None], np.nan, smooth), detections.class_names))
+        if looks is not None and not self._raw:
+            for track in self._hidden_tracks(faces, looks):
+                expected = np.vstack([track.box, track.expected_features(track.box)])
+                smooth = track.smoother(expected, elapsed_s, side_px)
+                held.append(self._held(track, smooth, detections.class_names))
+        ids = np.array([track.face_id for track in faces])
+        tracked = with_faces(replace(detections, boxes=boxes), ids, members)
+        return _with_held(tracked, held)
+
+    def _hidden_features(self, track: _Track, found: np.ndarray, looks: Looks | None) -> np.ndarray:
+        """Where the parts (7,4) of a face are expected whose features no look could show; else NaN."""
+        expected = np.full_like(found, np.nan)
+        if looks is not None and looks.heights_px(found[:1])[0] < MIN_FEATURES_PX:
+            expected[1:] = track.expected_features(found[0])
+        return expected
+
+    def _hidden_tracks(self, faces: Collection[_Track], looks: Looks) -> list[_Track]:
+        """Tracks of faces that were not found, and that no look could show."""
+        lost = [track for track in self._tracks if track not in faces and track.lost_s <= MAX_HELD_S]
+        heights = looks.heights_px(np.array([track.box for track in lost]).reshape(-1, 4))
+        return [track for track, height in zip(lost, heights.tolist(), strict=True) if height < MIN_FACE_PX]
+
+    def _held(self, track: _Track, boxes: np.ndarray, class_names: tuple[str, ...]) -> Detections:
+        """The parts of a face whose boxes (7,4) are not NaN, as detections with the scores that they last had."""
+        parts = np.flatnonzero(~np.isnan(boxes[:, 0]))
+        labels = np.array([self._grouper.face_label, *self._grouper.slot_labels], np.int64)[parts]
+        scores = track.scores[parts].astype(np.float32)
+        ids = np.full(len(parts), track.face_id)
+        return Detections(boxes[parts].astype(np.float32), labels, scores, class_names, ids, parts)
 
     def _match_faces(self, candidates: Detections, threshold: float, elapsed_s: float) -> dict[_Track, int]:
         """Continue, start and forget tracks; those seen now, each with the index of its box."""
@@ -153,3 +218,11 @@ class FaceTracker:
         )
         features = self._grouper.group(boxes, candidates, threshold, expected)
         return np.column_stack([indices, features])
+
+
+def _with_held(tracked: Detections, held: Sequence[Detections]) -> Detections:
+    """Detections and those that were held, best first."""
+    if not sum(map(len, held)):
+        return tracked
+    together = Detections.concatenate([tracked, *held])
+    return together[np.argsort(-together.scores, kind="stable")]

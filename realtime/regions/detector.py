@@ -61,7 +61,11 @@ class CloserDetector:
 
 
 def detect_closer(
-    network: Detector, image: np.ndarray, regions: np.ndarray, known: KnownFaces | None = None
+    network: Detector,
+    image: np.ndarray,
+    regions: np.ndarray,
+    known: KnownFaces | None = None,
+    small: float = SMALL,
 ) -> tuple[Detections, Looks]:
     """Look at regions of an image, then at close-ups of the small faces that were found there or known before.
 
@@ -70,13 +74,14 @@ def detect_closer(
         image: uint8 (H,W,3), BGR.
         regions: (R,4) int, xyxy px, the whole image first.
         known: from earlier frames, at the time of this one.
+        small: share of the network's input below which a face is small.
 
     Returns:
         What was found, boxes in pixels of ``image``, best first; and all regions that were looked at.
     """
     seen = [look(network, image, region) for region in regions]
     found, looks = merged(seen, network.metadata), looks_of(seen)
-    targets = _targets(found, looks, known or KnownFaces.none(), network.metadata.input_wh)
+    targets = _targets(found, looks, known or KnownFaces.none(), small * min(network.metadata.input_wh))
     if not len(targets.boxes):
         return found, looks
     packs = close_ups(image, targets.boxes, network.metadata.input_wh)
@@ -149,12 +154,6 @@ def replace_by_views(found: Detections, targets: Targets, views: Sequence[Detect
     return merge([everywhere], (0, 0), len(together))
 
 
-def is_small(boxes: np.ndarray, looks: Looks, input_wh: tuple[int, int]) -> np.ndarray:
-    """Which faces (N,4) were not seen large enough for all their parts: (N,) bool."""
-    small: np.ndarray = looks.heights_px(boxes) < SMALL * min(input_wh)
-    return small
-
-
 def is_face(found: Detections) -> np.ndarray:
     """Which detections are faces: (N,) bool."""
     return np.array([name.lower() == "face" for name in found.names], bool)
@@ -167,15 +166,15 @@ def inside_any(boxes: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return inside
 
 
-def _targets(found: Detections, looks: Looks, known: KnownFaces, input_wh: tuple[int, int]) -> Targets:
-    """The small faces among the detections, and those known faces that were not found again."""
+def _targets(found: Detections, looks: Looks, known: KnownFaces, small_px: float) -> Targets:
+    """The faces that no look showed ``small_px`` high: those detected, and known ones that were not found again."""
     candidate = is_face(found) & (found.scores >= MIN_CANDIDATE)
-    small = is_small(found.boxes, looks, input_wh)
+    small = looks.heights_px(found.boxes) < small_px
     large = found.boxes[candidate & ~small]
     rows = candidate & small & ~inside_any(found.boxes, large)
     rows[np.flatnonzero(rows)[MAX_CLOSE_UPS:]] = False
     faces = found.boxes[rows]
-    is_missed = is_small(known.boxes, looks, input_wh) & ~inside_any(known.boxes, np.concatenate([large, faces]))
+    is_missed = (looks.heights_px(known.boxes) < small_px) & ~inside_any(known.boxes, np.concatenate([large, faces]))
     missed = known[np.flatnonzero(is_missed)[: MAX_CLOSE_UPS - len(faces)]]
     return Targets(
         np.concatenate([faces, missed.boxes.astype(np.float32)]),

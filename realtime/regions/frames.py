@@ -1,0 +1,98 @@
+"""Detection in the frames of a video or a camera, in the regions that a planner chooses."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from realtime.faces.known import KnownFaces
+from realtime.faces.looks import Looks
+from realtime.inference.cores import core_count
+from realtime.inference.ordered_pool import OrderedPool
+from realtime.inference.timed import Detected, Detector, detect_in
+from realtime.regions.close_ups import close_ups
+from realtime.regions.detector import (
+    detect_closer,
+    look,
+    look_at_close_ups,
+    looks_of,
+    merged,
+    replace_by_views,
+    targets_of,
+)
+from realtime.regions.planner import FOLLOWED, LAG_FRAMES, Plan, planner_for
+from realtime.regions.tiles import Reach
+from realtime.structures import Detections, Frame
+
+Done = TypeVar("Done")
+
+
+class FrameDetector:
+    """Detects in one frame after another, or in several at once, and gives the results in order.
+
+    Whoever takes a result has to ``note`` it before the next.
+    """
+
+    def __init__(self, network: Detector, reach: Reach, *, is_live: bool) -> None:
+        """No thread runs yet.
+
+        Args:
+            network: looks.
+            reach: how far to look.
+            is_live: somebody waits for each frame, so that its cost is bounded.
+        """
+        self._network = network
+        self._planner = planner_for(network.metadata, reach, is_live=is_live)
+        max_ahead = None if reach.is_near else LAG_FRAMES
+        self._pool = OrderedPool(self._detect, network.concurrency, name="detect", max_ahead=max_ahead)
+        is_shared = is_live and not reach.is_near and network.is_thread_safe and core_count() > 1
+        self._helper = ThreadPoolExecutor(1, thread_name_prefix="look") if is_shared else None
+
+    def map(self, frames: Iterator[Frame]) -> Iterator[Detected]:
+        """What is in each frame.
+
+        Raises:
+            Exception: raised by ``frames``, after the results of all frames before; or by the network.
+        """
+        return self._pool.map((frame, self._planner.plan(frame)) for frame in frames)
+
+    def note(self, detected: Detected, tracked: KnownFaces) -> None:
+        """Plan from now on with the faces that are known after a frame."""
+        self._planner.note(detected, tracked)
+
+    def close(self) -> None:
+        """End all threads. May be called twice."""
+        self._pool.close()
+        if self._helper:
+            self._helper.shutdown()
+
+    def _detect(self, planned: tuple[Frame, Plan | None]) -> Detected:
+        frame, plan = planned
+        if plan is None:
+            return detect_in(self._network, frame)
+        started_s = time.perf_counter()
+        if plan.confirms:
+            found, looks = detect_closer(self._network, frame.image, plan.regions, plan.known, FOLLOWED)
+        else:
+            found, looks = self._detect_at_once(frame.image, plan)
+        return Detected(frame, found, 0.0, 1000 * (time.perf_counter() - started_s), looks)
+
+    def _detect_at_once(self, image: np.ndarray, plan: Plan) -> tuple[Detections, Looks]:
+        """All looks of a plan, none of which waits for another: the whole frame in this thread, the others beside."""
+        packs = close_ups(image, plan.known.boxes, self._network.metadata.input_wh)
+        tiles = [self._beside(partial(look, self._network, image, region)) for region in plan.regions[1:]]
+        views = [self._beside(partial(look_at_close_ups, self._network, pack)) for pack in packs]
+        whole = look(self._network, image, plan.regions[0])
+        seen = [whole, *(tile() for tile in tiles)]
+        found = merged(seen, self._network.metadata)
+        if packs:
+            shown = [view for views_of_pack in views for view in views_of_pack()]
+            found = replace_by_views(found, targets_of(plan.known, found), shown)
+        return found, looks_of(seen, packs)
+
+    def _beside(self, work: Callable[[], Done]) -> Callable[[], Done]:
+        """Work that another core begins now, if one is free; call what is returned for the result."""
+        return self._helper.submit(work).result if self._helper else work
