@@ -1,8 +1,8 @@
 """Far faces in moving images: how many are found, how soon, and at how many looks a frame.
 
-Faces of the validation images of a YOLO data set move through scenes of 1280x720 without other faces. Each reach runs as
-``realtime video`` runs it on a file and, in a process that is always fast enough, as ``realtime cam`` does; beside them,
-each frame as a still image.
+Faces of the validation images of a YOLO data set move through scenes of 1280x720 without other faces. Each reach runs
+as ``realtime video`` runs it on a file, or as ``realtime cam`` does on a machine that is always fast enough ("live"), or
+on each frame as on a still image ("still").
 """
 
 import json
@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ import numpy as np
 import typer
 from composites import SIZE_WH, Patch, cut_out, scene_of
 from machine import describe
-from reach import MATCH_IOU, KINDS, Found, Tally, match
+from reach import KINDS, MATCH_IOU, Found, Tally, match
 
 from realtime.faces.tracker import FaceTracker
 from realtime.inference.detector import OnnxDetector, find_model
@@ -138,34 +139,30 @@ class Figures:
 
     def report(self, looks: int) -> dict[str, object]:
         """Plain values."""
-        found = sorted(self.delays_s)
+        delays_s = sorted(self.delays_s)
+        quantiles = [round(delays_s[int(share * (len(delays_s) - 1))], 2) for share in (0.5, 0.9)] if delays_s else None
         return self.tally.report() | {
             "looks_per_frame": round(looks / self.frames, 2),
             "cpu_ms_per_frame": round(1000 * self.cpu_s / self.frames, 1),
-            "faces_ever_found": round(float(np.mean(np.isfinite(found))), 3) if found else None,
-            "delay_s_p50_p90": [round(found[int(share * (len(found) - 1))], 2) for share in (0.5, 0.9)] if found else None,
+            "faces_ever_found": round(float(np.mean(np.isfinite(delays_s))), 3) if delays_s else None,
+            "delay_s_p50_p90": quantiles,
         }
 
 
 def run(network: CountingNetwork, reach: str, clip: Clip, face_class: int, figures: Figures) -> None:
     """Run one clip. ``reach``: with "live" as a camera, with "still" each frame by itself, else as a file."""
     how, _, how_far = reach.rpartition(" ")
-    labelled: list[list[np.ndarray]] = []
-
-    def frames() -> Iterator[Frame]:
-        for frame, boxes in clip.frames():
-            labelled.append(boxes)
-            yield frame
-
+    frames, boxes = zip(*clip.frames(), strict=True)
+    classes = [actor.patch.classes for actor in clip.actors]
+    started_s = time.process_time()
+    shown = [*(_stills if how == "still" else partial(_tracked, is_live=how == "live"))(network, how_far, frames)]
+    figures.cpu_s += time.process_time() - started_s
     first_s = [math.inf] * len(clip.actors)
-    shown = _stills(network, how_far, frames()) if how == "still" else _tracked(network, how_far, how, frames())
     for frame, found in shown:
-        figures.frames += 1
-        faces = np.array(
-            [b[actor.patch.classes == face_class][0] for b, actor in zip(labelled[frame.index], clip.actors, strict=True)],
-            np.float32,
-        ).reshape(-1, 4)  # fmt: skip
+        rows = [one[kinds == face_class][0] for one, kinds in zip(boxes[frame.index], classes, strict=True)]
+        faces = np.array(rows, np.float32).reshape(-1, 4)
         is_face = found.labels == found.class_names.index("face")
+        figures.frames += 1
         figures.tally.add(_as_found(found, is_face), faces, [set()] * len(faces))
         for row in match(found.boxes[is_face], faces):
             if row >= 0:
@@ -177,20 +174,20 @@ def _as_found(found: Detections, is_face: np.ndarray) -> Found:
     return Found(found.boxes[is_face], [set(KINDS)] * int(is_face.sum()))
 
 
-def _stills(network: CountingNetwork, reach: str, frames: Iterator[Frame]) -> Iterator[tuple[Frame, Detections]]:
+def _stills(network: CountingNetwork, reach: str, frames: Sequence[Frame]) -> Iterator[tuple[Frame, Detections]]:
     detector = CloserDetector(network, Reach.parse(reach))
     for frame in frames:
         yield frame, detector.detect(frame.image).above(network.metadata.threshold)
 
 
 def _tracked(
-    network: CountingNetwork, reach: str, how: str, frames: Iterator[Frame]
+    network: CountingNetwork, reach: str, frames: Sequence[Frame], *, is_live: bool
 ) -> Iterator[tuple[Frame, Detections]]:
     """As the app does, but that looking takes no time in the planner's eyes."""
-    detector = FrameDetector(network, Reach.parse(reach), is_live=how == "live")
+    detector = FrameDetector(network, Reach.parse(reach), is_live=is_live)
     tracker, threshold = FaceTracker(network.metadata.class_names), network.metadata.threshold
     try:
-        for detected in detector.map(frames):
+        for detected in detector.map(iter(frames)):
             frame = detected.frame
             found = tracker.update(
                 detected.found, threshold=threshold, pts_s=frame.pts_s, side_px=max(SIZE_WH), looks=detected.looks
@@ -221,9 +218,7 @@ def main(
         for how_far in reach or ["near", "auto", "live auto", "still auto"]:
             counting, figures = CountingNetwork(network), Figures()
             for clip in made:
-                started_s = time.process_time()
                 run(counting, how_far, clip, face_class, figures)
-                figures.cpu_s += time.process_time() - started_s
             report[f"{Path(name).stem} {how_far}"] = figures.report(counting.looks)
             typer.echo(f"{Path(name).stem:<8} {how_far:<12} {json.dumps(report[f'{Path(name).stem} {how_far}'])}")
     if json_out:

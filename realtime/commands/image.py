@@ -7,7 +7,16 @@ import typer
 
 from realtime.commands.console import Notices, exit_if_stopped, print_error, print_message, wrote
 from realtime.commands.opening import chosen_threshold, open_detector, speed_notices
-from realtime.commands.options import DETECTION, OUTPUT, BlurLabels, JsonLines, Model, ProviderOption, Threshold
+from realtime.commands.options import (
+    OUTPUT,
+    BlurLabels,
+    JsonLines,
+    Model,
+    ProviderOption,
+    ReachOption,
+    Threshold,
+    chosen_reach,
+)
 from realtime.commands.outputs import check_blur, check_outputs
 from realtime.errors import SourceError
 from realtime.formatting import counted
@@ -27,15 +36,7 @@ def image(
     model: Model = "nano",
     provider: ProviderOption = Provider.AUTO,
     threshold: Threshold = None,
-    reach: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|near|far|CxR",
-            help="How far to look for faces: near looks at the whole image once; auto and far add tiles, such as 3x2, "
-            "and close-ups of small faces.",
-            rich_help_panel=DETECTION,
-        ),
-    ] = "auto",
+    reach: ReachOption = None,
 ) -> None:
     """Detect in still images. Without --out and --jsonl the JSON lines are printed.
 
@@ -53,6 +54,7 @@ def image(
     images = inputs.files
     check_blur(blur, crops=None, shown=out is not None)
     check_outputs(jsonl, originals=images)
+    how_far = chosen_reach(reach, hides=blur is not None)
     network = open_detector(model, provider, concurrency=min(len(images), file_concurrency()))
     notices = Notices(speed_notices(network, model) + inputs.notices)
     renderer = Pixelate(network.metadata.class_names, blur).still if blur is not None else None
@@ -69,7 +71,7 @@ def image(
         try:
             for result in detect_images(
                 images,
-                with_reach(network, reach),
+                with_reach(network, how_far),
                 threshold=chosen_threshold(threshold, network),
                 out=out,
                 places=inputs.places,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from realtime.controls import Controls
     from realtime.inference.detector import OnnxDetector
     from realtime.pipeline import Pipeline
+    from realtime.regions.tiles import Reach
     from realtime.sinks.base import Sink
     from realtime.sources.base import FrameSource
     from realtime.stats import RunStats
@@ -31,6 +32,8 @@ class RunOptions:
     """Wall time after which the run ends."""
     raw: bool = False
     """Boxes as the detector gives them."""
+    reach: "Reach | None" = None
+    """How far to look for faces; None for one look at the whole of each frame."""
     blur: str | None = None
     """Names of what is hidden, instead of drawing boxes."""
 
@@ -100,7 +103,9 @@ def _open_pipeline(
             sinks += [live.recorder, live.window]
         on_error.pop_all()
     on_idle = live.window.refresh if live else None
-    return Pipeline(source, detector, sinks, controls, on_idle=on_idle, raw=options.raw, renderer=hider)
+    return Pipeline(
+        source, detector, sinks, controls, on_idle=on_idle, raw=options.raw, reach=options.reach, renderer=hider
+    )
 
 
 def _summary(stats: "RunStats", faces: "FaceCounter", detector: "OnnxDetector", *, is_live: bool) -> str:
