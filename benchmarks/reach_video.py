@@ -1,7 +1,7 @@
 """Far faces in moving images: how many are found, how soon, and at how many looks a frame.
 
 Faces of the validation images of a YOLO data set move through scenes of 1280x720 without other faces. Each reach runs
-as ``realtime video`` runs it on a file, or as ``realtime cam`` does on a machine that is always fast enough ("live"), or
+as ``realtime video`` runs it on a file, as ``realtime cam`` does on a machine that is always fast enough ("live"), or
 on each frame as on a still image ("still").
 """
 

@@ -49,12 +49,12 @@ def image(
     from realtime.sinks.text_file import STANDARD_OUTPUT
     from realtime.stills import with_reach
 
+    how_far = chosen_reach(reach, hides=blur is not None)
     jsonl = STANDARD_OUTPUT if out is None and jsonl is None else jsonl
     inputs = find_images(paths, [out])
     images = inputs.files
     check_blur(blur, crops=None, shown=out is not None)
     check_outputs(jsonl, originals=images)
-    how_far = chosen_reach(reach, hides=blur is not None)
     network = open_detector(model, provider, concurrency=min(len(images), file_concurrency()))
     notices = Notices(speed_notices(network, model) + inputs.notices)
     renderer = Pixelate(network.metadata.class_names, blur).still if blur is not None else None

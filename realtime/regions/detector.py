@@ -21,7 +21,7 @@ SMALL = 0.25
 """Faces lower than this share of the network's input get a close-up: a quarter of their parts are missed there."""
 MIN_IOU = 0.3
 """Of a face in its close-up with the face as it was found: small boxes are coarse."""
-BUFFER = 0.25
+BUFFER = 0.4
 """A face that is known from earlier frames may have moved: then both boxes are grown by this share on each side."""
 MAX_CLOSE_UPS = 64
 """Of the best candidates, so that a crowd takes bounded time."""

@@ -45,11 +45,15 @@ class FrameDetector:
             is_live: somebody waits for each frame, so that its cost is bounded.
         """
         self._network = network
-        self._planner = planner_for(network.metadata, reach, is_live=is_live)
-        max_ahead = None if reach.is_near else LAG_FRAMES
-        self._pool = OrderedPool(self._detect, network.concurrency, name="detect", max_ahead=max_ahead)
         is_shared = is_live and not reach.is_near and network.is_thread_safe and core_count() > 1
         self._helper = ThreadPoolExecutor(1, thread_name_prefix="look") if is_shared else None
+        self._planner = planner_for(network.metadata, reach, is_live=is_live)
+        self._pool = OrderedPool(
+            partial(_detect, network, self._helper),
+            network.concurrency,
+            name="detect",
+            max_ahead=None if reach.is_near else LAG_FRAMES,
+        )
 
     def map(self, frames: Iterator[Frame]) -> Iterator[Detected]:
         """What is in each frame.
@@ -69,30 +73,35 @@ class FrameDetector:
         if self._helper:
             self._helper.shutdown()
 
-    def _detect(self, planned: tuple[Frame, Plan | None]) -> Detected:
-        frame, plan = planned
-        if plan is None:
-            return detect_in(self._network, frame)
-        started_s = time.perf_counter()
-        if plan.confirms:
-            found, looks = detect_closer(self._network, frame.image, plan.regions, plan.known, FOLLOWED)
-        else:
-            found, looks = self._detect_at_once(frame.image, plan)
-        return Detected(frame, found, 0.0, 1000 * (time.perf_counter() - started_s), looks)
 
-    def _detect_at_once(self, image: np.ndarray, plan: Plan) -> tuple[Detections, Looks]:
-        """All looks of a plan, none of which waits for another: the whole frame in this thread, the others beside."""
-        packs = close_ups(image, plan.known.boxes, self._network.metadata.input_wh)
-        tiles = [self._beside(partial(look, self._network, image, region)) for region in plan.regions[1:]]
-        views = [self._beside(partial(look_at_close_ups, self._network, pack)) for pack in packs]
-        whole = look(self._network, image, plan.regions[0])
-        seen = [whole, *(tile() for tile in tiles)]
-        found = merged(seen, self._network.metadata)
-        if packs:
-            shown = [view for views_of_pack in views for view in views_of_pack()]
-            found = replace_by_views(found, targets_of(plan.known, found), shown)
-        return found, looks_of(seen, packs)
+def _detect(network: Detector, helper: ThreadPoolExecutor | None, planned: tuple[Frame, Plan | None]) -> Detected:
+    """Do what is planned for a frame; ``helper`` is the thread of another core."""
+    frame, plan = planned
+    if plan is None:
+        return detect_in(network, frame)
+    started_s = time.perf_counter()
+    if plan.confirms:
+        found, looks = detect_closer(network, frame.image, plan.regions, plan.known, FOLLOWED)
+    else:
+        found, looks = _detect_at_once(network, helper, frame.image, plan)
+    return Detected(frame, found, 0.0, 1000 * (time.perf_counter() - started_s), looks)
 
-    def _beside(self, work: Callable[[], Done]) -> Callable[[], Done]:
-        """Work that another core begins now, if one is free; call what is returned for the result."""
-        return self._helper.submit(work).result if self._helper else work
+
+def _detect_at_once(
+    network: Detector, helper: ThreadPoolExecutor | None, image: np.ndarray, plan: Plan
+) -> tuple[Detections, Looks]:
+    """Do all looks of a plan, none of which waits for another: the whole frame here, the others beside."""
+
+    def beside(work: Callable[[], Done]) -> Callable[[], Done]:
+        return helper.submit(work).result if helper else work
+
+    packs = close_ups(image, plan.known.boxes, network.metadata.input_wh)
+    tiles = [beside(partial(look, network, image, region)) for region in plan.regions[1:]]
+    views = [beside(partial(look_at_close_ups, network, pack)) for pack in packs]
+    whole = look(network, image, plan.regions[0])
+    seen = [whole, *(tile() for tile in tiles)]
+    found = merged(seen, network.metadata)
+    if packs:
+        shown = [view for views_of_pack in views for view in views_of_pack()]
+        found = replace_by_views(found, targets_of(plan.known, found), shown)
+    return found, looks_of(seen, packs)

@@ -20,7 +20,7 @@ from realtime.structures import Frame
 FOLLOWED = 0.16
 """Known faces that are lower than this share of the network's input, in the whole frame, are followed by close-ups,
 which show them half as large again."""
-LAG_FRAMES = 5
+LAG_FRAMES = 3
 """Frames of a file that may be detected at the same time: a plan knows the faces of the frame so many before, whatever
 the number of threads."""
 
