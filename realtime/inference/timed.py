@@ -35,8 +35,9 @@ class Detected:
     frame: Frame
     found: Detections
     preprocess_ms: float
+    """Of all looks."""
     infer_ms: float
-    """Of several looks, ``preprocess_ms`` is part of it."""
+    """All the rest."""
     looks: Looks | None = None
     """How closely each place was looked at; None for one look at the whole frame, which is to show all."""
 

@@ -13,6 +13,7 @@ from realtime.faces.looks import Looks
 from realtime.inference.cores import core_count
 from realtime.inference.ordered_pool import OrderedPool
 from realtime.inference.timed import Detected, Detector, detect_in
+from realtime.letterbox import LetterboxTransform
 from realtime.regions.close_ups import close_ups
 from realtime.regions.detector import (
     detect_closer,
@@ -79,12 +80,31 @@ def _detect(network: Detector, helper: ThreadPoolExecutor | None, planned: tuple
     frame, plan = planned
     if plan is None:
         return detect_in(network, frame)
-    started_s = time.perf_counter()
+    timed, started_s = _TimedNetwork(network), time.perf_counter()
     if plan.confirms:
-        found, looks = detect_closer(network, frame.image, plan.regions, plan.known, FOLLOWED)
+        found, looks = detect_closer(timed, frame.image, plan.regions, plan.known, FOLLOWED)
     else:
-        found, looks = _detect_at_once(network, helper, frame.image, plan)
-    return Detected(frame, found, 0.0, 1000 * (time.perf_counter() - started_s), looks)
+        found, looks = _detect_at_once(timed, helper, frame.image, plan)
+    all_ms, preprocess_ms = 1000 * (time.perf_counter() - started_s), sum(timed.preprocess_ms)
+    return Detected(frame, found, preprocess_ms, max(0.0, all_ms - preprocess_ms), looks)
+
+
+class _TimedNetwork:
+    """A network that notes how long it prepares its inputs."""
+
+    def __init__(self, network: Detector) -> None:
+        self.metadata, self.concurrency = network.metadata, network.concurrency
+        self.is_thread_safe, self.infer = network.is_thread_safe, network.infer
+        self.preprocess_ms: list[float] = []
+        """Of each look; looks in two threads may be at the same time."""
+        self._network = network
+
+    def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
+        """As the network."""
+        started_s = time.perf_counter()
+        prepared = self._network.preprocess(image)
+        self.preprocess_ms.append(1000 * (time.perf_counter() - started_s))
+        return prepared
 
 
 def _detect_at_once(
