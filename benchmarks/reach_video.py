@@ -38,6 +38,7 @@ MAX_SPEED = 1.0
 """Of a face, in its heights per second."""
 FACES = (0, 2, 4, 6)
 """Number of faces in the scenes, in turn."""
+LOOK_MS = 12.0
 NOISE_LEVELS = 3.0
 """Standard deviation of the sensor's noise."""
 
@@ -183,16 +184,19 @@ def _stills(network: CountingNetwork, reach: str, frames: Sequence[Frame]) -> It
 def _tracked(
     network: CountingNetwork, reach: str, frames: Sequence[Frame], *, is_live: bool
 ) -> Iterator[tuple[Frame, Detections]]:
-    """As the app does, but that looking takes no time in the planner's eyes."""
+    """As the app does; for the planner, a look takes ``LOOK_MS`` and another one beside it half as much more."""
     detector = FrameDetector(network, Reach.parse(reach), is_live=is_live)
     tracker, threshold = FaceTracker(network.metadata.class_names), network.metadata.threshold
+    looks = network.looks
     try:
         for detected in detector.map(iter(frames)):
             frame = detected.frame
             found = tracker.update(
                 detected.found, threshold=threshold, pts_s=frame.pts_s, side_px=max(SIZE_WH), looks=detected.looks
             )
-            detector.note(replace(detected, preprocess_ms=0.0, infer_ms=0.0), tracker.known())
+            taken_ms = LOOK_MS if network.looks - looks == 1 else 1.5 * LOOK_MS
+            looks = network.looks
+            detector.note(replace(detected, preprocess_ms=0.0, infer_ms=taken_ms), tracker.known())
             yield frame, found.above_or_in_face(threshold)
     finally:
         detector.close()

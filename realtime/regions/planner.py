@@ -1,7 +1,7 @@
 """Which regions of each frame of a video or a camera go through the network."""
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +13,7 @@ from realtime.regions.budget import FrameBudget
 from realtime.regions.close_ups import COLUMNS
 from realtime.regions.cuts import CutDetector
 from realtime.regions.detector import MIN_CANDIDATE, inside_any, is_face
-from realtime.regions.rotation import TileRotation
+from realtime.regions.rotation import LIVE_ROUND_S, TileRotation
 from realtime.regions.tiles import Reach
 from realtime.structures import Frame
 
@@ -94,37 +94,41 @@ class LivePlanner:
     """
 
     def __init__(self, metadata: ModelMetadata, reach: Reach) -> None:
-        self._rotation = TileRotation(metadata.input_wh, reach)
+        self._rotation = TileRotation(metadata.input_wh, reach, LIVE_ROUND_S)
         self._input_wh = metadata.input_wh
+        self._budget = FrameBudget()
         self._known = KnownFaces.none()
-        self._shown = KnownFaces.none()
-        """Those that get close-ups in the current frame."""
         self._next_face = 0
         self._tile_was_last = False
-        self._budget = FrameBudget()
+        self._current: Plan | None = None
 
     def plan(self, frame: Frame) -> Plan | None:
         """What to look at in the next frame."""
         self._budget.begin(frame)
-        self._shown = nobody = KnownFaces.none()
-        if not len(self._rotation.tiles(_size_wh(frame))):
-            return None
+        self._current = self._plan(frame) if len(self._rotation.tiles(_size_wh(frame))) else None
+        return self._current
+
+    def _plan(self, frame: Frame) -> Plan:
+        whole = Plan(_whole(frame), KnownFaces.none(), confirms=False)
         if not self._budget.allows_more:
-            return Plan(_whole(frame), nobody, confirms=False)
+            return whole
         known = _followed(self._known.at(frame.pts_s), frame, self._input_wh)
         if self._rotation.is_due(frame.pts_s) and not (len(known) and self._tile_was_last):
             self._tile_was_last = True
-            return Plan(np.concatenate([_whole(frame), self._rotation.take(frame.pts_s)]), nobody, confirms=False)
+            return replace(whole, regions=np.concatenate([whole.regions, self._rotation.take(frame.pts_s)]))
         self._tile_was_last = False
-        self._shown = self._in_turn(known)
-        return Plan(_whole(frame), self._shown, confirms=False)
+        return replace(whole, known=self._in_turn(known))
 
     def note(self, detected: Detected, tracked: KnownFaces) -> None:
         """Learn from a frame: faces that may be there are known too, but for those that close-ups did not confirm."""
-        self._budget.end((detected.preprocess_ms + detected.infer_ms) / 1000)
+        if self._current is None:
+            return
+        shown = self._current.known
+        looked_closer = len(self._current.regions) > 1 or len(shown) > 0
+        self._budget.end((detected.preprocess_ms + detected.infer_ms) / 1000, looked_closer=looked_closer)
         found = detected.found
         candidate = is_face(found) & (found.scores >= MIN_CANDIDATE)
-        fresh = candidate & ~inside_any(found.boxes, np.concatenate([tracked.boxes, self._shown.boxes]))
+        fresh = candidate & ~inside_any(found.boxes, np.concatenate([tracked.boxes, shown.boxes]))
         boxes = found.boxes[fresh].astype(np.float64)
         self._known = KnownFaces(
             np.concatenate([tracked.boxes, boxes]),
