@@ -28,8 +28,8 @@ class KnownFaces:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def __getitem__(self, rows: np.ndarray) -> "KnownFaces":
-        """Those of a mask (F,) bool or indices (M,) int."""
+    def __getitem__(self, rows: slice | np.ndarray) -> "KnownFaces":
+        """Those of a slice, a mask (F,) bool or indices (M,) int."""
         return KnownFaces(self.boxes[rows], self.speeds[rows], self.scores[rows], self.pts_s)
 
     def at(self, pts_s: float) -> "KnownFaces":

@@ -19,6 +19,8 @@ MIN_CANDIDATE = 0.3
 """Score from which on a small face gets a close-up."""
 SMALL = 0.25
 """Faces lower than this share of the network's input get a close-up: a quarter of their parts are missed there."""
+FOLLOWED = 0.12
+"""The same in moving images, where a feature that is missed once is held: a close-up shows such faces twice as large."""
 MIN_IOU = 0.3
 """Of a face in its close-up with the face as it was found: small boxes are coarse."""
 BUFFER = 0.4
@@ -65,25 +67,31 @@ def detect_closer(
     image: np.ndarray,
     regions: np.ndarray,
     known: KnownFaces | None = None,
-    small: float = SMALL,
 ) -> tuple[Detections, Looks]:
     """Look at regions of an image, then at close-ups of the small faces that were found there or known before.
+
+    In moving images, what the whole frame shows is small by its size there: whether a tile showed it larger differs
+    from frame to frame, and so would its box.
 
     Args:
         network: looks.
         image: uint8 (H,W,3), BGR.
         regions: (R,4) int, xyxy px, the whole image first.
-        known: from earlier frames, at the time of this one.
-        small: share of the network's input below which a face is small.
+        known: from earlier frames, at the time of this one; None for a still image.
 
     Returns:
         What was found, boxes in pixels of ``image``, best first; and all regions that were looked at.
     """
     seen = [look(network, image, region) for region in regions]
-    found, looks = merged(seen, network.metadata), looks_of(seen)
-    targets = _targets(found, looks, known or KnownFaces.none(), small * min(network.metadata.input_wh))
+    input_px = min(network.metadata.input_wh)
+    if known is None:
+        found, looks = merged(seen, network.metadata), looks_of(seen)
+        targets = _targets(found, looks, KnownFaces.none(), SMALL * input_px)
+    else:
+        found, looks = merged(whole_first(seen, network.metadata), network.metadata), looks_of(seen[:1])
+        targets = _targets(found, looks, known, FOLLOWED * input_px)
     if not len(targets.boxes):
-        return found, looks
+        return found, looks_of(seen)
     packs = close_ups(image, targets.boxes, network.metadata.input_wh)
     views = [view for pack in packs for view in look_at_close_ups(network, pack)]
     return replace_by_views(found, targets, views), looks_of(seen, packs)
@@ -131,6 +139,18 @@ def merged(seen: Sequence[Seen], metadata: ModelMetadata) -> Detections:
     return merge(seen, (x2 - x1, y2 - y1), metadata.max_detections * len(seen))
 
 
+def whole_first(seen: Sequence[Seen], metadata: ModelMetadata) -> list[Seen]:
+    """The same without what tiles show of the faces that the whole frame shows well.
+
+    Otherwise the box of a near face would jump whenever a tile has its turn there.
+    """
+    whole = seen[0].found
+    heights = looks_of(seen[:1]).heights_px(whole.boxes)
+    near = is_face(whole) & (whole.scores >= metadata.threshold) & (heights >= FOLLOWED * min(metadata.input_wh))
+    faces = whole.boxes[near]
+    return [seen[0], *(replace(one, found=one.found[~inside_any(one.found.boxes, faces)]) for one in seen[1:])]
+
+
 def looks_of(seen: Sequence[Seen], packs: Sequence[CloseUps] = ()) -> Looks:
     """The regions and close-ups of a frame."""
     regions = [one.region[None] for one in seen] + [pack.regions for pack in packs]
@@ -167,20 +187,23 @@ def inside_any(boxes: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def _targets(found: Detections, looks: Looks, known: KnownFaces, small_px: float) -> Targets:
-    """The faces that no look showed ``small_px`` high: those detected, and known ones that were not found again."""
+    """Known faces, and those among the detections that no look showed ``small_px`` high.
+
+    A known face is looked at where it is expected, though it may have been found elsewhere: the same view in each frame
+    gives the steadiest boxes.
+    """
     candidate = is_face(found) & (found.scores >= MIN_CANDIDATE)
     small = looks.heights_px(found.boxes) < small_px
     large = found.boxes[candidate & ~small]
-    rows = candidate & small & ~inside_any(found.boxes, large)
-    rows[np.flatnonzero(rows)[MAX_CLOSE_UPS:]] = False
-    faces = found.boxes[rows]
-    is_missed = (looks.heights_px(known.boxes) < small_px) & ~inside_any(known.boxes, np.concatenate([large, faces]))
-    missed = known[np.flatnonzero(is_missed)[: MAX_CLOSE_UPS - len(faces)]]
+    known = known[~inside_any(known.boxes, large)][:MAX_CLOSE_UPS]
+    again = candidate & small & inside_any(found.boxes, known.boxes)
+    fresh = candidate & small & ~again & ~inside_any(found.boxes, large)
+    fresh[np.flatnonzero(fresh)[MAX_CLOSE_UPS - len(known) :]] = False
     return Targets(
-        np.concatenate([faces, missed.boxes.astype(np.float32)]),
-        np.concatenate([found.scores[rows], missed.scores]),
-        np.concatenate([np.zeros(len(faces)), np.full(len(missed), BUFFER)]),
-        rows,
+        np.concatenate([found.boxes[fresh], known.boxes.astype(np.float32)]),
+        np.concatenate([found.scores[fresh], known.scores]),
+        np.concatenate([np.zeros(fresh.sum()), np.full(len(known), BUFFER)]),
+        fresh | again,
     )
 
 

@@ -23,8 +23,9 @@ from realtime.regions.detector import (
     merged,
     replace_by_views,
     targets_of,
+    whole_first,
 )
-from realtime.regions.planner import FOLLOWED, LAG_FRAMES, Plan, planner_for
+from realtime.regions.planner import LAG_FRAMES, Plan, planner_for
 from realtime.regions.tiles import Reach
 from realtime.structures import Detections, Frame
 
@@ -82,7 +83,7 @@ def _detect(network: Detector, helper: ThreadPoolExecutor | None, planned: tuple
         return detect_in(network, frame)
     timed, started_s = _TimedNetwork(network), time.perf_counter()
     if plan.confirms:
-        found, looks = detect_closer(timed, frame.image, plan.regions, plan.known, FOLLOWED)
+        found, looks = detect_closer(timed, frame.image, plan.regions, plan.known)
     else:
         found, looks = _detect_at_once(timed, helper, frame.image, plan)
     all_ms, preprocess_ms = 1000 * (time.perf_counter() - started_s), sum(timed.preprocess_ms)
@@ -120,7 +121,7 @@ def _detect_at_once(
     views = [beside(partial(look_at_close_ups, network, pack)) for pack in packs]
     whole = look(network, image, plan.regions[0])
     seen = [whole, *(tile() for tile in tiles)]
-    found = merged(seen, network.metadata)
+    found = merged(whole_first(seen, network.metadata), network.metadata)
     if packs:
         shown = [view for views_of_pack in views for view in views_of_pack()]
         found = replace_by_views(found, targets_of(plan.known, found), shown)

@@ -12,14 +12,11 @@ from realtime.metadata import ModelMetadata
 from realtime.regions.budget import FrameBudget
 from realtime.regions.close_ups import COLUMNS
 from realtime.regions.cuts import CutDetector
-from realtime.regions.detector import MIN_CANDIDATE, inside_any, is_face
+from realtime.regions.detector import FOLLOWED, MIN_CANDIDATE, inside_any, is_face
 from realtime.regions.rotation import LIVE_ROUND_S, TileRotation
 from realtime.regions.tiles import Reach
 from realtime.structures import Frame
 
-FOLLOWED = 0.16
-"""Known faces that are lower than this share of the network's input, in the whole frame, are followed by close-ups,
-which show them half as large again."""
 LAG_FRAMES = 3
 """Frames of a file that may be detected at the same time: a plan knows the faces of the frame so many before, whatever
 the number of threads."""
