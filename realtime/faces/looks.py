@@ -4,6 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+FEATURES_PX = 30.0
+"""Height of a face in the network's input from which a look shows its features too, for as long as a feature that is
+missed once is held. Moving images show smaller ones in close-ups, about twice as large."""
+FACE_PX = 24.0
+"""Height from which a face that a look does not find is not there."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Looks:

@@ -12,7 +12,7 @@ from realtime.faces.boxes import grown, iou
 from realtime.faces.grouping import FaceGrouper, with_faces
 from realtime.faces.kalman import BoxKalmanFilter
 from realtime.faces.known import KnownFaces
-from realtime.faces.looks import Looks
+from realtime.faces.looks import FACE_PX, FEATURES_PX, Looks
 from realtime.faces.one_euro import MAX_GAP_S, BoxSmoother
 from realtime.structures import FACE, Detections
 
@@ -33,20 +33,23 @@ MIN_ELAPSED_S = 1e-3
 MAX_HELD_S = 0.5
 """A known face, or a feature of it, that no look of a frame could show is held where it is expected for this time; one
 that is lost is looked for as long."""
-MIN_FACE_PX, MIN_FEATURES_PX = 24.0, 36.0
-"""Height of a face in the network's input from which a look shows it, and its features, so well that one which is not
-found is not there."""
+COARSE = 0.6
+"""A box from a look that shows a face at less than this share of the height that another has just shown is no better
+than a prediction: boxes that come from both in turn would jump."""
+MAX_CLOSE_S = 0.25
+"""How long that other look may be ago."""
 
 
 class _Track:
     """One face over time."""
 
-    def __init__(self, face_id: int, box: np.ndarray, slots: int) -> None:
+    def __init__(self, face_id: int, box: np.ndarray, height_px: float, slots: int) -> None:
         self.face_id = face_id
         self.smoother = BoxSmoother(1 + slots)
         self.lost_s = 0.0
         self.scores = np.zeros(1 + slots)
         """Of the face and its features, when each was last found."""
+        self._close_px, self._close_s = height_px, 0.0  # height in the network's input when last seen, and since when
         self._filter = BoxKalmanFilter(box)
         self._features = np.full((slots, 4), np.nan)  # in widths and heights of the face, from its upper left corner
         self._unseen_s = np.zeros(slots)
@@ -65,13 +68,24 @@ class _Track:
         """Advance to the current frame; until ``update``, the face is lost."""
         self._filter.predict(elapsed_s)
         self.lost_s += elapsed_s
+        self._close_s += elapsed_s
         self._unseen_s += elapsed_s
         self._features[self._unseen_s > MAX_GAP_S] = np.nan
 
-    def update(self, box: np.ndarray) -> None:
-        """Correct the track by the box (4,) that was matched to it."""
+    def update(self, box: np.ndarray, height_px: float) -> None:
+        """Correct the track by the box (4,) that was matched to it, of a face of this height in the network's input."""
         self._filter.update(box)
-        self.lost_s = 0.0
+        self.lost_s = self._close_s = 0.0
+        self._close_px = height_px
+
+    def is_hidden(self, height_px: float) -> bool:
+        """Whether looks that show it at this height, at most, say less of the face than is known."""
+        return self.lost_s <= MAX_HELD_S and (height_px < FACE_PX or self.was_closer(height_px))
+
+    def was_closer(self, height_px: float) -> bool:
+        """Whether the face was just seen so much larger that this height would give a worse box."""
+        is_coarse = height_px < min(FEATURES_PX, COARSE * self._close_px)
+        return is_coarse and self._close_s <= MAX_CLOSE_S
 
     def expected_features(self, box: np.ndarray) -> np.ndarray:
         """Where the features (6,4) are expected in the face's current box (4,); NaN for those not seen lately."""
@@ -106,7 +120,7 @@ class FaceTracker:
         """The faces as of the last frame, those just lost included."""
         tracks = [track for track in self._tracks if track.lost_s <= MAX_HELD_S]
         return KnownFaces(
-            np.array([track.box for track in tracks]).reshape(-1, 4),
+            _boxes_of(tracks),
             np.array([track.speed for track in tracks]).reshape(-1, 4),
             np.array([track.scores[FACE] for track in tracks]),
             self._last_s,
@@ -135,8 +149,11 @@ class FaceTracker:
             return detections
         elapsed_s = min(max(pts_s - self._last_s, MIN_ELAPSED_S), MAX_LOST_S)
         self._last_s = pts_s
+        self._predict(elapsed_s)
+        if looks is not None and not self._raw:
+            detections = detections[~self._is_coarse(detections, looks)]
         candidates = detections.above(threshold if self._raw else LOW_SHARE * threshold)
-        faces = self._match_faces(candidates, threshold, elapsed_s)
+        faces = self._match_faces(candidates, threshold, looks)
         members = self._members(faces, candidates, threshold)
         boxes = detections.boxes.copy()  # candidates are the best, and so its first rows
         held: list[Detections] = []
@@ -162,15 +179,29 @@ class FaceTracker:
     def _hidden_features(self, track: _Track, found: np.ndarray, looks: Looks | None) -> np.ndarray:
         """Where the parts (7,4) of a face are expected whose features no look could show; else NaN."""
         expected = np.full_like(found, np.nan)
-        if looks is not None and looks.heights_px(found[:1])[0] < MIN_FEATURES_PX:
+        if looks is not None and looks.heights_px(found[:1])[0] < FEATURES_PX:
             expected[1:] = track.expected_features(found[0])
         return expected
 
     def _hidden_tracks(self, faces: Collection[_Track], looks: Looks) -> list[_Track]:
         """Tracks of faces that were not found, and that no look could show."""
-        lost = [track for track in self._tracks if track not in faces and track.lost_s <= MAX_HELD_S]
-        heights = looks.heights_px(np.array([track.box for track in lost]).reshape(-1, 4))
-        return [track for track, height in zip(lost, heights.tolist(), strict=True) if height < MIN_FACE_PX]
+        lost = [track for track in self._tracks if track not in faces]
+        heights_px = looks.heights_px(_boxes_of(lost))
+        return [track for track, height_px in zip(lost, heights_px.tolist(), strict=True) if track.is_hidden(height_px)]
+
+    def _is_coarse(self, detections: Detections, looks: Looks) -> np.ndarray:
+        """Which detections (N,) bool are faces that were just seen much closer, or lie in them."""
+        heights_px = looks.heights_px(_boxes_of(self._tracks)).tolist()
+        known = [track for track, px in zip(self._tracks, heights_px, strict=True) if track.was_closer(px)]
+        if not known:
+            return np.zeros(len(detections), bool)
+        boxes = _boxes_of(known)
+        same: np.ndarray = iou(grown(detections.boxes, BUFFER)[:, None], grown(boxes, BUFFER)) >= MIN_IOU
+        centres = ((detections.boxes[:, :2] + detections.boxes[:, 2:]) / 2)[:, None]
+        inside: np.ndarray = ((boxes[:, :2] <= centres) & (centres <= boxes[:, 2:])).all(axis=2)
+        is_face: np.ndarray = (detections.labels == self._grouper.face_label)[:, None]
+        coarse: np.ndarray = ((is_face & same) | (~is_face & inside)).any(axis=1)
+        return coarse
 
     def _held(self, track: _Track, boxes: np.ndarray, class_names: tuple[str, ...]) -> Detections:
         """The parts of a face whose boxes (7,4) are not NaN, as detections with the scores that they last had."""
@@ -180,33 +211,39 @@ class FaceTracker:
         ids = np.full(len(parts), track.face_id)
         return Detections(boxes[parts].astype(np.float32), labels, scores, class_names, ids, parts)
 
-    def _match_faces(self, candidates: Detections, threshold: float, elapsed_s: float) -> dict[_Track, int]:
-        """Continue, start and forget tracks; those seen now, each with the index of its box."""
+    def _predict(self, elapsed_s: float) -> None:
+        """Advance the tracks to the next frame, and forget those that were lost for long."""
         for track in self._tracks:
             track.predict(elapsed_s)
         self._tracks = [track for track in self._tracks if track.lost_s <= MAX_LOST_S]
+
+    def _match_faces(self, candidates: Detections, threshold: float, looks: Looks | None) -> dict[_Track, int]:
+        """Continue and start tracks; those seen now, each with the index of its box."""
+        heights_px = np.zeros(len(candidates)) if looks is None else looks.heights_px(candidates.boxes)
         faces = np.flatnonzero(candidates.labels == self._grouper.face_label)
         is_confident = candidates.scores[faces] >= threshold
-        seen = self._associate(self._tracks, candidates.boxes, faces[is_confident])
+        seen = self._associate(self._tracks, candidates.boxes, faces[is_confident], heights_px)
         new = set(faces[is_confident].tolist()) - set(seen.values())
         just_missed = [track for track in self._tracks if track not in seen and track.lost_s <= MAX_GAP_S]
-        seen |= self._associate(just_missed, candidates.boxes, faces[~is_confident])
+        seen |= self._associate(just_missed, candidates.boxes, faces[~is_confident], heights_px)
         for index in sorted(new):
-            track = _Track(next(self._ids), candidates.boxes[index], len(self._grouper.slots))
+            track = _Track(next(self._ids), candidates.boxes[index], heights_px[index], len(self._grouper.slots))
             self._tracks.append(track)
             seen[track] = index
         return seen
 
-    def _associate(self, tracks: list[_Track], boxes: np.ndarray, indices: np.ndarray) -> dict[_Track, int]:
+    def _associate(
+        self, tracks: list[_Track], boxes: np.ndarray, indices: np.ndarray, heights_px: np.ndarray
+    ) -> dict[_Track, int]:
         """Match tracks with the boxes of these indices, and update each with its own."""
         if not tracks or not len(indices):
             return {}
-        predicted = grown(np.array([track.box for track in tracks]), BUFFER)
+        predicted = grown(_boxes_of(tracks), BUFFER)
         overlap = iou(predicted[:, None], grown(boxes[indices], BUFFER))
         overlap[overlap < MIN_IOU] = 0
         matched = {tracks[row]: int(indices[column]) for row, column in best_assignment(overlap)}
         for track, index in matched.items():
-            track.update(boxes[index])
+            track.update(boxes[index], heights_px[index])
         return matched
 
     def _members(self, faces: dict[_Track, int], candidates: Detections, threshold: float) -> np.ndarray:
@@ -218,6 +255,11 @@ class FaceTracker:
         )
         features = self._grouper.group(boxes, candidates, threshold, expected)
         return np.column_stack([indices, features])
+
+
+def _boxes_of(tracks: Sequence[_Track]) -> np.ndarray:
+    """The predicted boxes (T,4) of tracks."""
+    return np.array([track.box for track in tracks]).reshape(-1, 4)
 
 
 def _with_held(tracked: Detections, held: Sequence[Detections]) -> Detections:

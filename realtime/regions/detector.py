@@ -7,7 +7,7 @@ import numpy as np
 
 from realtime.faces.boxes import grown, iou
 from realtime.faces.known import KnownFaces
-from realtime.faces.looks import Looks
+from realtime.faces.looks import FEATURES_PX, Looks
 from realtime.inference.timed import Detector
 from realtime.metadata import ModelMetadata
 from realtime.regions.close_ups import CloseUps, close_ups
@@ -19,8 +19,6 @@ MIN_CANDIDATE = 0.3
 """Score from which on a small face gets a close-up."""
 SMALL = 0.25
 """Faces lower than this share of the network's input get a close-up: a quarter of their parts are missed there."""
-FOLLOWED = 0.12
-"""The same in moving images, where a feature that is missed once is held: a close-up shows such faces twice as large."""
 MIN_IOU = 0.3
 """Of a face in its close-up with the face as it was found: small boxes are coarse."""
 BUFFER = 0.4
@@ -83,13 +81,12 @@ def detect_closer(
         What was found, boxes in pixels of ``image``, best first; and all regions that were looked at.
     """
     seen = [look(network, image, region) for region in regions]
-    input_px = min(network.metadata.input_wh)
     if known is None:
         found, looks = merged(seen, network.metadata), looks_of(seen)
-        targets = _targets(found, looks, KnownFaces.none(), SMALL * input_px)
+        targets = _targets(found, looks, KnownFaces.none(), SMALL * min(network.metadata.input_wh))
     else:
         found, looks = merged(whole_first(seen, network.metadata), network.metadata), looks_of(seen[:1])
-        targets = _targets(found, looks, known, FOLLOWED * input_px)
+        targets = _targets(found, looks, known, FEATURES_PX)
     if not len(targets.boxes):
         return found, looks_of(seen)
     packs = close_ups(image, targets.boxes, network.metadata.input_wh)
@@ -146,7 +143,7 @@ def whole_first(seen: Sequence[Seen], metadata: ModelMetadata) -> list[Seen]:
     """
     whole = seen[0].found
     heights = looks_of(seen[:1]).heights_px(whole.boxes)
-    near = is_face(whole) & (whole.scores >= metadata.threshold) & (heights >= FOLLOWED * min(metadata.input_wh))
+    near = is_face(whole) & (whole.scores >= metadata.threshold) & (heights >= FEATURES_PX)
     faces = whole.boxes[near]
     return [seen[0], *(replace(one, found=one.found[~inside_any(one.found.boxes, faces)]) for one in seen[1:])]
 

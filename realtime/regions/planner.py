@@ -7,12 +7,13 @@ from typing import Protocol
 import numpy as np
 
 from realtime.faces.known import KnownFaces
+from realtime.faces.looks import FEATURES_PX
 from realtime.inference.timed import Detected
 from realtime.metadata import ModelMetadata
 from realtime.regions.budget import FrameBudget
 from realtime.regions.close_ups import COLUMNS
 from realtime.regions.cuts import CutDetector
-from realtime.regions.detector import FOLLOWED, MIN_CANDIDATE, inside_any, is_face
+from realtime.regions.detector import MIN_CANDIDATE, inside_any, is_face
 from realtime.regions.rotation import LIVE_ROUND_S, TileRotation
 from realtime.regions.tiles import Reach
 from realtime.structures import Frame
@@ -150,7 +151,7 @@ def _followed(known: KnownFaces, frame: Frame, input_wh: tuple[int, int]) -> Kno
     heights = known.boxes[:, 3] - known.boxes[:, 1]
     centres = (known.boxes[:, :2] + known.boxes[:, 2:]) / 2
     is_inside = ((centres >= 0) & (centres < size_wh)).all(axis=1)
-    return known[(scale * heights < FOLLOWED * min(input_wh)) & is_inside]
+    return known[(scale * heights < FEATURES_PX) & is_inside]
 
 
 def _size_wh(frame: Frame) -> tuple[int, int]:

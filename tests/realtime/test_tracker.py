@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from made_faces import NAMES, detections_of, made_face, mirrored
 
-from realtime.faces.looks import Looks
-from realtime.faces.tracker import LOW_SHARE, MAX_HELD_S, MAX_LOST_S, MIN_FACE_PX, FaceTracker
+from realtime.faces.looks import FACE_PX, FEATURES_PX, Looks
+from realtime.faces.tracker import LOW_SHARE, MAX_CLOSE_S, MAX_HELD_S, MAX_LOST_S, FaceTracker
 from realtime.structures import Detections
 
 FRAME_S = 1 / 30
@@ -310,7 +310,8 @@ def test_a_face_that_a_look_would_have_shown_is_gone():
     run = Run()
     run.see(made_face(), scale=CLOSE)
     assert run.see(scale=FAR)
-    assert not run.see(scale=MIN_FACE_PX / 100)
+    assert run.see(scale=0.9 * FACE_PX / 116, after_s=MAX_CLOSE_S)
+    assert not run.see(scale=1.1 * FACE_PX / 116)
     run.see(made_face(), scale=CLOSE)
     assert not run.see()
 
@@ -340,6 +341,27 @@ def test_features_that_no_look_could_show_are_held_with_their_face():
     assert run.shown.names.count("face") == 1
     (face,) = run.see({"face": whole["face"]}, scale=CLOSE)
     assert not face.features
+
+
+def test_the_box_of_a_coarse_look_gives_way_to_where_the_face_just_seen_closely_is_expected():
+    run = Run()
+    for _ in range(8):
+        (before,) = run.see(made_face(), scale=CLOSE)
+    wide = made_face(scale=1.3, scores={"face": 0.85})
+    (face,) = run.see(wide, scale=FAR)
+    assert face.box == pytest.approx(before.box, abs=1)
+    assert (face.id, face.score) == (1, before.score)
+    (face,) = run.see(wide, scale=1.1 * FEATURES_PX / 116)
+    assert face.score == pytest.approx(0.85)
+    (face,) = run.see(wide, scale=FAR, after_s=MAX_CLOSE_S + 0.01)
+    assert face.id == 1
+    assert face.score == pytest.approx(0.85)
+
+
+def test_a_coarse_look_starts_and_continues_a_face_that_was_not_seen_closer():
+    run = Run()
+    for _ in range(5):
+        assert [face.id for face in run.see(made_face(), scale=FAR)] == [1]
 
 
 def test_known_faces_are_those_seen_and_those_just_lost():
