@@ -143,6 +143,7 @@ class Figures:
         delays_s = sorted(self.delays_s)
         quantiles = [round(delays_s[int(share * (len(delays_s) - 1))], 2) for share in (0.5, 0.9)] if delays_s else None
         return self.tally.report() | {
+            "frames": self.frames,
             "looks_per_frame": round(looks / self.frames, 2),
             "cpu_ms_per_frame": round(1000 * self.cpu_s / self.frames, 1),
             "faces_ever_found": round(float(np.mean(np.isfinite(delays_s))), 3) if delays_s else None,
