@@ -1,5 +1,6 @@
 """Looking closer at moving images, with a real network: a face across the room in a video and before a camera."""
 
+import threading
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -7,12 +8,13 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-from fakes import RecordingSink
+from fakes import FakeDetector, RecordingSink
 from typer.testing import CliRunner
 
 import realtime
 from realtime.cli import app
 from realtime.controls import Controls
+from realtime.faces.known import KnownFaces
 from realtime.faces.tracker import FaceTracker
 from realtime.image_io import read_image, write_image
 from realtime.inference.detector import OnnxDetector, find_model
@@ -139,6 +141,20 @@ def test_a_camera_shows_a_face_across_the_room_within_half_a_second_and_keeps_it
     assert [[face.id for face in faces] for faces in shown[first:]] == [[1]] * (24 - first)
     assert max(b - a for a, b in pairwise(looks)) <= 2
     assert {"left_eye", "right_eye", "nose", "mouth"} <= set(shown[-1][0].features)
+
+
+@pytest.mark.parametrize("is_thread_safe", [True, False])
+def test_the_closer_look_of_a_live_frame_goes_to_another_core_but_not_on_a_gpu(monkeypatch, photos, is_thread_safe):
+    monkeypatch.setattr("realtime.regions.frames.core_count", lambda: 2)
+    threads = []
+    fake = FakeDetector(lambda: threads.append(threading.current_thread().name.rpartition("_")[0]))
+    fake.is_thread_safe = is_thread_safe
+    detector = FrameDetector(fake, Reach(), is_live=True)
+    for detected in detector.map(iter(Scene(photos, 4).read, None)):
+        detector.note(replace(detected, preprocess_ms=0.0, infer_ms=1.0), KnownFaces.none())
+    detector.close()
+    assert set(threads) == ({"", "look"} if is_thread_safe else {""})
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("look")]
 
 
 def test_a_small_video_costs_and_gives_what_one_look_does(network, clip):
