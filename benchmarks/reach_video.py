@@ -186,7 +186,7 @@ def _tracked(
     network: CountingNetwork, reach: str, frames: Sequence[Frame], *, is_live: bool
 ) -> Iterator[tuple[Frame, Detections]]:
     """As the app does; for the planner, a look takes ``LOOK_MS`` and another one beside it half as much more."""
-    detector = FrameDetector(network, Reach.parse(reach), is_live=is_live)
+    detector = FrameDetector(network, Reach.parse(reach), is_live=is_live, frame_wh=SIZE_WH)
     tracker, threshold = FaceTracker(network.metadata.class_names), network.metadata.threshold
     looks = network.looks
     try:

@@ -60,7 +60,7 @@ class ResultStream:
         self._stopwatch = stopwatch or Stopwatch()
         self._tracker = FaceTracker(detector.metadata.class_names, raw=raw)
         is_live = source.is_live or on_idle is not None
-        self._detector = FrameDetector(detector, reach or Reach.near(), is_live=is_live)
+        self._detector = FrameDetector(detector, reach or Reach.near(), is_live=is_live, frame_wh=source.size_wh)
         self._capture = CaptureThread(source, on_read=partial(self._stopwatch.add, "read"))
 
     @property

@@ -1,7 +1,9 @@
 """Detection that looks closer: the whole frame, tiles of it, and close-ups of the small faces that were found."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -25,6 +27,21 @@ BUFFER = 0.4
 """A face that is known from earlier frames may have moved: then both boxes are grown by this share on each side."""
 MAX_CLOSE_UPS = 64
 """Of the best candidates, so that a crowd takes bounded time."""
+
+
+Done = TypeVar("Done")
+
+
+class Begin(Protocol):
+    """Begins work, perhaps in another thread."""
+
+    def __call__(self, work: Callable[[], Done], /) -> Callable[[], Done]:
+        """What to call for the result."""
+
+
+def here(work: Callable[[], Done], /) -> Callable[[], Done]:
+    """Leave work to the thread that asks for its result."""
+    return work
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +82,7 @@ def detect_closer(
     image: np.ndarray,
     regions: np.ndarray,
     known: KnownFaces | None = None,
+    begin: Begin = here,
 ) -> tuple[Detections, Looks]:
     """Look at regions of an image, then at close-ups of the small faces that were found there or known before.
 
@@ -76,11 +94,12 @@ def detect_closer(
         image: uint8 (H,W,3), BGR.
         regions: (R,4) int, xyxy px, the whole image first.
         known: from earlier frames, at the time of this one; None for a still image.
+        begin: where looks run that need not wait for each other.
 
     Returns:
         What was found, boxes in pixels of ``image``, best first; and all regions that were looked at.
     """
-    seen = [look(network, image, region) for region in regions]
+    seen = look_at_regions(network, image, regions, begin)
     if known is None:
         found, looks = merged(seen, network.metadata), looks_of(seen)
         targets = _targets(found, looks, KnownFaces.none(), SMALL * min(network.metadata.input_wh))
@@ -90,7 +109,8 @@ def detect_closer(
     if not len(targets.boxes):
         return found, looks_of(seen)
     packs = close_ups(image, targets.boxes, network.metadata.input_wh)
-    views = [view for pack in packs for view in look_at_close_ups(network, pack)]
+    pending = [begin(partial(look_at_close_ups, network, pack)) for pack in packs]
+    views = [view for views_of_pack in pending for view in views_of_pack()]
     return replace_by_views(found, targets, views), looks_of(seen, packs)
 
 
@@ -121,6 +141,12 @@ def look(network: Detector, image: np.ndarray, region: np.ndarray) -> Seen:
     moved = found.with_boxes(found.boxes + np.array([x1, y1, x1, y1], np.float32))
     input_w, input_h = network.metadata.input_wh
     return Seen(moved, region, min(input_w / (x2 - x1), input_h / (y2 - y1)))
+
+
+def look_at_regions(network: Detector, image: np.ndarray, regions: np.ndarray, begin: Begin = here) -> list[Seen]:
+    """Look at several regions (R,4), the first in this thread."""
+    others = [begin(partial(look, network, image, region)) for region in regions[1:]]
+    return [look(network, image, regions[0]), *(other() for other in others)]
 
 
 def look_at_close_ups(network: Detector, pack: CloseUps) -> list[Detections]:

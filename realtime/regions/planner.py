@@ -15,7 +15,7 @@ from realtime.regions.close_ups import COLUMNS
 from realtime.regions.cuts import CutDetector
 from realtime.regions.detector import MIN_CANDIDATE, inside_any, is_face
 from realtime.regions.rotation import LIVE_ROUND_S, TileRotation
-from realtime.regions.tiles import Reach
+from realtime.regions.tiles import Reach, regions_of
 from realtime.structures import Frame
 
 LAG_FRAMES = 3
@@ -162,8 +162,16 @@ def _whole(frame: Frame) -> np.ndarray:
     return np.array([[0, 0, *_size_wh(frame)]])
 
 
-def planner_for(metadata: ModelMetadata, reach: Reach, *, is_live: bool) -> Planner:
-    """The planner of a source; ``is_live`` if somebody waits for each frame."""
-    if reach.is_near:
-        return NearPlanner()
-    return LivePlanner(metadata, reach) if is_live else FilePlanner(metadata, reach)
+def planner_for(metadata: ModelMetadata, reach: Reach, *, is_live: bool, frame_wh: tuple[int, int]) -> Planner:
+    """The planner of a source.
+
+    Args:
+        metadata: of the model.
+        reach: how far to look.
+        is_live: somebody waits for each frame.
+        frame_wh: width and height in pixels of the frames; those that come live may change.
+    """
+    if is_live and not reach.is_near:
+        return LivePlanner(metadata, reach)
+    is_near = reach.is_near or len(regions_of(frame_wh, metadata.input_wh, reach)) == 1
+    return NearPlanner() if is_near else FilePlanner(metadata, reach)

@@ -8,7 +8,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-from fakes import FakeDetector, RecordingSink
+from fakes import WAIT_S, FakeDetector, RecordingSink, ScriptedSource
 from typer.testing import CliRunner
 
 import realtime
@@ -108,7 +108,7 @@ def test_a_face_across_the_room_is_followed_through_a_file_at_less_than_three_lo
 
 
 def test_the_same_file_gives_the_same_detections_whatever_the_number_of_threads(photos):
-    alone, together = (run(Scene(photos, 12), nano(concurrency), "auto") for concurrency in (1, 3))
+    alone, together = (run(Scene(photos, 12), nano(concurrency), "auto") for concurrency in (1, 5))
     for one, other in zip(alone.detections, together.detections, strict=True):
         np.testing.assert_array_equal(one.boxes, other.boxes)
         np.testing.assert_array_equal(one.scores, other.scores)
@@ -118,7 +118,7 @@ def test_the_same_file_gives_the_same_detections_whatever_the_number_of_threads(
 def test_a_camera_shows_a_face_across_the_room_within_half_a_second_and_keeps_it(network, photos):
     """For the planner, a look takes 12 ms, and another one beside it 8 more: the machine's own times do not matter."""
     scene, counting = Scene(photos, 24), Counting(network)
-    detector = FrameDetector(counting, Reach(), is_live=True)
+    detector = FrameDetector(counting, Reach(), is_live=True, frame_wh=Scene.size_wh)
     tracker, shown, looks = FaceTracker(network.metadata.class_names), [], [0]
     try:
         for detected in detector.map(iter(scene.read, None)):
@@ -149,12 +149,20 @@ def test_the_closer_look_of_a_live_frame_goes_to_another_core_but_not_on_a_gpu(m
     threads = []
     fake = FakeDetector(lambda: threads.append(threading.current_thread().name.rpartition("_")[0]))
     fake.is_thread_safe = is_thread_safe
-    detector = FrameDetector(fake, Reach(), is_live=True)
+    detector = FrameDetector(fake, Reach(), is_live=True, frame_wh=Scene.size_wh)
     for detected in detector.map(iter(Scene(photos, 4).read, None)):
         detector.note(replace(detected, preprocess_ms=0.0, infer_ms=1.0), KnownFaces.none())
     detector.close()
     assert set(threads) == ({"", "look"} if is_thread_safe else {""})
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("look")]
+
+
+def test_small_videos_are_detected_in_as_many_frames_at_once_as_there_are_threads():
+    together = threading.Barrier(6)  # nobody goes on before six are there
+    detector = FakeDetector(lambda: together.wait(WAIT_S), concurrency=6)
+    sink = RecordingSink()
+    Pipeline(ScriptedSource(12), detector, [sink], Controls(0.5), reach=Reach()).run()
+    assert len(sink.frames) == 12
 
 
 def test_a_small_video_costs_and_gives_what_one_look_does(network, clip):

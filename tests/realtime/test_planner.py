@@ -92,10 +92,10 @@ def run_file(planner, count, known_after=lambda _: KnownFaces.none(), **kwargs):
 
 
 def test_near_and_small_frames_are_looked_at_once():
-    assert isinstance(planner_for(CONTRACT, Reach.near(), is_live=False), NearPlanner)
-    assert isinstance(planner_for(CONTRACT, Reach.near(), is_live=True), NearPlanner)
+    assert isinstance(planner_for(CONTRACT, Reach.near(), is_live=False, frame_wh=HD), NearPlanner)
+    assert isinstance(planner_for(CONTRACT, Reach.near(), is_live=True, frame_wh=HD), NearPlanner)
     for is_live in (False, True):
-        planner = planner_for(CONTRACT, Reach(), is_live=is_live)
+        planner = planner_for(CONTRACT, Reach(), is_live=is_live, frame_wh=(640, 360))
         faces = known(small_face(100, 100))
         assert run_file(planner, 12, lambda _, faces=faces: faces, size_wh=(640, 360)) == [None] * 12
 
