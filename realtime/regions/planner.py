@@ -59,7 +59,7 @@ class FilePlanner:
     """Every frame of a file gets the whole frame, close-ups of all small faces, and the tiles.
 
     ``auto`` looks at one tile at most, in turn, and at all of them where a shot begins; other reaches at all of them in
-    each frame. On average that is two looks, and one more for each four small faces.
+    each frame. On average ``auto`` takes 1.6 looks at 24 frames/s, and one more for each four small faces.
     """
 
     def __init__(self, metadata: ModelMetadata, reach: Reach) -> None:
