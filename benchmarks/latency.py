@@ -28,6 +28,7 @@ from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
 from realtime.inference.timed import Detector
 from realtime.pipeline import Pipeline
+from realtime.regions.tiles import Reach
 from realtime.results import Result
 from realtime.sinks.base import ClosingSink, Ending, Sink
 from realtime.sources.base import LIVE_TIME_BASE, FrameSource
@@ -60,6 +61,7 @@ def measure(
     rounds: Annotated[int, typer.Option(min=1)] = 5,
     window: Annotated[bool, typer.Option("--window", help="Show them in the app's window; needs a display.")] = False,
     model: Annotated[str, typer.Option(help="Name of a shipped model, or an ONNX file.")] = "nano",
+    reach: Annotated[str, typer.Option(help="near, auto, far or a grid such as 3x2.")] = "near",
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
 ) -> None:
     """Measure the age of shown frames, and how many are dropped."""
@@ -71,10 +73,11 @@ def measure(
     runs: dict[int, list[dict[str, float]]] = {one: [] for one in rates}
     for number in range(rounds):
         for one in rates if number % 2 == 0 else reversed(rates):
-            runs[one].append(run_live(scene, one, detector, seconds, window=window))
+            runs[one].append(run_live(scene, one, detector, seconds, reach=Reach.parse(reach), window=window))
     report = {
         "machine": machine.describe(),
         "model": model,
+        "reach": reach,
         "frame_wh": size_of(size),
         "window": window,
         "seconds": seconds,
@@ -193,14 +196,20 @@ class WatchedView(View):
 
 
 def run_live(
-    scene: Sequence[np.ndarray], rate: int, detector: Detector, seconds: float, *, window: bool = False
+    scene: Sequence[np.ndarray],
+    rate: int,
+    detector: Detector,
+    seconds: float,
+    *,
+    reach: Reach | None = None,
+    window: bool = False,
 ) -> dict[str, float]:
     """One run: percentiles of the ages in milliseconds, and what else belongs to them."""
     camera, controls = ClockCamera(scene, rate), Controls(detector.metadata.threshold)
     shown, reader = in_window(detector, controls) if window else (None, AgeReader())
     sinks: list[Sink] = [shown, reader] if shown else [reader]
     on_idle = shown.refresh if shown else None
-    stats = Pipeline(camera, detector, sinks, controls, on_idle=on_idle).run(duration_s=seconds)
+    stats = Pipeline(camera, detector, sinks, controls, reach=reach, on_idle=on_idle).run(duration_s=seconds)
     ages_ms = reader.ages_ms[WARM_UP_FRAMES:]
     if not ages_ms:
         raise typer.BadParameter(f"{stats.frames} frames were shown in {seconds:g} s: run for longer (--seconds)")

@@ -190,7 +190,7 @@ class Recalled:
 
     def __init__(self, detector: OnnxDetector, found: Iterator[Detections]) -> None:
         self.metadata = detector.metadata
-        self.concurrency = 1
+        self.concurrency, self.is_thread_safe = 1, False
         self._found = found
         self._nothing = LetterboxTransform((0, 0), (1.0, 1.0), (0, 0))
 

@@ -14,6 +14,7 @@ from realtime.image_io import read_image
 from realtime.inference.cores import file_concurrency
 from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
+from realtime.regions.tiles import Reach
 from realtime.result_stream import ResultStream
 from realtime.results import Result
 from realtime.sources.base import FrameSource
@@ -54,8 +55,9 @@ class Detector:
             provider: where to run: ``auto`` prefers CUDA and falls back to the CPU, see ``fallback_reason``; the others
                 never fall back.
             threshold: minimum score of a detection, 0..1; by default the model's own.
-            reach: how far to look for faces in a still image. ``near`` looks at the whole image once; ``auto`` and
-                ``far`` also look at tiles of it and at close-ups of small faces; ``3x2`` at that many tiles.
+            reach: how far to look for faces. ``near`` looks at the whole image or frame once; ``auto`` and ``far`` also
+                look at tiles of it and at close-ups of small faces; ``3x2`` at that many tiles. In videos, ``auto``
+                leaves most tiles to other frames; of a live source, at most one look a frame is added.
 
         Raises:
             ModelError: there is no such model, or the file is damaged.
@@ -65,9 +67,11 @@ class Detector:
         """
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"expected a threshold from 0 to 1, found {threshold}")
+        self.reach = Reach.parse(reach)
+        """How far to look for faces."""
         self._model = find_model(str(model))
         self._network = OnnxDetector(self._model, provider=Provider(provider))
-        self._stills = with_reach(self._network, reach)
+        self._stills = with_reach(self._network, self.reach)
         self._file_network: OnnxDetector | None = None
         self.threshold = self._network.metadata.threshold if threshold is None else threshold
         """Minimum score of a detection, 0..1."""
@@ -128,7 +132,7 @@ class Stream:
         self.frame_rate = source.frame_rate
         """Nominal frames per second, a ``Fraction``."""
         network = detector._network_for(source)  # noqa: SLF001 - of this module
-        self._results = ResultStream(source, network, Controls(detector.threshold), raw=raw)
+        self._results = ResultStream(source, network, Controls(detector.threshold), raw=raw, reach=detector.reach)
         self._iterator = self._results.results()
 
     def __iter__(self) -> Iterator[Result]:
@@ -186,7 +190,7 @@ def stream(
     Args:
         source: the path of a video file; the number of a camera, or its device file (``/dev/video0``); or the address
             of a stream (``rtsp://…``).
-        detector: finds faces and features; by default ``Detector()``.
+        detector: finds faces and features, as far as its ``reach``; by default ``Detector()``.
         raw: leave boxes and scores as the detector gives them, neither smoothed nor continued through weak frames.
         start_s: seconds of a file to skip.
         duration_s: seconds of a file to read; by default all.

@@ -12,9 +12,8 @@ import onnxruntime as ort
 from realtime.controls import Controls
 from realtime.inference.detector import OnnxDetector
 from realtime.pipeline import Pipeline
-from realtime.sinks.base import Sink
+from realtime.regions.tiles import Reach
 from realtime.sinks.video_file import VideoFileSink
-from realtime.sources.base import FrameSource
 from realtime.sources.synthetic import SyntheticSource
 from realtime.sources.video_file import VideoFileSource
 from realtime.stats import RunStats
@@ -32,6 +31,7 @@ def run_benchmark(
     video: Path | None,
     max_frames: int,
     threshold: float,
+    reach: Reach,
     requests: StopRequests,
 ) -> tuple[RunStats, dict[str, Any]]:
     """Run the pipeline of ``realtime video``, with its encoder, on a file or on synthetic 1280x720 frames.
@@ -44,6 +44,7 @@ def run_benchmark(
         video: file to read; None for synthetic frames.
         max_frames: how many frames to run at most; as from a camera, at most ``LIVE_FRAMES`` of them.
         threshold: minimum score.
+        reach: how far to look for faces.
         requests: stops the runs.
 
     Returns:
@@ -53,6 +54,11 @@ def run_benchmark(
     Raises:
         RealtimeError: the video cannot be read.
     """
+
+    def run(pipeline: Pipeline, frames: int) -> RunStats:
+        requests.call(pipeline.stop)
+        return pipeline.run(max_frames=frames)
+
     source = VideoFileSource(video) if video else SyntheticSource(DEFAULT_SIZE_WH, max_frames)
     _warm_up(batch, source.size_wh)
     with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +69,7 @@ def run_benchmark(
             time_base=source.time_base,
             audio=None,
         )
-        stats = _run(source, batch, [sink], threshold, max_frames, requests)
+        stats = run(Pipeline(source, batch, [sink], Controls(threshold), reach=reach), max_frames)
     report = {
         "frames_per_s": round(stats.frames_per_s, 2),
         **asdict(stats),
@@ -79,23 +85,11 @@ def run_benchmark(
     if requests.exit_code is None:
         again = VideoFileSource(video) if video else SyntheticSource(DEFAULT_SIZE_WH, max_frames)
         _warm_up(live, source.size_wh)
-        alone = _run(again, live, [], threshold, min(max_frames, LIVE_FRAMES), requests)
+        as_live = Pipeline(again, live, [], Controls(threshold), reach=reach, on_idle=lambda: None)
+        alone = run(as_live, min(max_frames, LIVE_FRAMES))
         if alone.frames:  # none if it was stopped before the first
             report["live"] = {"frames_per_s": round(alone.frames_per_s, 2), "stages_ms": alone.stages_ms}
     return stats, report
-
-
-def _run(
-    source: FrameSource,
-    detector: OnnxDetector,
-    sinks: list[Sink],
-    threshold: float,
-    max_frames: int,
-    requests: StopRequests,
-) -> RunStats:
-    pipeline = Pipeline(source, detector, sinks, Controls(threshold))
-    requests.call(pipeline.stop)
-    return pipeline.run(max_frames=max_frames)
 
 
 def table(stats: RunStats, report: dict[str, Any]) -> str:

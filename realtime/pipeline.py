@@ -8,6 +8,7 @@ import numpy as np
 
 from realtime.controls import Controls
 from realtime.inference.timed import Detector
+from realtime.regions.tiles import Reach
 from realtime.result_stream import ResultStream
 from realtime.results import Result
 from realtime.sinks.base import Ending, Sink, StopRun
@@ -37,6 +38,7 @@ class Pipeline:
         *,
         on_idle: Callable[[], None] | None = None,
         raw: bool = False,
+        reach: Reach | None = None,
         renderer: Renderer | None = None,
     ) -> None:
         """Take over source and sinks; nothing is read yet.
@@ -48,12 +50,15 @@ class Pipeline:
             controls: what may change during the run, such as the threshold of the detections that sinks get.
             on_idle: called repeatedly while the run is paused or no frame comes; without it there are no pauses.
             raw: leave boxes and scores as the detector gives them, neither smoothed nor continued below the threshold.
+            reach: how far to look for faces; by default at the whole frame, once.
             renderer: in place of drawing boxes.
         """
         self._controls = controls
         self._renderer = renderer
         self._stopwatch = Stopwatch()
-        self._stream = ResultStream(source, detector, controls, raw=raw, stopwatch=self._stopwatch, on_idle=on_idle)
+        self._stream = ResultStream(
+            source, detector, controls, raw=raw, reach=reach, stopwatch=self._stopwatch, on_idle=on_idle
+        )
         on_write = partial(self._stopwatch.add, "write")
         self._sinks: list[Sink] = [ThreadedSink(sink, on_write) if sink.is_slow else sink for sink in sinks]
         self._frames = 0

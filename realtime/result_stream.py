@@ -8,8 +8,9 @@ from functools import partial
 
 from realtime.controls import Controls
 from realtime.faces.tracker import FaceTracker
-from realtime.inference.ordered_pool import OrderedPool
-from realtime.inference.timed import Detected, Detector, detect_in
+from realtime.inference.timed import Detected, Detector
+from realtime.regions.frames import FrameDetector
+from realtime.regions.tiles import Reach
 from realtime.results import Result
 from realtime.sources.base import FrameSource
 from realtime.sources.capture import CaptureThread
@@ -36,6 +37,7 @@ class ResultStream:
         controls: Controls,
         *,
         raw: bool = False,
+        reach: Reach | None = None,
         stopwatch: Stopwatch | None = None,
         on_idle: Callable[[], None] | None = None,
     ) -> None:
@@ -46,6 +48,8 @@ class ResultStream:
             detector: finds boxes in them.
             controls: what may change meanwhile: the threshold, a pause, the end.
             raw: leave boxes and scores as the detector gives them, neither smoothed nor continued below the threshold.
+            reach: how far to look for faces; by default at the whole frame, once. In a frame that comes live or that a
+                user sees at once, it is at most one look more.
             stopwatch: collects the time of each stage.
             on_idle: called repeatedly while the run is paused or no frame comes; without it there are no pauses.
         """
@@ -55,7 +59,8 @@ class ResultStream:
         self._on_idle = on_idle
         self._stopwatch = stopwatch or Stopwatch()
         self._tracker = FaceTracker(detector.metadata.class_names, raw=raw)
-        self._pool = OrderedPool(partial(detect_in, detector), detector.concurrency, name="detect")
+        is_live = source.is_live or on_idle is not None
+        self._detector = FrameDetector(detector, reach or Reach.near(), is_live=is_live, frame_wh=source.size_wh)
         self._capture = CaptureThread(source, on_read=partial(self._stopwatch.add, "read"))
 
     @property
@@ -71,7 +76,7 @@ class ResultStream:
         """
         self._stopwatch.start()
         self._capture.start()
-        for detected in self._pool.map(self._frames(max_frames, duration_s)):
+        for detected in self._detector.map(self._frames(max_frames, duration_s)):
             yield self._track(detected)
 
     def stop(self) -> None:
@@ -84,7 +89,7 @@ class ResultStream:
     def close(self) -> None:
         """End all threads and close the source. May be called twice."""
         with ExitStack() as closing:
-            closing.callback(self._pool.close)
+            closing.callback(self._detector.close)
             closing.callback(self._capture.stop)
 
     def _frames(self, max_frames: int | None, duration_s: float | None) -> Iterator[Frame]:
@@ -117,6 +122,11 @@ class ResultStream:
         frame, threshold = detected.frame, self._controls.threshold
         with self._stopwatch.time("track"):
             candidates = self._tracker.update(
-                detected.found, threshold=threshold, pts_s=frame.pts_s, side_px=max(frame.image.shape[:2])
+                detected.found,
+                threshold=threshold,
+                pts_s=frame.pts_s,
+                side_px=max(frame.image.shape[:2]),
+                looks=detected.looks,
             )
+            self._detector.note(detected, self._tracker.known())
             return Result(frame, candidates.above_or_in_face(threshold), candidates=candidates)

@@ -24,14 +24,9 @@ class StillDetector(Protocol):
         """All detections in an image uint8 (H,W,3) BGR, boxes in its pixels, best first."""
 
 
-def with_reach(network: OnnxDetector, reach: str) -> StillDetector:
-    """A detector that looks as far as ``reach`` says: ``auto``, ``near``, ``far`` or a grid of tiles such as ``3x2``.
-
-    Raises:
-        RegionError: ``reach`` is none of these.
-    """
-    how_far = Reach.parse(reach)
-    return network if how_far.is_near else CloserDetector(network, how_far)
+def with_reach(network: OnnxDetector, reach: Reach) -> StillDetector:
+    """A detector that looks that far."""
+    return network if reach.is_near else CloserDetector(network, reach)
 
 
 def detect_still(detector: StillDetector, image: np.ndarray, threshold: float, path: Path | None = None) -> Result:

@@ -21,6 +21,7 @@ NEED_TORCH = [
             "docs",
             "gpu_benchmark",
             "reach",
+            "reach_video",
             "readme",
             "robustness",
             "shipped_on_val",

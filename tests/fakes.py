@@ -140,6 +140,7 @@ class FakeDetector:
     ) -> None:
         self.metadata = metadata(class_names=class_names)
         self.concurrency = concurrency
+        self.is_thread_safe = True
         self._letterbox = ThreadLocalLetterbox((64, 64), 114)
         self._on_infer = on_infer
 

@@ -20,6 +20,7 @@ from realtime.commands.options import (
     Crops,
     Csv,
     JsonLines,
+    LiveReach,
     MaxFrames,
     Model,
     ProviderOption,
@@ -93,6 +94,7 @@ def cam(
     model: Model = "nano",
     provider: ProviderOption = Provider.AUTO,
     threshold: Threshold = None,
+    reach: LiveReach = "auto",
     raw: Raw = False,
     window: Annotated[
         bool, typer.Option(help="Show the frames in a window; the key h lists its keys.", rich_help_panel=WINDOW)
@@ -100,8 +102,11 @@ def cam(
     captures: Captures = Path(),
 ) -> None:
     """Detect live from a camera or a stream."""
+    from realtime.regions.tiles import Reach
+
     address = _only_device(device)
     size_wh = _size_wh(size) if size else None
+    how_far = Reach.parse(reach)
     check_outputs(record, jsonl, csv, crops)
     check_blur(blur, crops, shown=window or record is not None)
 
@@ -122,7 +127,9 @@ def cam(
 
     source, detector = open_both(open_source, partial(open_detector, model, provider), provider)
     outputs = Outputs(window=window, video=record, jsonl=jsonl, csv=csv, crops=crops, captures=captures)
-    options = RunOptions(threshold=threshold, max_frames=max_frames, duration_s=duration, raw=raw, blur=blur)
+    options = RunOptions(
+        threshold=threshold, max_frames=max_frames, duration_s=duration, raw=raw, blur=blur, reach=how_far
+    )
     run(source, detector, outputs, options, Notices(speed_notices(detector, model)))
 
 

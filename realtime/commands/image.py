@@ -7,7 +7,16 @@ import typer
 
 from realtime.commands.console import Notices, exit_if_stopped, print_error, print_message, wrote
 from realtime.commands.opening import chosen_threshold, open_detector, speed_notices
-from realtime.commands.options import DETECTION, OUTPUT, BlurLabels, JsonLines, Model, ProviderOption, Threshold
+from realtime.commands.options import (
+    OUTPUT,
+    BlurLabels,
+    JsonLines,
+    Model,
+    ProviderOption,
+    ReachOption,
+    Threshold,
+    chosen_reach,
+)
 from realtime.commands.outputs import check_blur, check_outputs
 from realtime.errors import SourceError
 from realtime.formatting import counted
@@ -29,15 +38,7 @@ def image(
     model: Model = "nano",
     provider: ProviderOption = Provider.AUTO,
     threshold: Threshold = None,
-    reach: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|near|far|CxR",
-            help="How far to look for faces: near looks at the whole image once; auto and far add tiles, such as 3x2, "
-            "and close-ups of small faces.",
-            rich_help_panel=DETECTION,
-        ),
-    ] = "auto",
+    reach: ReachOption = None,
 ) -> None:
     """Detect in still images. Without --out and --jsonl the JSON lines are printed.
 
@@ -50,6 +51,7 @@ def image(
     from realtime.sinks.text_file import STANDARD_OUTPUT
     from realtime.stills import with_reach
 
+    how_far = chosen_reach(reach, hides=blur is not None)
     jsonl = STANDARD_OUTPUT if out is None and jsonl is None else jsonl
     inputs = find_images(paths, [out])
     images = inputs.files
@@ -71,7 +73,7 @@ def image(
         try:
             for result in detect_images(
                 images,
-                with_reach(network, reach),
+                with_reach(network, how_far),
                 threshold=chosen_threshold(threshold, network),
                 out=out,
                 places=inputs.places,

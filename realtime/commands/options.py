@@ -2,11 +2,14 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from realtime.inference.providers import Provider
+
+if TYPE_CHECKING:
+    from realtime.regions.tiles import Reach
 
 SOURCE, OUTPUT, WINDOW, DETECTION, ENCODING = "Source", "Output", "Window", "Detection", "Video encoding"
 
@@ -25,6 +28,26 @@ Threshold = Annotated[
     float | None,
     typer.Option(
         min=0, max=1, help="Lowest score of a new box; by default the model's own.", rich_help_panel=DETECTION
+    ),
+]
+ReachOption = Annotated[
+    str | None,
+    typer.Option(
+        "--reach",
+        metavar="auto|near|far|CxR",
+        help="How far to look for faces: near looks at the whole image once; auto and far add tiles, such as 3x2, "
+        "and close-ups of small faces. By default auto, and far for files with --blur.",
+        rich_help_panel=DETECTION,
+    ),
+]
+LiveReach = Annotated[
+    str,
+    typer.Option(
+        "--reach",
+        metavar="auto|near|far|CxR",
+        help="How far to look for faces: near looks at each whole frame; auto and far also at a tile or close-ups of "
+        "small faces, in turn, as far as time allows.",
+        rich_help_panel=DETECTION,
     ),
 ]
 Raw = Annotated[
@@ -80,3 +103,14 @@ def seconds(text: str, option: str) -> float:
         raise typer.BadParameter(f"expected seconds or hh:mm:ss, found {text!r}", param_hint=option)
     hours, minutes, rest = match.groups(default="0")
     return 3600 * int(hours) + 60 * int(minutes) + float(rest)
+
+
+def chosen_reach(given: str | None, *, hides: bool) -> "Reach":
+    """The reach that the user gave for files. Hiding looks as far as it can: what is not found stays readable.
+
+    Raises:
+        RegionError: there is no such reach.
+    """
+    from realtime.regions.tiles import Reach
+
+    return Reach.parse(given or ("far" if hides else "auto"))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from realtime.controls import Controls
     from realtime.inference.detector import OnnxDetector
     from realtime.pipeline import Pipeline
+    from realtime.regions.tiles import Reach
     from realtime.sinks.base import Sink
     from realtime.sources.base import FrameSource
     from realtime.stats import RunStats
@@ -34,6 +35,8 @@ class RunOptions:
     """Wall time after which the run ends."""
     raw: bool = False
     """Boxes as the detector gives them."""
+    reach: "Reach | None" = None
+    """How far to look for faces; None for one look at the whole of each frame."""
     blur: str | None = None
     """Names of what is hidden, instead of drawing boxes."""
 
@@ -103,7 +106,9 @@ def _open_pipeline(
             sinks += [live.recorder, live.window]
         on_error.pop_all()
     on_idle = live.window.refresh if live else None
-    pipeline = Pipeline(source, detector, sinks, controls, on_idle=on_idle, raw=options.raw, renderer=hider)
+    pipeline = Pipeline(
+        source, detector, sinks, controls, on_idle=on_idle, raw=options.raw, reach=options.reach, renderer=hider
+    )
     if live:
         live.window.on_lost_display(partial(_end_without_display, pipeline, live.window, outputs))
     return pipeline

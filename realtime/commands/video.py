@@ -23,7 +23,9 @@ from realtime.commands.options import (
     Model,
     ProviderOption,
     Raw,
+    ReachOption,
     Threshold,
+    chosen_reach,
     seconds,
 )
 from realtime.commands.outputs import Outputs, check_blur, check_outputs
@@ -89,6 +91,7 @@ def video(
     model: Model = "nano",
     provider: ProviderOption = Provider.AUTO,
     threshold: Threshold = None,
+    reach: ReachOption = None,
     raw: Raw = False,
     captures: Captures = Path(),
 ) -> None:
@@ -104,7 +107,13 @@ def video(
         start_s=seconds(start, "--start"),
         duration_s=seconds(duration, "--duration") if duration else None,
         captures=captures,
-        run=RunOptions(threshold=threshold, max_frames=max_frames, raw=raw, blur=blur),
+        run=RunOptions(
+            threshold=threshold,
+            max_frames=max_frames,
+            raw=raw,
+            blur=blur,
+            reach=chosen_reach(reach, hides=blur is not None),
+        ),
     )
     targets = Targets(out=out, jsonl=jsonl, csv=csv, crops=crops)
     inputs = find_videos(videos, targets.paths)

@@ -76,9 +76,10 @@ class FaceGrouper:
         """Label of the class ``face``; None if the model has no such class, and so no faces."""
         self.slots = PARTS[1:]
         """Names of the features of a face, of each of which it has at most one."""
-        self._slot_labels = np.array(
+        self.slot_labels = np.array(
             [names.index(kind) if kind in names else -1 for kind in (slot.rpartition("_")[2] for slot in self.slots)]
         )
+        """(6,) int, label of each feature; -1 if the model has no such class."""
         self._places, self._costs = _poses()
 
     def group(
@@ -101,7 +102,7 @@ class FaceGrouper:
         """
         values = np.zeros((len(faces), len(self.slots), len(detections)))
         centres = (detections.boxes[:, :2] + detections.boxes[:, 2:]) / 2
-        may_fill = detections.labels[:, None] == self._slot_labels  # (D,6)
+        may_fill = detections.labels[:, None] == self.slot_labels  # (D,6)
         for face, box in enumerate(faces):
             where = (centres - box[:2]) / np.maximum(box[2:] - box[:2], 1e-6)
             near = np.flatnonzero((abs(where - 0.5) < 0.5 + MAX_OUTSIDE).all(axis=1) & may_fill.any(axis=1))

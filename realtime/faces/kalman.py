@@ -33,6 +33,11 @@ class BoxKalmanFilter:
         """(4,) xyxy px at the current time."""
         return corners(self._position)
 
+    @property
+    def speed(self) -> np.ndarray:
+        """(4,) px/s of the corners at the current time; it decays with ``SPEED_DECAY_S``."""
+        return corners(self._speed)
+
     def predict(self, elapsed_s: float) -> None:
         """Advance the state by ``elapsed_s`` seconds."""
         decay = math.exp(-elapsed_s / SPEED_DECAY_S)

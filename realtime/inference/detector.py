@@ -63,7 +63,9 @@ class OnnxDetector:
         self.node_counts = network.node_counts
         """How many nodes of the graph each execution provider of onnxruntime runs."""
         self.concurrency = concurrency if self.provider is Provider.CPU else 1
-        """How many threads may call ``detect`` at the same time."""
+        """How many threads are to call ``detect`` at the same time."""
+        self.is_thread_safe = self.provider is Provider.CPU
+        """Whether several threads may call ``detect`` at the same time; a GPU's buffers and graph are one thread's."""
         self._letterbox = ThreadLocalLetterbox(self.metadata.input_wh, self.metadata.padding_value)
 
     def detect(self, image: np.ndarray) -> Detections:

@@ -13,12 +13,21 @@ Done = TypeVar("Done")
 class OrderedPool(Generic[Item, Done]):
     """Works on items in its own threads; with one worker, in the caller's."""
 
-    def __init__(self, work: Callable[[Item], Done], workers: int, name: str) -> None:
-        """``name``: prefix of the names of the threads."""
+    def __init__(self, work: Callable[[Item], Done], workers: int, name: str, *, max_ahead: int | None = None) -> None:
+        """No thread runs yet.
+
+        Args:
+            work: done on each item.
+            workers: how many threads work.
+            name: prefix of the names of the threads.
+            max_ahead: when item n is taken, the result of item n - ``max_ahead`` has been given and handled.
+        """
         self._work = work
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix=name) if workers > 1 else None
         # One more than the workers, so that none is idle while the caller handles the first result.
         self._depth = workers + 1 if workers > 1 else 1
+        if max_ahead is not None:
+            self._depth = min(self._depth, max_ahead)
 
     def map(self, items: Iterator[Item]) -> Iterator[Done]:
         """The result of each item (which must not be None), in order; a few items are read ahead.

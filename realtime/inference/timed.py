@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from realtime.faces.looks import Looks
 from realtime.letterbox import LetterboxTransform
 from realtime.metadata import ModelMetadata
 from realtime.structures import Detections, Frame
@@ -16,7 +17,9 @@ class Detector(Protocol):
 
     metadata: ModelMetadata
     concurrency: int
-    """How many threads may call it at the same time."""
+    """How many frames are detected at the same time, each by a thread of its own."""
+    is_thread_safe: bool
+    """Whether several threads may call it at the same time, if that is of no use for whole frames too."""
 
     def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
         """The network's input for an image uint8 (H,W,3) BGR, and the transform of its boxes."""
@@ -32,7 +35,11 @@ class Detected:
     frame: Frame
     found: Detections
     preprocess_ms: float
+    """Of all looks."""
     infer_ms: float
+    """All the rest."""
+    looks: Looks | None = None
+    """How closely each place was looked at; None for one look at the whole frame, which is to show all."""
 
 
 def detect_in(detector: Detector, frame: Frame) -> Detected:

@@ -26,6 +26,17 @@ class CloseUps:
     matrices: np.ndarray
     """(K,2,3) float64, from pixels of the frame to pixels of ``image``, without rotation."""
 
+    @property
+    def scales(self) -> np.ndarray:
+        """(K,) float64, pixels of ``image`` in a pixel of the frame."""
+        return self.matrices[:, 0, 0]
+
+    @property
+    def regions(self) -> np.ndarray:
+        """(K,4) float64, what each shows, xyxy in pixels of the frame; it may reach beyond its edges."""
+        shown: np.ndarray = (self.cells - np.tile(self.matrices[:, :, 2], 2)) / self.scales[:, None]
+        return shown
+
     def split(self, found: Detections) -> list[Detections]:
         """What was found in each close-up, K of them, boxes in pixels of the frame; by the centres of the boxes."""
         centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2

@@ -29,13 +29,18 @@ class Reach:
     """Columns and rows, in place of as many as ``min_scale`` needs."""
 
     @classmethod
+    def near(cls) -> "Reach":
+        """The whole frame alone, once."""
+        return cls(0.0)
+
+    @classmethod
     def parse(cls, text: str) -> "Reach":
         """Of ``auto``, ``near``, ``far`` or a grid such as ``3x2``.
 
         Raises:
             RegionError: it is none of these.
         """
-        named = {"auto": cls(), "near": cls(0.0), "far": cls(FAR_SCALE)}
+        named = {"auto": cls(), "near": cls.near(), "far": cls(FAR_SCALE)}
         match = re.fullmatch(r"([1-9])x([1-9])", text)
         if text not in named and not match:
             remedy = "choose auto, near, far or columns x rows of tiles, such as 3x2"
@@ -43,35 +48,45 @@ class Reach:
         return named[text] if match is None else cls(grid=(int(match[1]), int(match[2])))
 
     @property
+    def is_auto(self) -> bool:
+        """True if an image or a video gets as many looks as are worth their time."""
+        return self == Reach()
+
+    @property
     def is_near(self) -> bool:
         """True if the whole frame alone is looked at, once."""
         return self.min_scale == 0 and self.grid is None
 
 
-def regions_of(frame_wh: tuple[int, int], input_wh: tuple[int, int], reach: Reach) -> np.ndarray:
+def regions_of(
+    frame_wh: tuple[int, int], input_wh: tuple[int, int], reach: Reach, max_tiles: int = MAX_TILES
+) -> np.ndarray:
     """The whole frame and its tiles, (R,4) int64, xyxy in pixels of the frame.
 
     Args:
         frame_wh: width and height in pixels of the frame.
         input_wh: of the network's input.
         reach: how far to look.
+        max_tiles: that the scale of ``reach`` may ask for.
     """
     whole = np.array([[0, 0, *frame_wh]])
-    columns, rows = reach.grid or grid_for(frame_wh, input_wh, reach.min_scale)
+    columns, rows = reach.grid or grid_for(frame_wh, input_wh, reach.min_scale, max_tiles)
     if columns * rows == 1:
         return whole
     (lefts, tile_w), (tops, tile_h) = _cut(frame_wh[0], columns), _cut(frame_wh[1], rows)
     return np.concatenate([whole, [[x, y, x + tile_w, y + tile_h] for y in tops for x in lefts]])
 
 
-def grid_for(frame_wh: tuple[int, int], input_wh: tuple[int, int], min_scale: float) -> tuple[int, int]:
-    """Columns and rows of tiles at which each is scaled by ``min_scale`` or more, within ``MAX_TILES``."""
+def grid_for(
+    frame_wh: tuple[int, int], input_wh: tuple[int, int], min_scale: float, max_tiles: int = MAX_TILES
+) -> tuple[int, int]:
+    """Columns and rows of tiles at which each is scaled by ``min_scale`` or more, within ``max_tiles``."""
     whole_scale = min(size / side for size, side in zip(input_wh, frame_wh, strict=True))
     if not min_scale or whole_scale * SAME_SCALE >= min_scale:
         return 1, 1
     while True:
         columns, rows = (_count(side, size / min_scale) for side, size in zip(frame_wh, input_wh, strict=True))
-        if columns * rows <= MAX_TILES:
+        if columns * rows <= max_tiles:
             return columns, rows
         min_scale *= 0.9
 

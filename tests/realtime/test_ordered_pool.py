@@ -14,8 +14,8 @@ def pool_of():
     """Makes pools, closes them, and looks for what they left."""
     pools = []
 
-    def make(work, workers):
-        pools.append(OrderedPool(work, workers, name="test-pool"))
+    def make(work, workers, **kwargs):
+        pools.append(OrderedPool(work, workers, name="test-pool", **kwargs))
         return pools[-1]
 
     yield make
@@ -116,3 +116,18 @@ def test_to_close_it_waits_for_what_is_begun_and_drops_the_rest(pool_of, monkeyp
     for thread in (closer, starter):
         thread.join(WAIT_S)
     assert {0, 1} <= set(done) <= {0, 1, 2} == set(taken)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_no_item_is_taken_before_the_result_of_one_so_many_before_was_handled(pool_of, workers):
+    handled, gaps = [], []
+
+    def items():
+        for item in range(20):
+            gaps.append(item - len(handled))
+            yield item
+
+    for result in pool_of(lambda item: item, workers, max_ahead=3).map(items()):
+        handled.append(result)  # noqa: PERF402 - the items look at it meanwhile
+    assert handled == list(range(20))
+    assert max(gaps) < 3

@@ -196,14 +196,14 @@ def test_a_near_face_is_found_as_before(network, photos):
 
 def test_a_candidate_that_its_close_up_does_not_show_is_dropped(network, photos):
     image = read_image(photos / "chelsea.jpg")
-    real = network.detect
 
     class Imagines:
         metadata = network.metadata
+        preprocess = staticmethod(network.preprocess)
 
-        def detect(self, part):
-            detections = real(part)
-            if part.shape != image.shape:
+        def infer(self, network_input, transform):
+            detections = network.infer(network_input, transform)
+            if transform.frame_wh != (image.shape[1], image.shape[0]):
                 return detections
             box, score = np.array([[10, 10, 40, 44]], np.float32), np.array([0.99], np.float32)
             return Detections(box, np.array([0]), score, detections.class_names)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from made_faces import NAMES, detections_of, made_face, mirrored
 
-from realtime.faces.tracker import LOW_SHARE, MAX_LOST_S, FaceTracker
+from realtime.faces.looks import FACE_PX, FEATURES_PX, Looks
+from realtime.faces.tracker import LOW_SHARE, MAX_CLOSE_S, MAX_HELD_S, MAX_LOST_S, FaceTracker
 from realtime.structures import Detections
 
 FRAME_S = 1 / 30
@@ -22,10 +23,13 @@ class Run:
         self.frame_s = frame_s
         self.shown = None
 
-    def see(self, *faces, after_s=None):
-        """The faces in the next frame."""
+    def see(self, *faces, after_s=None, scale=None):
+        """The faces in the next frame, all of which was looked at at this scale."""
         self.now_s += self.frame_s if after_s is None else after_s
-        tracked = self.tracker.update(detections_of(*faces), threshold=THRESHOLD, pts_s=self.now_s, side_px=640)
+        looks = None if scale is None else Looks(np.array([[0, 0, 640, 480]]), np.array([scale]))
+        tracked = self.tracker.update(
+            detections_of(*faces), threshold=THRESHOLD, pts_s=self.now_s, side_px=640, looks=looks
+        )
         self.shown = tracked.above_or_in_face(THRESHOLD)
         return self.shown.faces
 
@@ -279,3 +283,94 @@ def test_a_model_without_faces_shows_what_it_found():
     shown = tracker.update(found, threshold=0.5, pts_s=0, side_px=640).above_or_in_face(0.5)
     assert shown.faces == ()
     assert shown.boxes.tolist() == [[1, 2, 3, 4]]
+
+
+# Faces that no look of a frame could show
+
+FAR, CLOSE = 0.1, 1.0
+"""Scales at which a made face is 12 px and 116 px high in the network's input."""
+
+
+def test_a_face_that_no_look_could_show_is_held_with_its_features_where_it_moves():
+    run = Run()
+    for i in range(8):
+        run.see(made_face((200 + 5 * i, 200)), scale=CLOSE)
+    (before,) = run.shown.faces
+    for i in range(3):
+        (face,) = run.see(scale=FAR)
+        assert (face.id, face.score, set(face.features)) == (before.id, before.score, set(before.features))
+        assert centre(face) == pytest.approx((200 + 5 * (8 + i), 200), abs=5)
+        assert run.shown.scores.tolist() == sorted(run.shown.scores, reverse=True)
+        nose = face.features["nose"].box
+        assert (nose[0] + nose[2]) / 2 == pytest.approx(centre(face)[0], abs=3)
+    assert [face.id for face in run.see(made_face((245, 200)), scale=CLOSE)] == [before.id]
+
+
+def test_a_face_that_a_look_would_have_shown_is_gone():
+    run = Run()
+    run.see(made_face(), scale=CLOSE)
+    assert run.see(scale=FAR)
+    assert run.see(scale=0.9 * FACE_PX / 116, after_s=MAX_CLOSE_S)
+    assert not run.see(scale=1.1 * FACE_PX / 116)
+    run.see(made_face(), scale=CLOSE)
+    assert not run.see()
+
+
+def test_a_face_is_not_held_for_long():
+    run = Run()
+    run.see(made_face(), scale=CLOSE)
+    held = 0
+    while run.see(scale=FAR):
+        held += 1
+    assert held == pytest.approx(MAX_HELD_S * 30, abs=1)
+
+
+def test_raw_faces_are_not_held():
+    run = Run(raw=True)
+    run.see(made_face(), scale=CLOSE)
+    assert not run.see(scale=FAR)
+    assert len(run.tracker.known()) == 1
+
+
+def test_features_that_no_look_could_show_are_held_with_their_face():
+    run = Run()
+    whole = made_face()
+    run.see(whole, scale=CLOSE)
+    (face,) = run.see({"face": whole["face"]}, scale=FAR)
+    assert len(face.features) == 6
+    assert run.shown.names.count("face") == 1
+    (face,) = run.see({"face": whole["face"]}, scale=CLOSE)
+    assert not face.features
+
+
+def test_the_box_of_a_coarse_look_gives_way_to_where_the_face_just_seen_closely_is_expected():
+    run = Run()
+    for _ in range(8):
+        (before,) = run.see(made_face(), scale=CLOSE)
+    wide = made_face(scale=1.3, scores={"face": 0.85})
+    (face,) = run.see(wide, scale=FAR)
+    assert face.box == pytest.approx(before.box, abs=1)
+    assert (face.id, face.score) == (1, before.score)
+    (face,) = run.see(wide, scale=1.1 * FEATURES_PX / 116)
+    assert face.score == pytest.approx(0.85)
+    (face,) = run.see(wide, scale=FAR, after_s=MAX_CLOSE_S + 0.01)
+    assert face.id == 1
+    assert face.score == pytest.approx(0.85)
+
+
+def test_a_coarse_look_starts_and_continues_a_face_that_was_not_seen_closer():
+    run = Run()
+    for _ in range(5):
+        assert [face.id for face in run.see(made_face(), scale=FAR)] == [1]
+
+
+def test_known_faces_are_those_seen_and_those_just_lost():
+    run = Run()
+    for i in range(10):
+        run.see(made_face((200 + 6 * i, 200)), *([made_face((500, 100), 0.5)] if i < 9 else []))
+    known = run.tracker.known()
+    assert (len(known), known.pts_s) == (2, run.now_s)
+    assert known.speeds[0].tolist() == pytest.approx([180, 0, 180, 0], abs=20)
+    assert known.scores.tolist() == pytest.approx([0.99, 0.99])
+    run.see(after_s=MAX_HELD_S + 0.1)
+    assert not len(run.tracker.known())

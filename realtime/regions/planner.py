@@ -1,0 +1,177 @@
+"""Which regions of each frame of a video or a camera go through the network."""
+
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from realtime.faces.known import KnownFaces
+from realtime.faces.looks import FEATURES_PX
+from realtime.inference.timed import Detected
+from realtime.metadata import ModelMetadata
+from realtime.regions.budget import FrameBudget
+from realtime.regions.close_ups import COLUMNS
+from realtime.regions.cuts import CutDetector
+from realtime.regions.detector import MIN_CANDIDATE, inside_any, is_face
+from realtime.regions.rotation import LIVE_ROUND_S, TileRotation
+from realtime.regions.tiles import Reach, regions_of
+from realtime.structures import Frame
+
+LAG_FRAMES = 3
+"""Frames of a file that may be detected at the same time: a plan knows the faces of the frame so many before, whatever
+the number of threads."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What is looked at in a frame."""
+
+    regions: np.ndarray
+    """(R,4) int64, xyxy px: the whole frame, and tiles."""
+    known: KnownFaces
+    """Faces from earlier frames that get a close-up, where they are expected in this one."""
+    confirms: bool
+    """Whether small faces that are found get a close-up too, which has to wait for the look that finds them."""
+
+
+class Planner(Protocol):
+    """Decides for one frame after the other."""
+
+    def plan(self, frame: Frame) -> Plan | None:
+        """What to look at in the next frame; None if one look at the whole of it is all."""
+
+    def note(self, detected: Detected, tracked: KnownFaces) -> None:
+        """Learn from the next frame that was detected, and the faces that are known after it."""
+
+
+class NearPlanner:
+    """The whole of each frame, once."""
+
+    def plan(self, frame: Frame) -> None:
+        """Nothing more than that."""
+
+    def note(self, detected: Detected, tracked: KnownFaces) -> None:
+        """Nothing to learn."""
+
+
+class FilePlanner:
+    """Every frame of a file gets the whole frame, close-ups of all small faces, and the tiles.
+
+    ``auto`` looks at one tile at most, in turn, and at all of them where a shot begins; other reaches at all of them in
+    each frame. On average ``auto`` takes 1.6 looks at 24 frames/s, and one more for each four small faces.
+    """
+
+    def __init__(self, metadata: ModelMetadata, reach: Reach) -> None:
+        self._rotation = TileRotation(metadata.input_wh, reach)
+        self._input_wh = metadata.input_wh
+        self._in_turn = reach.is_auto
+        self._known = deque([KnownFaces.none()] * LAG_FRAMES)
+        self._cuts = CutDetector()
+
+    def plan(self, frame: Frame) -> Plan | None:
+        """What to look at in the next frame."""
+        known = self._known.popleft().at(frame.pts_s)
+        is_cut = self._cuts.begins_shot(frame)
+        tiles = self._rotation.tiles(_size_wh(frame))
+        if not len(tiles):
+            return None
+        if self._in_turn and not is_cut:
+            tiles = self._rotation.take(frame.pts_s) if self._rotation.is_due(frame.pts_s) else tiles[:0]
+        return Plan(np.concatenate([_whole(frame), tiles]), _followed(known, frame, self._input_wh), confirms=True)
+
+    def note(self, detected: Detected, tracked: KnownFaces) -> None:
+        """Learn from a frame."""
+        self._known.append(tracked)
+
+
+class LivePlanner:
+    """A frame that is waited for gets the whole frame and one look more: a tile, or close-ups of up to four faces.
+
+    Tiles and close-ups take turns. The extra look is left out where the time of the frames does not allow it.
+    """
+
+    def __init__(self, metadata: ModelMetadata, reach: Reach) -> None:
+        self._rotation = TileRotation(metadata.input_wh, reach, LIVE_ROUND_S)
+        self._input_wh = metadata.input_wh
+        self._budget = FrameBudget()
+        self._known = KnownFaces.none()
+        self._next_face = 0
+        self._tile_was_last = False
+        self._current: Plan | None = None
+
+    def plan(self, frame: Frame) -> Plan | None:
+        """What to look at in the next frame."""
+        self._budget.begin(frame)
+        self._current = self._plan(frame) if len(self._rotation.tiles(_size_wh(frame))) else None
+        return self._current
+
+    def _plan(self, frame: Frame) -> Plan:
+        whole = Plan(_whole(frame), KnownFaces.none(), confirms=False)
+        if not self._budget.allows_more:
+            return whole
+        known = _followed(self._known.at(frame.pts_s), frame, self._input_wh)
+        if self._rotation.is_due(frame.pts_s) and not (len(known) and self._tile_was_last):
+            self._tile_was_last = True
+            return replace(whole, regions=np.concatenate([whole.regions, self._rotation.take(frame.pts_s)]))
+        self._tile_was_last = False
+        return replace(whole, known=self._in_turn(known))
+
+    def note(self, detected: Detected, tracked: KnownFaces) -> None:
+        """Learn from a frame: faces that may be there are known too, but for those that close-ups did not confirm."""
+        if self._current is None:
+            return
+        shown = self._current.known
+        looked_closer = len(self._current.regions) > 1 or len(shown) > 0
+        self._budget.end((detected.preprocess_ms + detected.infer_ms) / 1000, looked_closer=looked_closer)
+        found = detected.found
+        candidate = is_face(found) & (found.scores >= MIN_CANDIDATE)
+        fresh = candidate & ~inside_any(found.boxes, np.concatenate([tracked.boxes, shown.boxes]))
+        boxes = found.boxes[fresh].astype(np.float64)
+        self._known = KnownFaces(
+            np.concatenate([tracked.boxes, boxes]),
+            np.concatenate([tracked.speeds, np.zeros_like(boxes)]),
+            np.concatenate([tracked.scores, found.scores[fresh]]),
+            tracked.pts_s,
+        )
+
+    def _in_turn(self, known: KnownFaces) -> KnownFaces:
+        """As many as fit into one look, the others next time."""
+        if len(known) <= COLUMNS**2:
+            return known
+        rows = (self._next_face + np.arange(COLUMNS**2)) % len(known)
+        self._next_face = int(rows[-1]) + 1
+        return known[rows]
+
+
+def _followed(known: KnownFaces, frame: Frame, input_wh: tuple[int, int]) -> KnownFaces:
+    """Those in the frame that are too small to be seen well in the whole of it."""
+    size_wh = np.array(_size_wh(frame))
+    scale = float(np.min(np.array(input_wh) / size_wh))
+    heights = known.boxes[:, 3] - known.boxes[:, 1]
+    centres = (known.boxes[:, :2] + known.boxes[:, 2:]) / 2
+    is_inside = ((centres >= 0) & (centres < size_wh)).all(axis=1)
+    return known[(scale * heights < FEATURES_PX) & is_inside]
+
+
+def _size_wh(frame: Frame) -> tuple[int, int]:
+    return frame.image.shape[1], frame.image.shape[0]
+
+
+def _whole(frame: Frame) -> np.ndarray:
+    return np.array([[0, 0, *_size_wh(frame)]])
+
+
+def planner_for(metadata: ModelMetadata, reach: Reach, *, is_live: bool, frame_wh: tuple[int, int]) -> Planner:
+    """The planner of a source.
+
+    Args:
+        metadata: of the model.
+        reach: how far to look.
+        is_live: somebody waits for each frame.
+        frame_wh: width and height in pixels of the frames; those that come live may change.
+    """
+    if is_live and not reach.is_near:
+        return LivePlanner(metadata, reach)
+    is_near = reach.is_near or len(regions_of(frame_wh, metadata.input_wh, reach)) == 1
+    return NearPlanner() if is_near else FilePlanner(metadata, reach)

@@ -1,0 +1,53 @@
+"""Tiles of moving images, one after the other."""
+
+import math
+
+import numpy as np
+
+from realtime.regions.tiles import FAR_SCALE, Reach, regions_of
+
+ROUND_S = 0.4
+"""Time in which all tiles of a file have their turn, if the frames are close enough together."""
+LIVE_ROUND_S = 0.3
+"""The same for a live source, where some turns go to close-ups."""
+MAX_IN_TURN = 6
+"""Tiles of ``auto`` at least, where they show more than larger ones: one in every second frame at 30 frames/s."""
+
+
+class TileRotation:
+    """Which tile of a frame is looked at: one at most, so that they all have their turn in one round."""
+
+    def __init__(self, input_wh: tuple[int, int], reach: Reach, round_s: float = ROUND_S) -> None:
+        """``input_wh``: width and height in pixels of the network's input; ``round_s``: length of a round."""
+        self._input_wh = input_wh
+        self._reach = reach
+        self._round_s = round_s
+        self._frame_wh = (0, 0)
+        self._tiles = np.zeros((0, 4), int)
+        self._next = 0
+        self._due_s = -math.inf
+
+    def tiles(self, frame_wh: tuple[int, int]) -> np.ndarray:
+        """All tiles (T,4) int64, xyxy px, of frames of this size; none where the whole frame shows as much.
+
+        ``auto`` has smaller ones than for a still image, up to ``MAX_IN_TURN``: most of them are left to other frames.
+        """
+        if frame_wh != self._frame_wh:
+            self._frame_wh = frame_wh
+            self._tiles = regions_of(frame_wh, self._input_wh, self._reach)[1:]
+            if self._reach.is_auto and 0 < len(self._tiles) < MAX_IN_TURN:
+                self._tiles = regions_of(frame_wh, self._input_wh, Reach(FAR_SCALE), MAX_IN_TURN)[1:]
+        return self._tiles
+
+    def is_due(self, pts_s: float) -> bool:
+        """Whether it is time for the next tile; always after a jump back in time."""
+        return pts_s >= self._due_s or pts_s < self._due_s - self._round_s
+
+    def take(self, pts_s: float) -> np.ndarray:
+        """The next tile (1,4) for the frame of this time, of the size that ``tiles`` was last asked for."""
+        tile: np.ndarray = self._tiles[self._next % len(self._tiles)][None]
+        self._next += 1
+        pause_s = self._round_s / len(self._tiles)
+        in_step = 0 <= pts_s - self._due_s <= pause_s
+        self._due_s = (self._due_s if in_step else pts_s) + pause_s
+        return tile
