@@ -1,6 +1,6 @@
 """One detector in a process of its own, driven by ``benchmarks/detectors.py`` through standard input and output.
 
-Each contender is given BGR pictures, as a camera gives them, and returns boxes in pixels of the picture: whatever lies
+Each contender is given BGR images, as a camera gives them, and returns boxes in pixels of the image: whatever lies
 between belongs to its time. Imports no more than the contender needs, so that it also runs in an environment of its own
 (MediaPipe pins an older numpy and OpenCV).
 
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 Found = list[tuple[str, float, list[float]]]
-"""Class, score, xyxy in pixels of the picture."""
+"""Class, score, xyxy in pixels of the image."""
 Detect = Callable[[np.ndarray], Found]
 CLASS_COUNT = 6
 """Five parts and the background: what torchvision's models are built for here."""

@@ -1,9 +1,9 @@
-"""Our detectors against what people would use instead: milliseconds a picture on the CPU, and accuracy beside it.
+"""Our detectors against what people would use instead: milliseconds an image on the CPU, and accuracy beside it.
 
-Every contender is a process of its own on the same cores. They take turns, one round over all pictures each, so that
-whatever else the machine does hits all of them alike; figures are medians over all pictures and rounds.
+Every contender is a process of its own on the same cores. They take turns, one round over all images each, so that
+whatever else the machine does hits all of them alike; figures are medians over all images and rounds.
 
-With ``--data`` the pictures are photos of its val split and accuracy is scored on them. Landmarks and cascades mark
+With ``--data`` the images are photos of its val split and accuracy is scored on them. Landmarks and cascades mark
 other extents than the labels, so their boxes are first fitted to the labels, class by class, on photos of train.
 """
 
@@ -45,7 +45,7 @@ FITTING_IOU = 0.2
 
 
 class Contender:
-    """A process that runs one detector over pictures when it is told to."""
+    """A process that runs one detector over images when it is told to."""
 
     def __init__(self, spec: str, python: str, pictures: Path, threads: int) -> None:
         self.spec = spec
@@ -57,7 +57,7 @@ class Contender:
         )  # fmt: skip
 
     def ask(self, task: str) -> list[Any]:
-        """Let it ``warm`` up, ``time`` each picture, or give the ``boxes`` of each."""
+        """Let it ``warm`` up, ``time`` each image, or give the ``boxes`` of each."""
         assert self._process.stdin
         assert self._process.stdout
         try:
@@ -125,7 +125,7 @@ def picture_of(photo: LabelledImage) -> np.ndarray:
 
 
 def clip_pictures(count: int) -> list[np.ndarray]:
-    """Pictures of the sample clip, from its whole length."""
+    """Images of the sample clip, from its whole length."""
     source = VideoFileSource(CLIP)
     frames = []
     while (frame := source.read()) is not None:
@@ -143,7 +143,7 @@ def time_in_turns(
     *,
     all_must_run: bool = True,
 ) -> dict[str, list[float]]:
-    """Milliseconds of every picture in every round; of those contenders that run, if not all must."""
+    """Milliseconds of every image in every round; of those contenders that run, if not all must."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
         listing = saved(pictures, Path(folder))
         running = []
@@ -164,7 +164,7 @@ def time_in_turns(
 
 
 def saved(pictures: list[np.ndarray], folder: Path) -> Path:
-    """Write pictures for another process; the file that lists them."""
+    """Write images for another process; the file that lists them."""
     paths = [folder / f"{i:05}.npy" for i in range(len(pictures))]
     for path, picture in zip(paths, pictures, strict=True):
         np.save(path, picture)

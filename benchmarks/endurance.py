@@ -108,7 +108,7 @@ def figures(watch: Watch) -> dict[str, Any]:
 
 
 def repeated(clip: Path, path: Path, frames: int) -> Path:
-    """Write the coded pictures of a clip again and again, at least ``frames`` of them, one after the other."""
+    """Write the coded images of a clip again and again, at least ``frames`` of them, one after the other."""
     with av.open(str(clip)) as original:
         stream = original.streams.video[0]
         packets = [packet for packet in original.demux(stream) if packet.size]

@@ -1,7 +1,7 @@
 """Our fixed-shape graph against torchvision's own way of running the same weights, on a GPU: time and accuracy.
 
-Every contender gets a picture of the size of the network in memory and gives boxes in memory: upload and download are
-counted. Each is a process of its own; they take turns, one round over all pictures each. ``roofline.py`` says below
+Every contender gets an image of the size of the network in memory and gives boxes in memory: upload and download are
+counted. Each is a process of its own; they take turns, one round over all images each. ``roofline.py`` says below
 which time no run of the graph can come, ``parity`` how far the boxes are from those of the float32 graph on the CPU.
 """
 
@@ -150,7 +150,7 @@ def contenders(
 
 
 def pictures_of(size: str, count: int) -> list[np.ndarray]:
-    """Pictures of the sample clip in the network's size, so that hardly a part of the time is letterboxing."""
+    """Images of the sample clip in the network's size, so that hardly a part of the time is letterboxing."""
     width, height = map(int, size.split("x"))
     return [cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in clip_pictures(count)]
 

@@ -1,6 +1,6 @@
 """What a frame costs as the work grows, and whether ten thousand frames cost more than the first ones.
 
-Every series takes one thing up and leaves the rest as it is. Each of its steps runs the app's own pipeline on pictures
+Every series takes one thing up and leaves the rest as it is. Each of its steps runs the app's own pipeline on images
 in memory, letterbox to drawing; the steps take turns. Input size and numbers of proposals are those of the model's
 graph, so that they need graphs of their own: random weights do, since all shapes are fixed and the time of a
 fixed-shape graph does not depend on what its weights are. They find nothing, so tracking and drawing are idle there.
@@ -50,7 +50,7 @@ FACE = np.s_[15:175, 35:180]
 """Of the portrait, so that many are not too small to be found."""
 WARM_UP_FRAMES = 3
 SHIFT_PX = 3
-"""Faces move by this from one picture to the next, so that tracking has something to do."""
+"""Faces move by this from one image to the next, so that tracking has something to do."""
 STAGES = ("preprocess", "infer", "track", "render")
 
 
@@ -77,7 +77,7 @@ class Step:
     stages_ms: dict[str, list[float]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
     """Of each round, the median over its frames."""
     faces: int = 0
-    """Found in the last picture."""
+    """Found in the last image."""
 
 
 def measure(
@@ -195,7 +195,7 @@ def own_graph(setup: Setup, side_px: int | None = None, **options: int) -> OnnxD
 
 
 def moving(count: int, size_wh: tuple[int, int]) -> list[np.ndarray]:
-    """Pictures uint8 (H,W,3) BGR, read-only, of a scene with ``count`` faces, which sway from side to side."""
+    """Images uint8 (H,W,3) BGR, read-only, of a scene with ``count`` faces, which sway from side to side."""
     scene = crowd(count, size_wh)
     shown = [np.roll(scene, shift * SHIFT_PX, axis=1) for shift in range(4)]
     for picture in shown:
@@ -229,7 +229,7 @@ def crowd(count: int, size_wh: tuple[int, int]) -> np.ndarray:
 
 
 class Clock(ClosingSink):
-    """Takes drawn pictures, and notes when each one came."""
+    """Takes drawn images, and notes when each one came."""
 
     needs_canvas = True
     is_slow = False

@@ -1,8 +1,8 @@
-"""Age of what a live run shows: a scripted camera writes the time into its pictures, and the shown picture is read.
+"""Age of what a live run shows: a scripted camera writes the time into its images, and the shown image is read.
 
-The camera exposes at a fixed rate; the time at which a picture was due stands in blocks of black and white at its
-lower edge. It passes through the live pipeline as any picture does. Where the app would show it, the time is read back
-out of the drawn picture: that is its age, whatever the app itself says. Rates take turns.
+The camera exposes at a fixed rate; the time at which an image was due stands in blocks of black and white at its
+lower edge. It passes through the live pipeline as any image does. Where the app would show it, the time is read back
+out of the drawn image: that is its age, whatever the app itself says. Rates take turns.
 
 Mark: 95 % of the shown frames are no older than one inference, one frame interval and 5 ms.
 """
@@ -49,7 +49,7 @@ TIME_BYTES = 6
 BITS = 8 * (TIME_BYTES + 1)
 """The last byte checks the others."""
 STRIP_SHARE = 1 / 30
-"""Height of the blocks, of the picture's."""
+"""Height of the blocks, of the image's."""
 
 
 def measure(
@@ -90,7 +90,7 @@ def measure(
 
 
 def write_time(image: np.ndarray, time_us: int) -> None:
-    """Write a time into the lower edge of a picture uint8 (H,W,3), in place: a white block for each bit that is set."""
+    """Write a time into the lower edge of an image uint8 (H,W,3), in place: a white block for each bit that is set."""
     digits = time_us.to_bytes(TIME_BYTES, "big")
     bits = np.unpackbits(np.frombuffer(digits + check_of(digits), np.uint8))[None] * np.uint8(255)
     strip = image[-strip_height(image) :]
@@ -98,7 +98,7 @@ def write_time(image: np.ndarray, time_us: int) -> None:
 
 
 def read_time(image: np.ndarray) -> int | None:
-    """The time in microseconds that ``write_time`` wrote, also into a larger picture; None if it is not whole."""
+    """The time in microseconds that ``write_time`` wrote, also into a larger image; None if it is not whole."""
     columns = ((np.arange(BITS) + 0.5) * image.shape[1] / BITS).astype(int)
     bits = image[-max(1, strip_height(image) // 2), columns].mean(axis=1) > 127
     read = np.packbits(bits).tobytes()
@@ -107,7 +107,7 @@ def read_time(image: np.ndarray) -> int | None:
 
 
 def check_of(digits: bytes) -> bytes:
-    """One byte that tells whether the others are right; 0 for none of them, as in a black picture, is not."""
+    """One byte that tells whether the others are right; 0 for none of them, as in a black image, is not."""
     return bytes([zlib.crc32(digits) & 0xFF])
 
 
@@ -118,16 +118,16 @@ def strip_height(image: np.ndarray) -> int:
 
 
 class ClockCamera(FrameSource):
-    """A camera that exposes at a fixed rate and writes the time of it into the picture.
+    """A camera that exposes at a fixed rate and writes the time of it into the image.
 
-    A reader who comes late gets the newest picture; those before it are lost, and counted.
+    A reader who comes late gets the newest image; those before it are lost, and counted.
     """
 
     is_live = True
     time_base = LIVE_TIME_BASE
 
     def __init__(self, scene: Sequence[np.ndarray], frame_rate: int) -> None:
-        """``scene``: pictures uint8 (H,W,3) BGR that follow each other, again and again."""
+        """``scene``: images uint8 (H,W,3) BGR that follow each other, again and again."""
         self.size_wh = scene[0].shape[1], scene[0].shape[0]
         self.frame_rate = Fraction(frame_rate)
         self._scene = cycle(scene)
@@ -159,20 +159,20 @@ class ClockCamera(FrameSource):
 
 
 class AgeReader(ClosingSink):
-    """Where the app would show a picture: notes how old it is."""
+    """Where the app would show an image: notes how old it is."""
 
     is_slow = False
 
     def __init__(self, watched: "WatchedView | None" = None) -> None:
-        """``watched``: makes the pictures of a window, which comes before this one in the row."""
+        """``watched``: makes the images of a window, which comes before this one in the row."""
         self.needs_canvas = watched is None
         self.ages_ms: list[float] = []
         self.unreadable = 0
-        """Pictures whose time is covered by something."""
+        """Images whose time is covered by something."""
         self._watched = watched
 
     def write(self, result: Result) -> None:
-        """Look at the clock, then at the picture."""
+        """Look at the clock, then at the image."""
         now_s = time.monotonic()
         time_us = read_time(self._watched.shown if self._watched else result.canvas)
         if time_us is None:
@@ -185,7 +185,7 @@ class AgeReader(ClosingSink):
 
 
 class WatchedView(View):
-    """The view of a window that lets its pictures be looked at."""
+    """The view of a window that lets its images be looked at."""
 
     shown = np.zeros((2, BITS, 3), np.uint8)
 

@@ -1,7 +1,7 @@
 """Time per frame that the app spends outside of onnxruntime's ``session.run``.
 
-Counted is the thread of the run, stage by stage, on pictures that are in memory already: reading them ahead is another
-thread's work, and what an encoder costs shows as far as the run waits for it. Ways out take turns: the drawn picture
+Counted is the thread of the run, stage by stage, on images that are in memory already: reading them ahead is another
+thread's work, and what an encoder costs shows as far as the run waits for it. Ways out take turns: the drawn image
 thrown away, a video file, and with ``--window`` the app's window.
 """
 
@@ -90,7 +90,7 @@ OpenSinks = Callable[[MemorySource, Controls], list[Sink]]
 
 
 def ways_out(folder: Path, detector: OnnxDetector, *, window: bool) -> dict[str, OpenSinks]:
-    """Where the pictures go, by name: what opens the sinks of a run."""
+    """Where the images go, by name: what opens the sinks of a run."""
 
     def throw_away(_source: MemorySource, _controls: Controls) -> list[Sink]:
         return [Taker()]
@@ -112,7 +112,7 @@ class Live(MemorySource):
     is_live = True
 
     def __init__(self, source: MemorySource) -> None:
-        """``source``: which pictures the window is for."""
+        """``source``: which images the window is for."""
         self.size_wh = source.size_wh
 
 

@@ -42,7 +42,7 @@ from realtime.structures import Detections
 
 MARK = 0.9
 HELD_FRAMES = 48
-"""Pictures in memory, of which the stages alone are fed: 300 MB at 1080p."""
+"""Images in memory, of which the stages alone are fed: 300 MB at 1080p."""
 
 
 def measure(
@@ -180,7 +180,7 @@ class Stages:
         source.close()
 
     def _run_with(self, detector: Detector, taker: "Taker", frames: int) -> None:
-        """The pipeline's own loop over pictures in memory."""
+        """The pipeline's own loop over images in memory."""
         controls = Controls(detector.metadata.threshold)
         Pipeline(MemorySource(self._pictures, frames), detector, [taker], controls).run()
 
@@ -199,12 +199,12 @@ class Recalled:
         return image, self._nothing
 
     def infer(self, network_input: np.ndarray, transform: LetterboxTransform) -> Detections:
-        """The detections of the next picture."""
+        """The detections of the next image."""
         return next(self._found)
 
 
 class Taker(ClosingSink):
-    """Takes drawn pictures, and keeps them if told to."""
+    """Takes drawn images, and keeps them if told to."""
 
     needs_canvas = True
     is_slow = False

@@ -1,4 +1,4 @@
-"""How well a shipped detector does as pictures get worse: F1 against the strength of each change, on labelled photos.
+"""How well a shipped detector does as images get worse: F1 against the strength of each change, on labelled photos.
 
 Each change is applied to the whole photo, boxes with it; the score threshold is the model's own, the same for all. For
 neighbours, faces are set side by side in one frame, and recall is compared with that of each alone at the same place.
@@ -33,7 +33,7 @@ Photo = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One way in which pictures get worse."""
+    """One way in which images get worse."""
 
     name: str
     strengths: tuple[float, ...]
@@ -71,7 +71,7 @@ def lit(photo: Photo, gain: float) -> Photo:
 
 
 def motion_blurred(photo: Photo, share: float) -> Photo:
-    """Smeared sideways over a share of the picture's longer side."""
+    """Smeared sideways over a share of the image's longer side."""
     length = max(1, round(share * max(photo[0].shape[:2])))
     return cv2.blur(photo[0], (length, 1)), *photo[1:]
 

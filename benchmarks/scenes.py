@@ -1,4 +1,4 @@
-"""Pictures to measure with, made from the sample clip in any size: frames in memory, or a video with sound."""
+"""Images to measure with, made from the sample clip in any size: frames in memory, or a video with sound."""
 
 import time
 import wave
@@ -29,14 +29,14 @@ RATE_HZ = 48_000
 
 
 class MemorySource(FrameSource):
-    """Gives pictures that are there already, to and fro, so that reading costs next to nothing."""
+    """Gives images that are there already, to and fro, so that reading costs next to nothing."""
 
     is_live = False
     frame_rate = FRAME_RATE
     time_base = 1 / FRAME_RATE
 
     def __init__(self, pictures: Sequence[np.ndarray], count: int) -> None:
-        """``pictures``: uint8 (H,W,3) BGR; ``count``: frames to give."""
+        """``images``: uint8 (H,W,3) BGR; ``count``: frames to give."""
         self.size_wh = pictures[0].shape[1], pictures[0].shape[0]
         self._frames = enumerate(to_and_fro(pictures, count))
 
@@ -70,7 +70,7 @@ def pictures(size_wh: tuple[int, int], count: int) -> list[np.ndarray]:
 
 
 def make_clip(path: Path, size_wh: tuple[int, int], frames: int, held: int = 48) -> Path:
-    """Write a video with sound as the app writes them; ``held`` pictures of it are different."""
+    """Write a video with sound as the app writes them; ``held`` images of it are different."""
     sound = _make_sound(path.with_suffix(".wav"), float(frames / FRAME_RATE))
     source = MemorySource(pictures(size_wh, held), frames)
     sink = VideoFileSink(

@@ -1,7 +1,7 @@
 """How steady the boxes of faces are, as the detector gives them and as the app shows them.
 
 Jitter and lag are measured on clips made from one frame of the sample clip: held still or moved along a known way,
-blurred as by a lens, with a sensor's noise, compressed picture by picture as webcams do (and once more as a video
+blurred as by a lens, with a sensor's noise, compressed image by image as webcams do (and once more as a video
 file). Flicker and changes of identity are measured on a real clip, and how much its boxes tremble as they move. The
 detector runs once over each clip: raw and shown differ only in what comes after it.
 """
@@ -34,7 +34,7 @@ SAMPLE = Path(__file__).parents[1] / "samples" / "astronaut.mp4"
 SPEEDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Of the moving face, if none are given."""
 WAY = 0.2
-"""How far it moves, in sides of the picture."""
+"""How far it moves, in sides of the image."""
 REST_S = 0.5
 """How long it rests at each end."""
 BLUR_SIGMA_PX = 0.8
@@ -109,7 +109,7 @@ def read(video: Path, max_frames: int) -> Iterator[Frame]:
 
 
 def stop_and_go(frames: int, frame_rate: float, speed: float) -> np.ndarray:
-    """A way (frames,) in sides of the picture: rest, go at ``speed`` sides per second, rest, come back, and so on."""
+    """A way (frames,) in sides of the image: rest, go at ``speed`` sides per second, rest, come back, and so on."""
     going_s = WAY / speed
     turns_s = np.cumsum([0, REST_S, going_s, REST_S, going_s])
     times_s = np.arange(frames) / frame_rate
@@ -118,7 +118,7 @@ def stop_and_go(frames: int, frame_rate: float, speed: float) -> np.ndarray:
 
 
 def filmed(picture: np.ndarray, way: np.ndarray, frame_rate: float, noise: float) -> Iterator[Frame]:
-    """The picture, uint8 (H,W,3) BGR, moved sideways by ``way`` (frames,) sides, as a webcam would send it."""
+    """The image, uint8 (H,W,3) BGR, moved sideways by ``way`` (frames,) sides, as a webcam would send it."""
     height, width = picture.shape[:2]
     rng = np.random.default_rng(0)
     for index, shift in enumerate((way * max(width, height)).tolist()):

@@ -25,7 +25,7 @@ def landmarks_98(scale: float = 1.0, at: tuple[float, float] = (0.0, 0.0)) -> np
 
 
 def draw_face(image: np.ndarray, points: np.ndarray) -> None:
-    """Draw a face of 68 points into a uint8 (H,W,3) picture."""
+    """Draw a face of 68 points into a uint8 (H,W,3) image."""
     for first, end, closed, colour in (
         (0, 17, False, 60), (17, 22, False, 90), (22, 27, False, 90), (27, 31, False, 160),
         (31, 36, False, 160), (36, 42, True, 40), (42, 48, True, 40), (48, 60, True, 120), (60, 68, True, 120),
@@ -55,7 +55,7 @@ def _jaw(count: int) -> list:
 
 
 def _brows() -> list:
-    """Upper edges, left to right in the picture."""
+    """Upper edges, left to right in the image."""
     along = np.linspace(0, 1, 5)
     return [_brow(-1, s) for s in along] + [_brow(1, s) for s in along[::-1]]
 

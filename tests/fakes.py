@@ -42,7 +42,7 @@ def stub_model(
     contract: ModelMetadata | None = None,
     props: dict[str, str] | None = None,
 ) -> Path:
-    """An ONNX file that keeps the contract and finds the same boxes (in input pixels) in every picture."""
+    """An ONNX file that keeps the contract and finds the same boxes (in input pixels) in every image."""
     contract = contract or metadata()
     width, height = contract.input_wh
     boxes, scores, labels = (np.zeros((4, 4), np.float32), np.zeros(4, np.float32), np.zeros(4, np.int64))
@@ -129,7 +129,7 @@ class ScriptedSource(FrameSource):
 
 
 class FakeDetector:
-    """Finds one face in every picture; ``on_infer`` may block or raise."""
+    """Finds one face in every image; ``on_infer`` may block or raise."""
 
     def __init__(
         self,
@@ -259,6 +259,6 @@ def make_video(
 
 
 def read_video(path: Path) -> list[tuple[float, np.ndarray]]:
-    """Time in seconds and picture (H,W,3) RGB of every frame."""
+    """Time in seconds and image (H,W,3) RGB of every frame."""
     with av.open(str(path)) as container:
         return [(float(f.time or 0), f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]

@@ -17,14 +17,14 @@ UPRIGHT = {
     "mouth": (50, 86, 42, 20),
 }
 """Centre, width and height of each part on a face 100 wide and 116 high, by eye from a portrait. The left eye is the
-subject's, on the right in the picture."""
+subject's, on the right in the image."""
 PROFILE = {
     "left_eye": (40, 34, 18, 11),
     "left_eyebrow": (40, 23, 30, 13),
     "nose": (13, 51, 24, 36),
     "mouth": (21, 84, 28, 20),
 }
-"""A head that looks towards the left edge of the picture, and so shows its left side."""
+"""A head that looks towards the left edge of the image, and so shows its left side."""
 WIDTH, HEIGHT = 100, 116
 
 Part = tuple[str, float, tuple[float, float, float, float]]
@@ -76,6 +76,6 @@ def detections_of(*faces: dict[str, Part]) -> Detections:
 
 
 def mirrored(detections: Detections, width: float) -> Detections:
-    """The same in a picture ``width`` px wide that is flipped left to right."""
+    """The same in an image ``width`` px wide that is flipped left to right."""
     boxes = detections.boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [width, 0, width, 0]
     return Detections(boxes, detections.labels, detections.scores, NAMES)

@@ -33,14 +33,14 @@ def free_port(kind: int = socket.SOCK_STREAM) -> int:
 
 
 def stamped_picture() -> np.ndarray:
-    """A picture that says in black and white blocks when it was made (monotonic clock, the same in all processes)."""
+    """An image that says in black and white blocks when it was made (monotonic clock, the same in all processes)."""
     microseconds = int(1e6 * time.monotonic())
     bits = np.array([microseconds >> i & 1 for i in range(BITS)], np.uint8).reshape(-1, 8)
     return np.repeat(np.kron(255 * bits, np.ones((BLOCK_PX, BLOCK_PX), np.uint8))[..., None], 3, axis=2)
 
 
 def stamp_s(image: np.ndarray) -> float:
-    """When a stamped picture was made."""
+    """When a stamped image was made."""
     means = image.mean(axis=2).reshape(-1, BLOCK_PX, 8, BLOCK_PX).mean(axis=(1, 3)).flatten()
     return sum(1 << i for i, mean in enumerate(means.tolist()) if mean > 127) / 1e6
 
@@ -54,7 +54,7 @@ class Viewer:
         self._ended = ended
 
     def send(self, image: np.ndarray) -> None:
-        """Send one picture; raises ConnectionError once the viewer or the test is gone."""
+        """Send one image; raises ConnectionError once the viewer or the test is gone."""
         if self._ended.is_set():
             raise ConnectionAbortedError
         self.write(image)
@@ -91,7 +91,7 @@ class JpegViewer(Viewer):
         self._handler.wfile.write(text.encode())
 
     def play_rubbish(self) -> None:
-        """Parts that are no pictures, for ever."""
+        """Parts that are no images, for ever."""
         while not self._ended.wait(0.02):
             self.write_part(b"no picture" * 10)
 

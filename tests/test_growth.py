@@ -53,7 +53,7 @@ def test_faces_and_threads_are_measured_in_turns(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "labels"), [("frame", ["640x360", "3840x2160"]), ("faces", ["0", "20"])])
-def test_pictures_have_the_size_that_the_step_says(model, tmp_path, name, labels):
+def test_images_have_the_size_that_the_step_says(model, tmp_path, name, labels):
     steps = {step.label: step for step in growth.SERIES[name](growth.Setup(str(model), "nano", tmp_path))}
     for label in labels:
         width, height = map(int, label.split("x")) if "x" in label else growth.FRAME_WH

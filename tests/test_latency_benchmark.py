@@ -1,4 +1,4 @@
-"""benchmarks/latency.py: the time survives in the shown picture, ages are those of the clock, the script runs."""
+"""benchmarks/latency.py: the time survives in the shown image, ages are those of the clock, the script runs."""
 
 import json
 import subprocess
@@ -76,7 +76,7 @@ def test_ages_are_those_of_the_clock(monkeypatch):
     assert reader.unreadable == 1
 
 
-def test_what_counts_of_a_window_is_the_picture_in_it(monkeypatch):
+def test_what_counts_of_a_window_is_the_image_in_it(monkeypatch):
     """Smaller than the frame, with the overlay on it; the frame's own time is not looked at."""
     clock = Clock()
     monkeypatch.setattr(latency, "time", clock)

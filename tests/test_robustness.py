@@ -1,4 +1,4 @@
-"""benchmarks/robustness.py: changed pictures keep their boxes on their objects, and the script runs through."""
+"""benchmarks/robustness.py: changed images keep their boxes on their objects, and the script runs through."""
 
 import importlib.util
 import json

@@ -72,7 +72,7 @@ def test_buffers_are_reused_and_results_are_left_alone(session, monkeypatch):
         assert values.flags.writeable
 
 
-def test_the_picture_may_be_changed_after_the_run(session):
+def test_the_image_may_be_changed_after_the_run(session):
     bound = BoundSession(session, "cpu")
     picture = picture_for(session, 0)
     expected = bound.run(picture)
@@ -122,7 +122,7 @@ def test_a_network_that_fails_is_a_model_error(tmp_path, monkeypatch):
     assert len(detector.detect(PICTURE)) == 2
 
 
-def test_a_graph_is_recorded_before_the_first_picture(tmp_path, monkeypatch):
+def test_a_graph_is_recorded_before_the_first_image(tmp_path, monkeypatch):
     gpu = PretendGpu(monkeypatch)
 
     detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CUDA)
@@ -176,7 +176,7 @@ def test_a_model_that_breaks_the_contract_is_no_reason_to_try_again(tmp_path, mo
 
 @pytest.mark.needs_cuda
 @pytest.mark.skipif(without_driver(), reason="needs an NVIDIA GPU: no driver found")
-def test_a_replayed_graph_sees_each_new_picture(session):
+def test_a_replayed_graph_sees_each_new_image(session):
     on_gpu = OnnxDetector(find_model("nano"), provider=Provider.CUDA)
     assert on_gpu.cuda_graph_error is None
     assert set(on_gpu.node_counts) == {"CUDAExecutionProvider"}

@@ -105,7 +105,7 @@ def test_a_run_that_pauses_before_it_reconnects_ends_at_once(folder, number, cod
 
 @both_signals
 @pytest.mark.parametrize("waits_for", ["an answer", "the next try"])
-def test_a_run_that_waits_for_its_first_picture_ends_at_once(folder, number, code, waits_for):
+def test_a_run_that_waits_for_its_first_image_ends_at_once(folder, number, code, waits_for):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1] if waits_for == "an answer" else free_port()
         url = f"http://{USER}127.0.0.1:{port}/live"

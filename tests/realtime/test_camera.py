@@ -20,7 +20,7 @@ MJPG = cv2.VideoWriter.fourcc(*"MJPG")
 
 
 class FakeCapture:
-    """An OpenCV camera that gives three pictures, and what is asked of it unless ``driver`` says otherwise."""
+    """An OpenCV camera that gives three images, and what is asked of it unless ``driver`` says otherwise."""
 
     properties: ClassVar = {
         cv2.CAP_PROP_FPS: 30.0,
@@ -103,7 +103,7 @@ def test_a_camera_that_is_not_there_is_released_and_named():
     assert FakeCapture.opened[0].released
 
 
-def test_a_camera_without_pictures_is_released_and_named(monkeypatch):
+def test_a_camera_without_images_is_released_and_named(monkeypatch):
     monkeypatch.setattr(FakeCapture, "pictures", 0)
     with pytest.raises(SourceError, match="cannot open camera 0: it delivers no frames"):
         CameraSource(0)
@@ -132,7 +132,7 @@ def test_a_size_and_a_rate_are_asked_for_and_read_back():
 @pytest.mark.parametrize(
     ("size_wh", "rate"), [((1280, 720), None), ((1920, 1080), Fraction(30)), (None, Fraction(120)), ((640, 480), 60)]
 )
-def test_mjpg_comes_first_where_raw_pictures_would_be_too_many_for_usb(size_wh, rate):
+def test_mjpg_comes_first_where_raw_images_would_be_too_many_for_usb(size_wh, rate):
     camera = CameraSource(0, size_wh=size_wh, frame_rate=rate and Fraction(rate))
     assert FakeCapture.opened[0].asked[0] == cv2.CAP_PROP_FOURCC
     assert FakeCapture.opened[0].get(cv2.CAP_PROP_FOURCC) == MJPG
@@ -163,7 +163,7 @@ def test_a_driver_that_does_not_tell_its_rate_is_told_of(monkeypatch):
     assert difference == "camera 0: asked for 15 frames/s, the driver gives an unknown rate as YUYV"
 
 
-def test_a_camera_whose_mjpg_gives_no_picture_is_opened_without(monkeypatch):
+def test_a_camera_whose_mjpg_gives_no_image_is_opened_without(monkeypatch):
     monkeypatch.setattr(FakeCapture, "gives_mjpg", False)
     camera = CameraSource(0, size_wh=(1280, 720))
     assert camera.size_wh == (1280, 720)
@@ -202,7 +202,7 @@ def test_an_unplugged_camera_comes_back_if_asked_for(monkeypatch):
     taken.release()
     source = opened("0", reconnect=True)
     with closing(source):
-        for i in range(7):  # the fake gives three pictures each time it is opened
+        for i in range(7):  # the fake gives three images each time it is opened
             assert source.read().index == i
             taken.release(2 if i % 3 == 2 else 1)
         taken.release(1000)

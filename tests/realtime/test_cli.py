@@ -34,7 +34,7 @@ def files_in(folder):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A working folder with a small video, a picture and a model."""
+    """A working folder with a small video, an image and a model."""
     make_video(tmp_path / "in.mp4", frames=12, sound="aac")
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((48, 64, 3), np.uint8))
     stub_model(tmp_path / "m.onnx")
@@ -93,7 +93,7 @@ def test_images_are_drawn_and_described_in_files(folder):
     assert [json.loads(line)["image"] for line in (folder / "out.jsonl").read_text().splitlines()] == ["a.png"]
 
 
-def test_a_bad_picture_does_not_stop_the_good_ones(folder):
+def test_a_bad_image_does_not_stop_the_good_ones(folder):
     (folder / "bad.png").write_text("no picture")
     done = realtime("image", "bad.png", "a.png", "--model", "m.onnx", "--jsonl", "out.jsonl", cwd=folder)
     assert done.returncode == 1
@@ -102,7 +102,7 @@ def test_a_bad_picture_does_not_stop_the_good_ones(folder):
     assert [json.loads(line)["image"] for line in (folder / "out.jsonl").read_text().splitlines()] == ["a.png"]
 
 
-def test_without_one_good_picture_an_older_file_stays(folder):
+def test_without_one_good_image_an_older_file_stays(folder):
     (folder / "bad.png").write_text("no picture")
     (folder / "out.jsonl").write_text("older")
     done = realtime("image", "bad.png", "--model", "m.onnx", "--jsonl", "out.jsonl", cwd=folder)
@@ -219,7 +219,7 @@ def test_an_interrupted_run_keeps_what_was_done(folder, number, code):
 
 
 @both_signals
-def test_interrupted_pictures_keep_what_was_done(folder, number, code):
+def test_interrupted_images_keep_what_was_done(folder, number, code):
     for name in ("in", "drawn"):
         (folder / name).mkdir()
     original = folder / "in" / "0.png"

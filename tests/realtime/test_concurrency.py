@@ -118,7 +118,7 @@ def test_a_real_video_gives_the_same_lines(tmp_path):
 
 
 def test_threads_that_share_a_detector_do_not_share_its_buffers():
-    """Pictures of several sizes, so that each thread's letterbox changes all the time."""
+    """Images of several sizes, so that each thread's letterbox changes all the time."""
     detector = OnnxDetector(find_model("pico"), provider=Provider.CPU, concurrency=4)
     face = read_image(next((Path(__file__).parents[2] / "export" / "images").glob("*.jpg")))
     pictures = [np.ascontiguousarray(face[top:, : 400 - top]) for top in range(0, 80, 10)]
@@ -206,7 +206,7 @@ def test_commands_detect_at_a_time_where_nobody_waits(tmp_path, monkeypatch, arg
     assert asked == [concurrency]
 
 
-def test_pictures_are_detected_at_a_time_and_told_in_order(tmp_path):
+def test_images_are_detected_at_a_time_and_told_in_order(tmp_path):
     detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU, concurrency=3)
     detect, together = detector.detect, threading.Barrier(3)
     detector.detect = lambda image: (together.wait(WAIT_S), detect(image))[1]
@@ -221,7 +221,7 @@ def test_pictures_are_detected_at_a_time_and_told_in_order(tmp_path):
     assert len(list(out.iterdir())) == 12
 
 
-def test_no_picture_is_begun_after_a_stop(tmp_path):
+def test_no_image_is_begun_after_a_stop(tmp_path):
     detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU, concurrency=3)
     paths, told = [tmp_path / f"{number}.png" for number in range(20)], []
     for path in paths:

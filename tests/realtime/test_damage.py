@@ -48,7 +48,7 @@ def test_a_cut_off_file_is_read_to_where_it_ends(tmp_path, suffix, share):
     short, missing = cut(whole, share)
     frames, errors = read(short)
     assert 100 * share / 3 < len(frames) < 100
-    assert errors.missing_bytes >= missing - 200  # an index behind the pictures is written last
+    assert errors.missing_bytes >= missing - 200  # an index behind the images is written last
     assert "bytes early" in str(errors)
     assert not read(whole)[1]
 

@@ -14,7 +14,7 @@ from realtime.inference.providers import Provider
 PICTURE = np.zeros((100, 200, 3), np.uint8)
 
 
-def test_boxes_are_in_pixels_of_the_picture(tmp_path):
+def test_boxes_are_in_pixels_of_the_image(tmp_path):
     detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU)
     found = detector.detect(PICTURE)  # lies at 64x32, 16 below the top, in the input of 64x64
     scale = 200 / 64
@@ -94,7 +94,7 @@ def test_cuda_finds_what_the_cpu_finds():
 
 
 def test_telemetry_is_off_before_anything_else_is_asked_of_onnxruntime(tmp_path, monkeypatch):
-    """Pictures of people, and what is done with them, stay on the machine."""
+    """Images of people, and what is done with them, stay on the machine."""
     calls = []
     for name in ("disable_telemetry_events", "enable_telemetry_events", "SessionOptions", "InferenceSession"):
         real = getattr(ort, name)

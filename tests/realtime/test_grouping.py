@@ -43,7 +43,7 @@ def test_all_parts_get_their_names_however_the_head_is_tilted(tilt_deg, scale):
 
 
 @pytest.mark.parametrize("tilt_deg", TILTS)
-def test_in_a_mirrored_picture_the_sides_change(tilt_deg):
+def test_in_a_mirrored_image_the_sides_change(tilt_deg):
     made = made_face(tilt_deg=tilt_deg)
     (face,) = faces_of(detections_of(made), NAMES)
     (flipped,) = faces_of(mirrored(detections_of(made), 640), NAMES)
@@ -75,7 +75,7 @@ def test_sides_are_right_when_parts_are_missing(without, tilt_deg):
 
 @pytest.mark.parametrize("tilt_deg", [-20, 0, 20])
 def test_a_profile_has_one_eye_and_the_right_one(tilt_deg):
-    """A head that looks to the left edge of the picture shows the subject's left eye, close to the nose."""
+    """A head that looks to the left edge of the image shows the subject's left eye, close to the nose."""
     made = made_face(parts=PROFILE, tilt_deg=tilt_deg)
     (face,) = faces_of(detections_of(made), NAMES)
     assert_is(face, made)

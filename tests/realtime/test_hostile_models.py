@@ -252,7 +252,7 @@ def test_a_row_that_means_nothing_is_dropped_and_the_others_stay(tmp_path, row):
     assert found.boxes.dtype == found.scores.dtype == np.float32
 
 
-def test_boxes_that_reach_out_of_the_picture_are_cut(tmp_path):
+def test_boxes_that_reach_out_of_the_image_are_cut(tmp_path):
     found = detect(stub_model(tmp_path / "m.onnx", rows=[([-3e38, -5, 3e38, 20], 0.9, 0)]))
     assert found.boxes.tolist() == [[0, 0, 64, 20]]
 

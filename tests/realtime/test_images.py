@@ -42,14 +42,14 @@ def test_what_is_not_there_is_named(tmp_path):
         find_images([tmp_path])
 
 
-def test_a_file_that_is_no_picture_is_refused(tmp_path):
+def test_a_file_that_is_no_image_is_refused(tmp_path):
     path = tmp_path / "a.png"
     path.write_text("no")
     with pytest.raises(SourceError, match="not a readable image"):
         read_image(path)
 
 
-def test_drawn_pictures_are_written_under_the_same_name(tmp_path, detector):
+def test_drawn_images_are_written_under_the_same_name(tmp_path, detector):
     out = tmp_path / "out"
     out.mkdir()
     paths = [picture(tmp_path / "a.png"), picture(tmp_path / "b.jpg")]
@@ -69,7 +69,7 @@ def test_an_original_is_never_overwritten(tmp_path, detector):
         list(detected([picture(tmp_path / "a.png")], detector, threshold=0.5, out=tmp_path))
 
 
-def test_two_pictures_of_one_name_do_not_replace_each_other(tmp_path, detector):
+def test_two_images_of_one_name_do_not_replace_each_other(tmp_path, detector):
     for name in ("x", "y", "out"):
         (tmp_path / name).mkdir()
     paths = [picture(tmp_path / "x" / "a.png"), picture(tmp_path / "y" / "a.png")]
@@ -87,7 +87,7 @@ def test_no_original_is_overwritten_by_the_result_of_another(tmp_path, detector)
     assert paths[1].read_bytes() == before
 
 
-def test_a_picture_without_suffix_has_no_drawn_copy(tmp_path, detector):
+def test_an_image_without_suffix_has_no_drawn_copy(tmp_path, detector):
     picture(tmp_path / "a.png").rename(tmp_path / "a")
     (tmp_path / "out").mkdir()
     with pytest.raises(SinkError, match="its name does not end as an image's"):
@@ -100,7 +100,7 @@ def test_a_missing_output_folder_is_named(tmp_path, detector):
 
 
 def test_a_phone_photo_is_turned_upright(tmp_path):
-    """EXIF orientation 6: the picture is stored lying on its side."""
+    """EXIF orientation 6: the image is stored lying on its side."""
     lying = np.zeros((40, 80, 3), np.uint8)
     _, jpeg = cv2.imencode(".jpg", lying)
     exif = (
@@ -112,7 +112,7 @@ def test_a_phone_photo_is_turned_upright(tmp_path):
     assert read_image(path).shape == (80, 40, 3)
 
 
-def test_what_is_no_picture_is_told_and_left_out(tmp_path, detector):
+def test_what_is_no_image_is_told_and_left_out(tmp_path, detector):
     bad = tmp_path / "bad.png"
     bad.write_text("no")
     good = picture(tmp_path / "good.png")

@@ -19,12 +19,12 @@ def test_boxes_return_to_where_they_were(size_wh):
     np.testing.assert_allclose(transform.to_frame((boxes * scale + offset).astype(np.float32)), boxes, atol=2e-3)
 
 
-def test_boxes_are_clipped_to_the_picture():
+def test_boxes_are_clipped_to_the_image():
     _, transform = Letterbox((64, 64), 0)(np.zeros((32, 64, 3), np.uint8))
     np.testing.assert_array_equal(transform.to_frame(np.array([[-5, 0, 90, 64]], np.float32)), [[0, 0, 64, 32]])
 
 
-def test_a_picture_lies_centred_on_the_padding():
+def test_an_image_lies_centred_on_the_padding():
     picture = np.full((100, 200, 3), 200, np.uint8)
     network_input, transform = Letterbox((64, 64), 114)(picture)
     assert network_input.shape == (1, 64, 64, 3)
@@ -34,7 +34,7 @@ def test_a_picture_lies_centred_on_the_padding():
     assert (network_input[0, 48:] == 114).all()
 
 
-def test_the_border_is_clean_after_the_pictures_change_size():
+def test_the_border_is_clean_after_the_images_change_size():
     letterbox = Letterbox((64, 64), 114)
     letterbox(np.full((200, 100, 3), 255, np.uint8))
     network_input, _ = letterbox(np.full((100, 200, 3), 255, np.uint8))
@@ -58,7 +58,7 @@ def test_a_black_bar_keeps_its_place():
 
 
 @pytest.mark.parametrize("size_wh", [(640, 480), (1280, 720), (1920, 1080), (1278, 721), (3840, 2160)])
-def test_large_pictures_are_averaged_over_areas_as_small_ones_are(size_wh):
+def test_large_images_are_averaged_over_areas_as_small_ones_are(size_wh):
     """The network learnt from such averages; a blur of the noise keeps it to what a lens lets through."""
     noise = np.random.default_rng(0).integers(0, 256, (size_wh[1], size_wh[0], 3), np.uint8)
     picture = cv2.GaussianBlur(noise, (0, 0), 2)

@@ -246,7 +246,7 @@ def test_controls_are_heeded_from_the_next_frame_on():
 
     sink = RecordingSink(needs_canvas=True, on_write=press)
     pipeline_of(ScriptedSource(4), sink, controls=controls).run()
-    assert [len(found) for found in sink.detections] == [1, 1, 2, 2]  # hiding is a matter of pictures
+    assert [len(found) for found in sink.detections] == [1, 1, 2, 2]  # hiding is a matter of images
     face = [tuple(canvas[28, 30]) == PALETTE_BGR[0] for canvas in sink.canvases]
     assert face == [True, True, True, False]
 

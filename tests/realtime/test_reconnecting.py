@@ -102,7 +102,7 @@ def test_it_goes_on_after_a_break_and_says_so():
     assert [opened.closed for opened in script.opened] == [1, 1]
 
 
-def test_pauses_grow_to_a_limit_and_begin_anew_after_a_picture():
+def test_pauses_grow_to_a_limit_and_begin_anew_after_an_image():
     pauses = Pauses()
     script = Script(live(1, error=BROKEN), *[BROKEN] * 7, live(1, error=BROKEN), BROKEN, live(0))
     with closing(reconnecting(script, wait=pauses)) as source:
@@ -110,7 +110,7 @@ def test_pauses_grow_to_a_limit_and_begin_anew_after_a_picture():
     assert pauses == [1, 2, 4, 8, 16, 30, 30, 30, 1, 2]
 
 
-def test_the_status_tells_the_try_until_there_is_a_picture():
+def test_the_status_tells_the_try_until_there_is_an_image():
     seen = []
     script = Script(live(1, error=BROKEN), *[BROKEN] * 20, live(1))
 

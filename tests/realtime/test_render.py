@@ -24,7 +24,7 @@ def test_a_box_is_drawn_in_the_colour_of_its_class(background, size_hw):
     assert (canvas[3 * height // 8, 3 * width // 8] == background).all()  # inside
 
 
-def test_lines_and_letters_grow_with_the_picture():
+def test_lines_and_letters_grow_with_the_image():
     def edge_and_label_px(size_hw):
         canvas = np.zeros((*size_hw, 3), np.uint8)
         height, width = size_hw
@@ -34,10 +34,10 @@ def test_lines_and_letters_grow_with_the_picture():
 
     small, large = edge_and_label_px((180, 320)), edge_and_label_px((2160, 3840))
     assert large[0] >= 5 * small[0]
-    assert large[1] >= 4 * small[1] >= 40  # small pictures keep letters that can be read
+    assert large[1] >= 4 * small[1] >= 40  # small images keep letters that can be read
 
 
-def test_a_bright_box_on_a_white_picture_has_a_dark_rim():
+def test_a_bright_box_on_a_white_image_has_a_dark_rim():
     canvas = np.full((720, 1280, 3), 255, np.uint8)
     draw(canvas, [LabelledBox((200, 200, 400, 400), "", (66, 228, 240))])
     assert (canvas[300, 395:405] == 0).all(axis=1).any()
@@ -77,7 +77,7 @@ def test_hidden_classes_are_left_out():
     assert [box.label for box in labelled_boxes(found, hidden={1})] == ["face 50"]
 
 
-def test_a_box_follows_a_picture_that_is_scaled_and_mirrored():
+def test_a_box_follows_an_image_that_is_scaled_and_mirrored():
     box = LabelledBox((10, 20, 30, 60), "left eye", WHITE).scaled(2).mirrored(200)
     assert box.box == (140, 40, 180, 120)
     assert box.label == "left eye"  # whose left it is does not depend on the mirror

@@ -64,7 +64,7 @@ def test_irregular_times_are_smoothed_like_regular_ones():
     assert np.abs(coarse - way[kept]).max() < 2
 
 
-def test_pictures_of_any_size_are_smoothed_alike():
+def test_images_of_any_size_are_smoothed_alike():
     times = regular(30, 3)
     boxes = trembling(times) + (moving(times, 40) - BOX)
     assert smoothed(6 * boxes, times, 6 * SIDE_PX) == pytest.approx(6 * smoothed(boxes, times))

@@ -81,7 +81,7 @@ def test_sound_keeps_length_sync_and_channels(tmp_path, container, codec):
 )  # fmt: skip
 @pytest.mark.parametrize(("length_s", "count"), [(0.48, 6), (2.0, 2)])
 def test_joined_recordings_stay_in_sync(tmp_path, container, codec, length_s, count):
-    """The clock of each begins at the same time; sound and picture of a recording never end together."""
+    """The clock of each begins at the same time; audio and video of a recording never end together."""
     sound = noise(length_s * count)
     pieces = np.array_split(sound, count, axis=1)
     joined = tmp_path / f"v.{container}"

@@ -63,7 +63,7 @@ def read_until(source, condition):
     return frame
 
 
-def test_every_picture_of_a_connection_comes_stamped_and_cannot_be_written_to():
+def test_every_image_of_a_connection_comes_stamped_and_cannot_be_written_to():
     def play(viewer):
         for i in range(5):
             viewer.send(grey(40 * i))
@@ -128,7 +128,7 @@ def test_a_sender_that_stalls_without_closing_is_left_and_tried_again(scheme, se
         assert re.search(r"lost stream .*: no answer for \d+\.\d s; reconnecting, 1st try", source.said[0])
 
 
-def test_a_sender_that_sends_no_picture_any_more_but_other_data_is_left():
+def test_a_sender_that_sends_no_image_any_more_but_other_data_is_left():
     def play(viewer):
         viewer.send(grey(50))
         viewer.send(grey(50))
@@ -143,7 +143,7 @@ def test_a_sender_that_sends_no_picture_any_more_but_other_data_is_left():
 
 
 @each_protocol
-def test_pictures_that_change_size_are_followed(scheme, server):
+def test_images_that_change_size_are_followed(scheme, server):
     def play(viewer):
         viewer.play(iter([grey(50)] * 50))
         viewer.play(grey_for_ever(50, size_wh=(96, 80)))
@@ -156,8 +156,8 @@ def test_pictures_that_change_size_are_followed(scheme, server):
 
 
 @each_protocol
-def test_a_slow_detector_sees_pictures_that_are_no_older_than_the_first(scheme, server):
-    """The sender's pictures say when they were made, so that what lies in sockets and decoders counts as well."""
+def test_a_slow_detector_sees_images_that_are_no_older_than_the_first(scheme, server):
+    """The sender's images say when they were made, so that what lies in sockets and decoders counts as well."""
     inference_s, ages_s, never = 0.15, [], threading.Event()
     sink = RecordingSink(on_write=lambda frame: ages_s.append(time.monotonic() - stamp_s(frame.image)))
     with (
@@ -166,7 +166,7 @@ def test_a_slow_detector_sees_pictures_that_are_no_older_than_the_first(scheme, 
     ):
         detector = FakeDetector(lambda: never.wait(inference_s))
         stats = Pipeline(source, detector, [sink], Controls(0.5)).run(max_frames=25)
-    assert stats.dropped > 25  # 7 pictures come in the time of an inference
+    assert stats.dropped > 25  # 7 images come in the time of an inference
     assert min(ages_s) > 0
     # The first ones waited while FFmpeg looked at the stream. Read one after another, the last would be 3 s old.
     assert max(ages_s[5:]) < inference_s + 1 / 50 + 1

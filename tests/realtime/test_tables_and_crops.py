@@ -84,7 +84,7 @@ def test_parts_of_faces_have_their_number_and_side(tmp_path):
     assert files == ["000004_face012_face_0.png", "000004_face012_left_eye_0.png"]
 
 
-def test_a_crop_is_whole_pixels_inside_of_the_picture():
+def test_a_crop_is_whole_pixels_inside_of_the_image():
     image = np.arange(40 * 60 * 3, dtype=np.uint32).astype(np.uint8).reshape(40, 60, 3)
     np.testing.assert_array_equal(cut_out(image, np.array([1.2, 2.0, 9.1, 8.0])), image[2:8, 1:10])
     np.testing.assert_array_equal(cut_out(image, np.array([-9.0, 30.5, 4.0, 99.0])), image[30:40, 0:4])

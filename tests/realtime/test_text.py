@@ -21,7 +21,7 @@ def test_what_the_font_lacks_is_written_out_instead_of_question_marks():
     assert text.drawable("nose 😀") == r"nose \U0001f600"
 
 
-def test_line_ends_and_control_characters_of_hostile_names_do_not_reach_the_picture():
+def test_line_ends_and_control_characters_of_hostile_names_do_not_reach_the_image():
     assert text.drawable("a\nb\x1bc\0") == r"a\nb\x1bc\x00"
 
 

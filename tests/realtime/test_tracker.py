@@ -189,7 +189,7 @@ def test_sides_stay_when_the_evidence_is_gone():
         assert list(face.features) == ["left_eye"]
 
 
-def test_sides_follow_when_the_picture_is_mirrored():
+def test_sides_follow_when_the_image_is_mirrored():
     """What is expected does not hold against what is seen."""
     tracker = FaceTracker(NAMES)
     plain = detections_of(made_face((320, 200), tilt_deg=20))

@@ -155,7 +155,7 @@ def test_a_table_says_what_the_lines_of_json_say(folder):
         assert [float(row[corner]) for corner in ("x1", "y1", "x2", "y2")] == found["box"]
 
 
-def test_crops_are_cut_from_the_undrawn_picture(folder):
+def test_crops_are_cut_from_the_undrawn_image(folder):
     done = realtime("video", "clips/a.mkv", "--crops", "crops", cwd=folder)
     assert done.returncode == 0, done.stderr
     names = sorted(p.name for p in (folder / "crops").iterdir())
@@ -202,7 +202,7 @@ def test_faces_are_hidden_in_a_video(folder, arguments):
         assert np.abs(np.diff(outside.astype(int), axis=1)).mean() > 20
 
 
-def test_faces_are_hidden_in_pictures(folder):
+def test_faces_are_hidden_in_images(folder):
     (folder / "out").mkdir()
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     cv2.imwrite(str(folder / "a.png"), noise)

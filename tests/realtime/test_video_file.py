@@ -23,7 +23,7 @@ def frames_of(path):
         source.close()
 
 
-def test_pictures_are_freed_when_they_are_read(tmp_path):
+def test_images_are_freed_when_they_are_read(tmp_path):
     """They are megabytes: none may wait for the garbage collector, as those that refer to themselves do."""
     source = VideoFileSource(make_video(tmp_path / "in.mp4", frames=30))
     source.read()
@@ -157,14 +157,14 @@ def test_every_container_takes_every_sound(tmp_path, codec, suffix):
     assert 0.9 < samples < 1.3
 
 
-def test_sound_that_outlasts_the_picture_is_kept_to_its_end(tmp_path):
+def test_sound_that_outlasts_the_image_is_kept_to_its_end(tmp_path):
     original = make_video(tmp_path / "v.mp4", frames=100, pts=[i // 4 for i in range(0, 400, 4)], sound="aac")
     copy(original, tmp_path / "out.mp4")
     assert packets_of(tmp_path / "out.mp4") == packets_of(original)
     assert packets_of(original)[-1][0] > 3
 
 
-def test_sound_ends_with_the_picture_if_the_run_was_cut_short(tmp_path):
+def test_sound_ends_with_the_image_if_the_run_was_cut_short(tmp_path):
     original = make_video(tmp_path / "v.mp4", frames=100, sound="aac")
     copy(original, tmp_path / "out.mp4", limit=25)
     assert 0.8 < packets_of(tmp_path / "out.mp4")[-1][0] <= 24 * 0.04
@@ -202,7 +202,7 @@ def test_timestamps_that_stand_still_or_go_back_are_made_to_rise(tmp_path):
 
 
 @pytest.mark.parametrize("size_wh", [(64, 48), (63, 47)])
-def test_frames_that_change_size_are_fitted_into_the_picture_of_the_file(tmp_path, size_wh):
+def test_frames_that_change_size_are_fitted_into_the_image_of_the_file(tmp_path, size_wh):
     out = tmp_path / "out.mp4"
     sink = VideoFileSink(out, size_wh=size_wh, frame_rate=Fraction(25), time_base=Fraction(1, 25), audio=None)
     for i, (width, height) in enumerate([size_wh, (320, 80), (20, 60), size_wh]):

@@ -51,7 +51,7 @@ def test_rotation_and_mirroring_are_applied(tmp_path, rotation, hflip):
     shown = frames_of(path)[0].image
     size_wh = shown.shape[1], shown.shape[0]
     assert size_wh == ((48, 64) if rotation in (90, 270) else (64, 48))
-    # Independently of the code: the middle of the white part, moved by the matrix about the middle of the picture.
+    # Independently of the code: the middle of the white part, moved by the matrix about the middle of the image.
     middle = np.array([48 - 32, 12 - 24]) @ (matrix[:2, :2] / 65536)
     x, y = (middle + np.array(size_wh) / 2).astype(int)
     assert shown[y, x].min() > 220
@@ -108,7 +108,7 @@ def test_high_dynamic_range_is_brought_to_that_of_screens(tmp_path, trc, encode,
     assert seen["black"].max() < 10
 
 
-def test_a_picture_that_no_one_can_convert_by_its_tags_is_converted_without(tmp_path):
+def test_an_image_that_no_one_can_convert_by_its_tags_is_converted_without(tmp_path):
     kind = Kind(frames=2, planes=[planes_of(COLOUR, BT709)], tags={"colorspace": 14, "color_range": 1})  # ICtCp
     assert len(frames_of(make(tmp_path / "v.mkv", kind))) == 2
 
@@ -158,7 +158,7 @@ def combed_video(path, size_wh=(128, 96), frames=8):
     return path
 
 
-def test_interlaced_pictures_are_made_whole(tmp_path):
+def test_interlaced_images_are_made_whole(tmp_path):
     """Combed as they are stored, and smooth as they come."""
     path = combed_video(tmp_path / "v.mkv")
     with av.open(str(path)) as container:
@@ -174,7 +174,7 @@ def test_interlaced_pictures_are_made_whole(tmp_path):
     assert combs(frames[4].image.astype(float).mean(2)) < combs(stored[4]) / 3
 
 
-def test_interlaced_pictures_may_change_their_size(tmp_path):
+def test_interlaced_images_may_change_their_size(tmp_path):
     joined = tmp_path / "v.ts"
     parts = [combed_video(tmp_path / f"{w}.ts", (w, 96), frames=40).read_bytes() for w in (128, 160)]
     joined.write_bytes(b"".join(parts))

@@ -45,11 +45,11 @@ def face_columns(picture):
         ((640, 360), (640, 360), (640, 360)),
         ((320, 180), (1280, 720), (1280, 720)),
         ((3840, 2160), (1280, 720), (1280, 720)),
-        ((360, 640), (1280, 720), (405, 720)),  # upright pictures keep their proportions
+        ((360, 640), (1280, 720), (405, 720)),  # upright images keep their proportions
         ((640, 360), (0, 0), (64, 36)),  # windows have odd sizes while they open
     ],
 )
-def test_the_picture_has_the_size_of_the_window(frame_wh, window_wh, expected_wh):
+def test_the_image_has_the_size_of_the_window(frame_wh, window_wh, expected_wh):
     shown = result(frame_wh)
     picture = plain().render(shown, window_wh)
     assert (picture.shape[1], picture.shape[0]) == expected_wh
@@ -70,7 +70,7 @@ def test_boxes_follow_size_and_mirror_and_the_frame_is_left_alone(window_wh, mir
 
 @pytest.mark.parametrize("window_wh", [(640, 360), (1280, 720)])
 @pytest.mark.parametrize("mirror", [False, True])
-def test_of_a_run_that_hides_faces_nothing_but_its_own_pictures_is_shown(window_wh, mirror):
+def test_of_a_run_that_hides_faces_nothing_but_its_own_images_is_shown(window_wh, mirror):
     shown = replace(result(), canvas=np.full((360, 640, 3), 77, np.uint8))
     assert (plain(canvas_only=True, mirror=mirror).render(shown, window_wh) == 77).all()
     assert (view(canvas_only=True).render(shown, window_wh) != 77).any()  # with the overlay on it
@@ -154,7 +154,7 @@ def test_the_help_lists_all_keys_and_the_classes():
 
 
 @pytest.mark.parametrize("size_wh", [(64, 36), (320, 180), (405, 720), (1280, 720), (3840, 2160)])
-def test_the_help_fits_into_the_picture(size_wh):
+def test_the_help_fits_into_the_image(size_wh):
     canvas = np.full((size_wh[1], size_wh[0], 3), 255, np.uint8)
     draw_table(canvas, help_rows(Controls(0.5), NAMES), (0.5, 0.5), 18)
     assert (canvas != 255).any()

@@ -183,13 +183,13 @@ class User:
         return np.frombuffer(data, np.uint8).reshape(height, width, 4)[:, :, :3]
 
     def pause(self):
-        """The picture, once it says that it stands still."""
+        """The image, once it says that it stands still."""
         self.press("space")
         wait_until(lambda: (self.render() == SKY).all(axis=2).any())
         return self.render()
 
     def press_and_see(self, key):
-        """The picture after a key, once it differs from that before, which stood still.
+        """The image after a key, once it differs from that before, which stood still.
 
         OpenCV keeps one key only, so that each must be seen to work before the next.
         """
