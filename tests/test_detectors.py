@@ -41,6 +41,7 @@ def test_contenders_take_turns(tmp_path):
     assert [line.split()[0] for line in result.stdout.splitlines()[1:3]] == [ours, theirs]
 
 
+@pytest.mark.slow
 def test_a_contender_that_cannot_run_is_named():
     result = run("--contenders", "ours:gone", "--pictures", "1")
 

@@ -77,6 +77,7 @@ def test_without_a_gpu_it_says_so_in_one_line():
     assert result.stderr == "error: no GPU that torch can use; --device cpu tries the script without one\n"
 
 
+@pytest.mark.slow
 def test_accuracy_needs_a_checkpoint(tmp_path):
     result = gpu(*SMALL, "--data", tmp_path / "data.yaml")
 

@@ -68,6 +68,7 @@ def test_every_round_counts_its_frames_and_not_the_warm_up(model):
     assert {len(values) for values in step.stages_ms.values()} == {3}
 
 
+@pytest.mark.slow
 def test_graphs_of_their_own_have_the_size_and_the_proposals_asked_for(tmp_path):
     pytest.importorskip("torch")
     onnx = pytest.importorskip("onnx")

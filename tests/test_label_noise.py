@@ -35,6 +35,7 @@ def test_the_labels_share_of_the_error_is_found(simulated):
     assert report["classes"]["face"]["share"] == pytest.approx(expected, abs=0.05)
 
 
+@pytest.mark.slow
 def test_the_limit_is_what_the_truth_would_score(simulated):
     labels, ours, peer = simulated
     truth = photos(np.zeros((3000, 4)))

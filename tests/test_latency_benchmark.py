@@ -136,6 +136,7 @@ def test_the_mark_is_inference_interval_and_five_ms():
     assert not latency.summary([row], 60)["met"]
 
 
+@pytest.mark.slow
 def test_script_runs_through(tmp_path):
     out, model = tmp_path / "figures.json", stub_model(tmp_path / "stub.onnx")
     args = ["--rate", "100", "--rate", "200", "--size", "320x180", "--seconds", "2", "--rounds", "2"]

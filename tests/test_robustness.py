@@ -67,6 +67,7 @@ def test_faces_are_set_side_by_side_without_overlap(robustness, photo, count):
     assert taken.max() == 1
 
 
+@pytest.mark.slow
 def test_script_runs_through(tmp_path):
     data = make_data_set(tmp_path / "data", train=1, val=8, names=PARTS)
 

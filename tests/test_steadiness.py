@@ -92,6 +92,7 @@ def test_the_filmed_image_moves_as_told(steadiness):
     assert second.pts_s == pytest.approx(1 / 30)
 
 
+@pytest.mark.slow
 def test_script_runs_through(tmp_path):
     done = subprocess.run(
         [sys.executable, SCRIPT, "--frames", "24", "--speed", "0.8", "--json", tmp_path / "steadiness.json"],

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from tiny_data import make_data_set
 
+from realtime.cli import run_cli
+from realtime.stopping import stop_signals
+
 ROOT = Path(__file__).parents[1]
 SCRIPT = Path(sys.executable).with_name("realtime")
 
@@ -20,13 +23,29 @@ def run(*arguments, cwd=None):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("command", "option"), [("train fit", "--help"), ("train prepare pts", "-h"), ("export onnx", "-h")]
-)
-def test_usage_lines_name_the_command(command, option):
-    done = run(*command.split(), option)
-    assert done.returncode == 0, done.stderr
-    assert f"Usage: realtime {command} [OPTIONS]" in done.stdout
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs a command in this process, which has torch already; returns exit code, standard output and error."""
+    handlers = {number: signal.getsignal(number) for number in stop_signals()}
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["realtime", *arguments])
+        monkeypatch.setenv("COLUMNS", "120")
+        with pytest.raises(SystemExit) as ended:
+            run_cli()
+        return ended.value.code, *capsys.readouterr()
+
+    yield call
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+@pytest.mark.parametrize("command", ["train fit", "train prepare pts", "export onnx"])
+def test_usage_lines_name_the_command(call, command, option):
+    code, output, errors = call(*command.split(), option)
+    assert code == 0, errors
+    assert f"Usage: realtime {command} [OPTIONS]" in output
 
 
 @pytest.mark.parametrize("command", ["train", "export"])
@@ -36,10 +55,10 @@ def test_without_a_sub_command_it_prints_the_help(command):
     assert f"Usage: realtime {command} [OPTIONS] COMMAND [ARGS]..." in done.stdout + done.stderr
 
 
-def test_wrong_usage_names_the_command():
-    done = run("train", "fit", "--no-such-option")
-    assert done.returncode == 2
-    assert "Usage: realtime train fit [OPTIONS]" in done.stderr
+def test_wrong_usage_names_the_command(call):
+    code, _, errors = call("train", "fit", "--no-such-option")
+    assert code == 2
+    assert "Usage: realtime train fit [OPTIONS]" in errors
 
 
 def test_a_data_set_is_checked_in_a_folder_with_a_train_py(tmp_path):
@@ -52,13 +71,13 @@ def test_a_data_set_is_checked_in_a_folder_with_a_train_py(tmp_path):
 
 @pytest.mark.parametrize(
     ("command", "complaint"),
-    [("train evaluate nix.pt nix.yaml", "nix"), ("export onnx", "Missing argument")],
+    [("train evaluate nix.pt nix.yaml", "nix"), ("export onnx nix.pt", "nix.pt"), ("export onnx", "Missing argument")],
 )
-def test_errors_and_exit_codes_are_those_of_the_packages(tmp_path, command, complaint):
-    done = run(*command.split(), cwd=tmp_path)
-    assert done.returncode == (2 if complaint == "Missing argument" else 1)
-    assert complaint in done.stderr
-    assert "Traceback" not in done.stderr
+def test_errors_and_exit_codes_are_those_of_the_packages(call, command, complaint):
+    code, _, errors = call(*command.split())
+    assert code == (2 if complaint == "Missing argument" else 1)
+    assert complaint in errors
+    assert "Traceback" not in errors
 
 
 def test_debug_shows_the_traceback(tmp_path):
@@ -67,7 +86,6 @@ def test_debug_shows_the_traceback(tmp_path):
     assert "Traceback" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.slow
 def test_a_signal_stops_training_after_a_step_and_saves_it(tmp_path, number):
     data = make_data_set(tmp_path, train=120, val=2)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
+from realtime.errors import SourceError
 from realtime.ffmpeg import av
 from realtime.sources.container import has_timestamps, open_container, stated_rate, video_stream
 from realtime.sources.joins import OneClock, Packet
@@ -27,7 +28,7 @@ class Demuxer:
             on_error: called when a packet cannot be read; what follows it is read.
 
         Raises:
-            SourceError: the file is missing, or is no video that can be read.
+            SourceError: the file is missing, or FFmpeg cannot read it.
         """
         self._path = path
         self._on_error = on_error
@@ -35,15 +36,33 @@ class Demuxer:
 
     def _open(self) -> None:
         self.container = open_container(self._path)
-        try:
-            self.video = video_stream(self.container, self._path)
-        except BaseException:
-            self.container.close()
-            raise
-        self.video.thread_type = "AUTO"
         self.has_timestamps = has_timestamps(self.container)
-        self.frame_rate = stated_rate(self.container, self.video) or DEFAULT_FRAME_RATE
-        """Nominal frames per second of the video."""
+        self._video: av.VideoStream | SourceError
+        try:
+            self._video = video_stream(self.container, self._path)
+            self._video.thread_type = "AUTO"
+        except SourceError as error:  # audio alone can be read
+            self._video = error
+
+    @property
+    def video(self) -> av.VideoStream:
+        """The stream of the frames.
+
+        Raises:
+            SourceError: there is none that can be decoded.
+        """
+        if isinstance(self._video, SourceError):
+            raise self._video
+        return self._video
+
+    @property
+    def frame_rate(self) -> Fraction:
+        """Nominal frames per second of the video.
+
+        Raises:
+            SourceError: there is none that can be decoded.
+        """
+        return stated_rate(self.container, self.video) or DEFAULT_FRAME_RATE
 
     @property
     def can_seek(self) -> bool:
@@ -77,14 +96,18 @@ class Demuxer:
 
     def packets(self) -> Iterator[Packet]:
         """The packets from here on, in the order of the file, without empty ones."""
-        return iter(OneClock(self._read(), self.video, 1 / self.frame_rate))
+        if isinstance(self._video, SourceError):
+            return self._read()
+        return iter(OneClock(self._read(), self._video, 1 / self.frame_rate))
 
     def close(self) -> None:
         """Close the file."""
         self.container.close()
 
     def _read(self) -> Iterator[Packet]:
-        streams = [self.video, *(s for s in self.container.streams.audio if s.codec_context is not None)]
+        streams: list[av.stream.Stream] = [s for s in self.container.streams.audio if s.codec_context is not None]
+        if not isinstance(self._video, SourceError):
+            streams.append(self._video)
         failures, is_at_end = 0, False
         while failures < MAX_FAILURES and not is_at_end:
             try:

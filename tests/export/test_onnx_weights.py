@@ -158,6 +158,7 @@ def test_norms_that_are_no_identities_are_restored_too(trained):
             torch.testing.assert_close(level, expected, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_frozen_norms_of_resnet50_come_back_frozen(tmp_path):
     torch.manual_seed(0)
     model = make_distinct(build_model(ModelConfig("resnet50", CLASS_NAMES, 64, frozen_norm=True)).eval())

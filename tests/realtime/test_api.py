@@ -129,7 +129,7 @@ def test_a_part_of_a_file(detector, clip):
 
 
 def test_a_stream_of_what_is_not_there_is_refused(detector, tmp_path):
-    for source in (tmp_path / "no.mp4", "98", "udp://127.0.0.1:notaport"):
+    for source in (tmp_path / "no.mp4", "98", "tcp://127.0.0.1:1"):
         with pytest.raises(realtime.SourceError):
             realtime.stream(source, detector)
     with pytest.raises(ValueError, match="'0' is live"):

@@ -160,6 +160,7 @@ def test_what_is_no_video_is_refused_in_one_line(tmp_path, content):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.onnx", "v.mp4"]
 
 
+@pytest.mark.slow
 def test_flipped_bits_never_crash_hang_or_surprise(clip, tmp_path):
     _fuzz(clip, tmp_path, seeds=range(12))
 

@@ -257,6 +257,7 @@ def test_best_checkpoint_is_not_lost_when_killed_beside_its_write(tiny_yaml, tmp
     assert load_checkpoint(tmp_path / "best.pt").info["epoch"] == 1
 
 
+@pytest.mark.slow
 def test_run_ends_early_once_nothing_is_gained_for_so_long(tiny_yaml, tmp_path, monkeypatch):
     box = np.array([[8, 8, 40, 40]], np.float32)
     truth = [Boxes(box, np.array([1]), np.ones(1, np.float32))]
