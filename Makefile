@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 REQUIREMENTS := pyproject.toml constraints.txt
 
 # Each file's tests in one of several processes, the long files first (tests/conftest.py).
-PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
+PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all check test-app clean
 

@@ -4,8 +4,12 @@ import importlib.util
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from xdist.scheduler import LoadFileScheduling
 
 ROOT = Path(__file__).parent.parent
 
@@ -44,18 +48,31 @@ LONG_FILES = (
     "tests/test_gpu_benchmark.py",
     "tests/export/test_to_onnx.py",
     "tests/realtime/test_using.py",
+    "tests/realtime/test_video_command.py",
+    "tests/realtime/test_shipped.py",
 )
+SCREEN_FILES = frozenset(
+    f"tests/realtime/test_{name}.py" for name in ("window", "live_window", "lost_terminal", "doctor")
+)
+"""They open windows: one process takes their tests, one after the other. pytest-xdist's own groups would do, but version 3.8
+does not see them with pytest 9.2."""
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> "LoadFileScheduling":
+    """Keep the tests of a file in one process of pytest-xdist, which builds its fixtures once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class FileScheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "screen" if file in SCREEN_FILES else file
+
+    return FileScheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process of pytest-xdist, which builds its fixtures once; the longest come first.
-
-    Tests that must not run beside those of another file share a group with them: ``xdist_group("screen")``.
-    """
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    """Let the longest files come first."""
     ranks = {name: rank for rank, name in enumerate(LONG_FILES)}
     items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
 

@@ -192,7 +192,6 @@ def test_why_onnxruntime_cannot_load_a_provider_is_told(monkeypatch, provider):
     assert finding.remedy
 
 
-@pytest.mark.xdist_group("screen")
 @pytest.mark.skipif(not shutil.which("xvfb-run"), reason="needs xvfb-run")
 def test_a_window_is_really_shown(monkeypatch):
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)

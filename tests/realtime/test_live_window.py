@@ -9,7 +9,6 @@ from fakes import WAIT_S, stub_model
 from senders import grey, jpeg_server
 from test_window import display, needs_display, xdotool  # noqa: F401 - a fixture
 
-pytestmark = pytest.mark.xdist_group("screen")
 ENDLESS_PAUSE = "import realtime.sources.reconnecting as r; r.FIRST_PAUSE_S = 600; "
 
 

@@ -14,7 +14,6 @@ from test_window import display, needs_display, xdotool  # noqa: F401 - a fixtur
 
 RUN = [sys.executable, "-c", "from realtime.cli import run_cli; run_cli()"]
 ENDLESS = 20_000
-pytestmark = pytest.mark.xdist_group("screen")
 
 
 def is_written(folder, pattern):

@@ -42,7 +42,6 @@ RUN = [sys.executable, "-c", "from realtime.cli import run_cli; run_cli()"]
 in_ci = os.environ.get("CI") == "true"
 BLACK_S = 5.0
 """A window that is black for longer has missed what lets it draw."""
-pytestmark = pytest.mark.xdist_group("screen")
 needs_display = pytest.mark.skipif(
     not in_ci and not (shutil.which("Xvfb") and shutil.which("xdotool")), reason="needs Xvfb and xdotool"
 )

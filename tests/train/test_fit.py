@@ -212,7 +212,11 @@ MOMENTS = {
 }
 
 
-@pytest.fixture(scope="module", params=list(MOMENTS))
+OFTEN = {"between epochs", "within the second epoch"}
+"""The moments that ``make test`` tries."""
+
+
+@pytest.fixture(scope="module", params=[m if m in OFTEN else pytest.param(m, marks=pytest.mark.slow) for m in MOMENTS])
 def resumed(request, tiny_yaml, tmp_path_factory) -> Path:
     """Folder of a run that was killed at some moment and resumed."""
     out = tmp_path_factory.mktemp("resumed")
