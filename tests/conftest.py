@@ -54,8 +54,8 @@ LONG_FILES = (
 SCREEN_FILES = frozenset(
     f"tests/realtime/test_{name}.py" for name in ("window", "live_window", "lost_terminal", "doctor")
 )
-"""They open windows: one process takes their tests, one after the other. pytest-xdist's own groups would do, but version 3.8
-does not see them with pytest 9.2."""
+"""They open windows: one process takes their tests, one after the other. pytest-xdist's own groups would do, but
+version 3.8 does not see them with pytest 9.2."""
 
 
 @pytest.hookimpl(optionalhook=True)
