@@ -10,6 +10,7 @@ import numpy as np
 
 from realtime.drawing.render import draw, labelled_boxes
 from realtime.faces.grouping import assign_faces
+from realtime.formatting import counted
 from realtime.image_io import write_image
 from realtime.structures import PARTS, Detections, Face, Frame
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import supervision
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """The detections and faces of one frame of a source, or of a still image."""
 
@@ -39,6 +40,13 @@ class Result:
             object.__setattr__(self, "canvas", self.frame.image)
         if self.candidates is None:
             object.__setattr__(self, "candidates", self.detections)
+
+    def __repr__(self) -> str:
+        """One line, without the pixels."""
+        of = f"path={str(self.path)!r}" if self.path else f"frame={self.frame.index}, pts_s={self.frame.pts_s:.3f}"
+        height, width = self.image.shape[:2]
+        size = f"size_wh=({width}, {height})"
+        return f"Result({of}, {size}, {counted(len(self.faces), 'face')}, {counted(len(self.detections), 'detection')})"
 
     @property
     def image(self) -> np.ndarray:

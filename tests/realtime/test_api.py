@@ -54,6 +54,12 @@ def test_results_say_what_the_command_prints(detector):
     assert json.loads(printed.stdout) == json.loads(json.dumps(detector(PHOTO).to_dict()))
 
 
+def test_a_result_is_shown_in_one_line(detector, clip):
+    assert repr(detector(PHOTO)).startswith(f"Result(path={str(PHOTO)!r}, size_wh=(512, 512), 1 face, ")
+    with realtime.stream(clip, detector) as results:
+        assert repr(next(iter(results))).startswith("Result(frame=0, pts_s=0.000, size_wh=(")
+
+
 def test_a_grey_or_float_image_is_never_answered_with_the_one_before(detector):
     image = cv2.imread(str(PHOTO))
     assert len(detector(image).faces) == 1
