@@ -1,11 +1,11 @@
 """``realtime image``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from realtime.commands.console import Notices, exit_if_stopped, print_error, print_message, wrote
+from realtime.commands.console import Notices, exit_if_stopped, print_error, print_message, printable, wrote
 from realtime.commands.opening import chosen_threshold, open_detector, speed_notices
 from realtime.commands.options import (
     OUTPUT,
@@ -23,6 +23,9 @@ from realtime.formatting import counted
 from realtime.inference.cores import file_concurrency
 from realtime.inference.providers import Provider
 from realtime.stopping import StopRequests
+
+if TYPE_CHECKING:
+    from realtime.results import Result
 
 
 def image(
@@ -60,16 +63,10 @@ def image(
     network = open_detector(model, provider, concurrency=min(len(images), file_concurrency()))
     notices = Notices(speed_notices(network, model) + inputs.notices)
     renderer = Pixelate(network.metadata.class_names, blur).still if blur is not None else None
-    done = face_count = 0
-    unreadable: list[SourceError] = []
-
-    def skip(error: SourceError) -> None:
-        print_error(error)
-        unreadable.append(error)
-
-    ending = Ending.FAILED
+    tally = _Tally(blur)
     with StopRequests() as requests:
         file = JsonLinesFile(jsonl) if jsonl else None
+        ending = Ending.FAILED
         try:
             for result in detect_images(
                 images,
@@ -77,24 +74,54 @@ def image(
                 threshold=chosen_threshold(threshold, network),
                 out=out,
                 places=inputs.places,
-                on_unreadable=skip,
+                on_unreadable=tally.skip,
                 is_stopped=requests.is_stopped,
                 renderer=renderer,
             ):
                 notices.print()
                 if file:
                     file.write_line(result.to_dict())
-                face_count += len(result.faces)
-                done += 1
-            if done:
+                tally.add(result)
+            if tally.images:
                 ending = Ending.STOPPED if requests.exit_code else Ending.COMPLETE
         finally:
             if file:
                 file.close(ending)
-    if done:
-        print_message(f"{counted(done, 'image')}, {counted(face_count, 'face')}{wrote(out, jsonl)}")
-    exit_if_stopped(requests, f"stopped after {done} of {counted(len(images), 'image')}")
-    _exit_if_unreadable(len(unreadable), len(images))
+    tally.print(out, jsonl)
+    exit_if_stopped(requests, f"stopped after {tally.images} of {counted(len(images), 'image')}")
+    _exit_if_unreadable(tally.unreadable, len(images))
+
+
+class _Tally:
+    """What was found, for the lines at the end."""
+
+    def __init__(self, hidden: str | None) -> None:
+        self.images = self.unreadable = self._faces = 0
+        self._hidden = hidden
+        self._unsure: list[str] = []
+
+    def skip(self, error: SourceError) -> None:
+        """Report a file that could not be read, or not in full."""
+        print_error(error)
+        self.unreadable += 1
+
+    def add(self, result: "Result") -> None:
+        """Count an image."""
+        from realtime.commands.unsure import is_unsure
+
+        self.images += 1
+        self._faces += len(result.faces)
+        if self._hidden is not None and is_unsure(result, self._hidden):
+            self._unsure.append(printable(result.path))
+
+    def print(self, *outputs: Path | None) -> None:
+        """Say what was done, if anything was."""
+        from realtime.commands.unsure import images_report
+
+        if self.images:
+            print_message(f"{counted(self.images, 'image')}, {counted(self._faces, 'face')}{wrote(*outputs)}")
+        if self._unsure:
+            print_message(images_report(self._unsure))
 
 
 def _exit_if_unreadable(count: int, total: int) -> None:

@@ -13,6 +13,8 @@ from realtime.formatting import counted
 from realtime.stopping import StopRequests
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from realtime.commands.face_counter import FaceCounter
     from realtime.commands.outputs import Outputs
     from realtime.controls import Controls
@@ -64,18 +66,23 @@ def run(
         typer.Exit: a signal stopped it.
     """
     from realtime.commands.face_counter import FaceCounter
+    from realtime.commands.unsure import UnsureFrames
     from realtime.controls import Controls
 
     faces = FaceCounter()
+    unsure = UnsureFrames(options.blur) if options.blur is not None else None
+    counters: list[Sink] = [faces, unsure] if unsure else [faces]
     with StopRequests() as requests:
         controls = Controls(chosen_threshold(options.threshold, detector))
-        pipeline = _open_pipeline(source, detector, outputs, options, controls, faces)
+        pipeline = _open_pipeline(source, detector, outputs, options, controls, counters)
         requests.call(pipeline.stop)
         if notices:
             notices.print()
         stats = pipeline.run(max_frames=options.max_frames, duration_s=options.duration_s)
     written = outputs.files if stats.frames else ()  # of a run without a frame nothing is kept
     print_message(f"{title}{_summary(stats, faces, detector, is_live=source.is_live)}{wrote(*written)}")
+    if unsure and unsure.report:
+        print_message(f"{title}{unsure.report}")
     exit_if_stopped(requests)
 
 
@@ -85,7 +92,7 @@ def _open_pipeline(
     outputs: "Outputs",
     options: RunOptions,
     controls: "Controls",
-    faces: "FaceCounter",
+    counters: "Sequence[Sink]",
 ) -> "Pipeline":
     """Open the window and the files; ``source`` is closed if one cannot be opened."""
     from realtime.drawing.hiding import Pixelate
@@ -101,7 +108,7 @@ def _open_pipeline(
             from realtime.commands.live import open_window
 
             live = open_window(source, detector, outputs, controls, hider)
-        sinks: list[Sink] = [faces, *outputs.open(source)]
+        sinks: list[Sink] = [*counters, *outputs.open(source)]
         if live:
             sinks += [live.recorder, live.window]
         on_error.pop_all()

@@ -30,6 +30,13 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return ratio
 
 
+def inside_any(boxes: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Which boxes (N,4) have their centre in one of the faces (F,4): (N,) bool."""
+    centres = ((boxes[:, :2] + boxes[:, 2:]) / 2)[:, None]
+    inside: np.ndarray = ((faces[:, :2] <= centres) & (centres <= faces[:, 2:])).all(axis=2).any(axis=1)
+    return inside
+
+
 def _area(boxes: np.ndarray) -> np.ndarray:
     area: np.ndarray = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
     return area

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from realtime.faces.boxes import grown, iou
+from realtime.faces.boxes import grown, inside_any, iou
 from realtime.faces.known import KnownFaces
 from realtime.faces.looks import FEATURES_PX, Looks
 from realtime.inference.timed import Detector
@@ -200,13 +200,6 @@ def replace_by_views(found: Detections, targets: Targets, views: Sequence[Detect
 def is_face(found: Detections) -> np.ndarray:
     """Which detections are faces: (N,) bool."""
     return np.array([name.lower() == "face" for name in found.names], bool)
-
-
-def inside_any(boxes: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Which boxes (N,4) have their centre in one of the faces (F,4): (N,) bool."""
-    centres = ((boxes[:, :2] + boxes[:, 2:]) / 2)[:, None]
-    inside: np.ndarray = ((faces[:, :2] <= centres) & (centres <= faces[:, 2:])).all(axis=2).any(axis=1)
-    return inside
 
 
 def _targets(found: Detections, looks: Looks, known: KnownFaces, small_px: float) -> Targets:

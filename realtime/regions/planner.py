@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from realtime.faces.boxes import inside_any
 from realtime.faces.known import KnownFaces
 from realtime.faces.looks import FEATURES_PX
 from realtime.inference.timed import Detected
@@ -13,7 +14,7 @@ from realtime.metadata import ModelMetadata
 from realtime.regions.budget import FrameBudget
 from realtime.regions.close_ups import COLUMNS
 from realtime.regions.cuts import CutDetector
-from realtime.regions.detector import MIN_CANDIDATE, inside_any, is_face
+from realtime.regions.detector import MIN_CANDIDATE, is_face
 from realtime.regions.rotation import LIVE_ROUND_S, TileRotation
 from realtime.regions.tiles import Reach, regions_of
 from realtime.structures import Frame

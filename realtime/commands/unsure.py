@@ -1,0 +1,77 @@
+"""Reporting what is perhaps to be hidden, and was not."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from realtime.faces.boxes import inside_any
+from realtime.formatting import clock, counted, listed
+from realtime.results import Result
+from realtime.sinks.base import ClosingSink, Ending
+
+POSSIBLE = 0.3
+"""Score from which on something may be what is to be hidden."""
+JOIN_S = 1.0
+"""Frames that are closer together are one span."""
+MAX_NAMED = 5
+"""Times or files that are named in one line."""
+WARNING = "may show more that is to be hidden"
+REMEDY = "look there, or lower --threshold"
+
+
+class UnsureFrames(ClosingSink):
+    """Notes the frames in which something that is to be hidden may be there, below the threshold, and is seen."""
+
+    needs_canvas = False
+    is_slow = False
+
+    def __init__(self, hidden: str) -> None:
+        """``hidden``: names of the classes that are hidden, separated by commas."""
+        self._hidden = hidden
+        self._count = 0
+        self._spans: list[tuple[float, float]] = []
+
+    def write(self, result: Result) -> None:
+        """Look at one frame."""
+        if not is_unsure(result, self._hidden):
+            return
+        self._count += 1
+        now_s = result.frame.pts_s
+        if self._spans and 0 <= now_s - self._spans[-1][1] <= JOIN_S:
+            self._spans[-1] = self._spans[-1][0], now_s
+        else:
+            self._spans.append((now_s, now_s))
+
+    def close(self, ending: Ending) -> None:
+        """Nothing to close."""
+
+    @property
+    def report(self) -> str | None:
+        """One line for the user; None if there was nothing."""
+        if not self._count:
+            return None
+        times = _shortened([_span(*span) for span in self._spans], "other time")
+        return f"{counted(self._count, 'frame')} {WARNING}, at {times}; {REMEDY}"
+
+
+def images_report(names: Sequence[str]) -> str:
+    """One line about images that are unsure."""
+    return f"{counted(len(names), 'image')} {WARNING}: {_shortened(names, 'other')}; {REMEDY}"
+
+
+def is_unsure(result: Result, hidden: str) -> bool:
+    """Whether an image may show one of the classes in ``hidden`` where none is hidden."""
+    names = [name.strip() for name in hidden.split(",")]
+    found, shown = result.candidates, result.detections
+    possible = found.boxes[np.isin(found.names, names) & (found.scores >= POSSIBLE)]
+    return not inside_any(possible, shown.boxes[np.isin(shown.names, names)]).all()
+
+
+def _shortened(items: Sequence[str], noun: str) -> str:
+    more = len(items) - MAX_NAMED
+    return listed([*items[:MAX_NAMED], counted(more, noun)] if more > 0 else items)
+
+
+def _span(begin_s: float, end_s: float) -> str:
+    begin, end = clock(begin_s), clock(end_s)
+    return begin if begin == end else f"{begin} to {end}"
