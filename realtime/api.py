@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from realtime.controls import Controls
+from realtime.formatting import listed
 from realtime.image_arrays import as_bgr
 from realtime.image_io import read_image
 from realtime.inference.cores import file_concurrency
@@ -70,7 +71,7 @@ class Detector:
         self.reach = Reach.parse(reach)
         """How far to look for faces."""
         self._model = find_model(str(model))
-        self._network = OnnxDetector(self._model, provider=Provider(provider))
+        self._network = OnnxDetector(self._model, provider=_provider(provider))
         self._stills = with_reach(self._network, self.reach)
         self._file_network: OnnxDetector | None = None
         self.threshold = self._network.metadata.threshold if threshold is None else threshold
@@ -116,6 +117,13 @@ class Detector:
         if self._file_network is None:
             self._file_network = OnnxDetector(self._model, provider=Provider.CPU, concurrency=file_concurrency())
         return self._file_network
+
+
+def _provider(name: str) -> Provider:
+    try:
+        return Provider(name)
+    except ValueError:
+        raise ValueError(f"expected a provider of {listed([one.value for one in Provider])}, found '{name}'") from None
 
 
 class Stream:

@@ -17,7 +17,7 @@ from realtime.commands.parsing import AppCommand, AppGroup
 from realtime.commands.training import FORWARD, export, train
 from realtime.commands.video import video
 from realtime.errors import RealtimeError
-from realtime.standard_streams import accept_any_text
+from realtime.standard_streams import accept_any_text, open_missing
 from realtime.stopping import cause_in, raise_on_signals
 
 OWN_THREADS = {"capture", "receive", "encode", "wait"}
@@ -71,6 +71,7 @@ def run_cli() -> None:
 
 
 def _run() -> None:
+    open_missing()
     raise_on_signals()
     accept_any_text()
     # OpenCV would print lines of its own for a camera or image that it cannot open; it reads this when imported.
@@ -83,9 +84,10 @@ def _run() -> None:
         print_error(error)
         sys.exit(1)
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG or "--debug" in sys.argv:
+        reason = _reason(error)
+        if reason is None or "--debug" in sys.argv:
             raise
-        print_error(RealtimeError(f"cannot open {error.filename}: its name is longer than the file system allows"))
+        print_error(RealtimeError(reason))
         sys.exit(1)
     except BaseException as error:
         stopped = cause_in(error)
@@ -93,6 +95,15 @@ def _run() -> None:
             raise
         print_message("stopped")
         sys.exit(stopped.exit_code)
+
+
+def _reason(error: OSError) -> str | None:
+    """What to tell of an error that no command expects; None if it is a fault of the program."""
+    if error.errno == errno.ENAMETOOLONG:
+        return f"cannot open {error.filename}: its name is longer than the file system allows"
+    if error.filename is None and error.errno in {errno.ENOSPC, errno.EIO, errno.EBADF}:
+        return f"cannot write to standard output: {error.strerror}"
+    return None
 
 
 def _hangs_in_a_library() -> bool:

@@ -1,5 +1,6 @@
 """Images in memory, of the kinds that people have, as what the detector takes."""
 
+import math
 from typing import Any
 
 import cv2
@@ -27,7 +28,7 @@ def as_bgr(image: Any) -> np.ndarray:
     if hasattr(image, "convert") and hasattr(image, "getbands"):  # PIL, which need not be installed
         return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
     if not isinstance(image, np.ndarray):
-        raise ImageError(f"expected an image as an array or a PIL image, found {type(image).__name__}")
+        raise ImageError(f"expected an image as a path, an array or a PIL image, found {type(image).__name__}")
     pixels = _as_uint8(image)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
@@ -51,6 +52,8 @@ def _as_uint8(image: np.ndarray) -> np.ndarray:
     if image.dtype.kind != "f":
         raise ImageError(f"expected pixels of uint8, uint16 or float, found {image.dtype}")
     low, high = (float(image.min()), float(image.max())) if image.size else (0.0, 0.0)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ImageError("expected floats from 0 to 1, found some that are infinite or no number")
     if not (low >= 0 and high <= 1):
         raise ImageError(f"expected floats from 0 to 1, found {low:.3g} to {high:.3g}: scale them first")
     pixels: np.ndarray = np.rint(image * 255).astype(np.uint8)

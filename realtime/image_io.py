@@ -131,7 +131,9 @@ def _decode(data: bytes, flags: int, path: Path) -> np.ndarray | None:
 
 
 def _why_unreadable(path: Path) -> str:
-    return "it is damaged or cut short" if path.is_file() and _is_recognised(path) else "not a readable image"
+    if path.is_file() and _is_recognised(path):
+        return "it is damaged, cut short, or of a kind that OpenCV cannot decode"
+    return "not a readable image"
 
 
 def _is_recognised(path: Path) -> bool:

@@ -106,8 +106,10 @@ class Result:
         Raises:
             ImportError: the package ``supervision`` is not installed.
         """
-        import supervision
-
+        try:
+            import supervision
+        except ModuleNotFoundError as error:
+            raise ImportError("to_supervision needs another package: pip install supervision") from error
         found = self.detections
         return supervision.Detections(
             xyxy=found.boxes,

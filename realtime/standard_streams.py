@@ -1,6 +1,7 @@
-"""Standard output and standard error in every locale."""
+"""Standard output and standard error in every locale, and where there are none."""
 
 import io
+import os
 import sys
 
 
@@ -12,3 +13,22 @@ def accept_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def open_missing() -> None:
+    """Open the standard streams that the caller has closed (``2>&-``, a daemon), before a file gets their number.
+
+    Libraries write to standard error by its number, into whatever has it. What is written to it is lost; standard
+    output is opened to read only, so that results that are printed there end in an error.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+        if getattr(sys, name) is None:
+            raw = io.FileIO(number, "r" if name == "stdin" else "w", closefd=False)
+            setattr(sys, name, io.TextIOWrapper(raw, encoding="utf-8", write_through=True))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from realtime.sinks.encoding import Encoding
     from realtime.sources.base import FrameSource
     from realtime.sources.video_file import VideoFileSource
+
+
+COARSE_S = Fraction(1, 1000)
+"""Rounding to a unit of time longer than this can be seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +76,7 @@ class Outputs:
                         self.video,
                         size_wh=source.size_wh,
                         frame_rate=source.frame_rate,
-                        time_base=source.time_base,
-                        **self._kept(),
+                        **{"time_base": source.time_base} | self._kept(),
                     )
                 )
             if self.progress and self.original:
@@ -87,12 +91,15 @@ class Outputs:
     def _kept(self) -> dict[str, Any]:
         """What the video has from the original, as arguments of ``VideoFileSink``."""
         from realtime.sinks.audio import Audio
+        from realtime.sources.base import LIVE_TIME_BASE
 
         chosen = {"encoding": self.encoding} if self.encoding else {}
         if self.original is None:
             return chosen
         span = self.original
-        parts = {"origin_s": span.origin_s, "pixel_aspect": span.pixel_aspect}
+        parts: dict[str, Any] = {"origin_s": span.origin_s, "pixel_aspect": span.pixel_aspect}
+        if span.is_part and span.time_base > COARSE_S:  # as in AVI, which counts frames: a part may begin between two
+            parts["time_base"] = LIVE_TIME_BASE
         if not span.path.is_file():
             if not span.has_audio:
                 return chosen | parts

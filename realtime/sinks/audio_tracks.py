@@ -84,6 +84,8 @@ class CopiedTrack(Track):
         self._context = source.codec_context
         self._clock = SampleClock(source.rate, 1.5 * self._tick_s)
         self._last = -math.inf
+        self._step = 0
+        """From the last packet but one to the last: the length of packets that do not say theirs."""
 
     def remuxed(self, packet: AudioPacket) -> Iterator[AudioPacket]:
         """The packet, unless it lies outside the span or another begins later than it."""
@@ -92,10 +94,11 @@ class CopiedTrack(Track):
         stamp = packet.pts if packet.dts is None else packet.dts
         if self._last == -math.inf and stamp is not None and float(stamp * packet.time_base) < self._span.from_s:
             return
-        samples = _samples(packet, self._context)
+        samples = _samples(packet, self._context) or self._step
         place = self._clock.place(self._time_s(stamp, packet.time_base), samples)
         if place <= self._last or place / self._clock.rate_hz >= self._span.until_s - self._span.origin_s:
             return
+        self._step = self._step if self._last == -math.inf else place - round(self._last)
         self._last = place
         packet.time_base = Fraction(1, self._clock.rate_hz)
         packet.pts = packet.dts = place

@@ -10,6 +10,8 @@ from realtime.sources.container import has_timestamps, open_container, stated_ra
 from realtime.sources.joins import OneClock, Packet
 
 DEFAULT_FRAME_RATE = Fraction(25)
+WRONG_AFTER_SEEKING = frozenset({"mxf"})
+"""Kinds of file whose timestamps FFmpeg gives one frame off after it has sought in them."""
 MAX_FAILURES = 100
 """Reads in a row that may fail before the rest of a file is given up."""
 
@@ -74,6 +76,7 @@ class Demuxer:
         return (
             self.has_timestamps
             and self._path.is_file()
+            and self.container.format.name not in WRONG_AFTER_SEEKING
             and av.format.Flags.ts_discont not in av.format.Flags(self.container.format.flags)
         )
 

@@ -50,7 +50,7 @@ def test_other_kinds_are_converted(image, expected):
         (BGR.astype(bool), "found bool"),
         (BGR.astype(np.float32), "expected floats from 0 to 1, found 0 to 249: scale them first"),
         (BGR / 255 - 0.5, "expected floats from 0 to 1, found -0.5"),
-        (np.full((4, 4, 3), np.nan), "expected floats from 0 to 1, found nan"),
+        (np.full((4, 4, 3), np.nan), "expected floats from 0 to 1, found some that are infinite or no number"),
         ([[1, 2], [3, 4]], "found list"),
         (None, "found NoneType"),
     ],

@@ -6,6 +6,8 @@ from made_sound import RATE_HZ, hear, make_sounding, noise
 from senders import needs_ffmpeg
 from test_audio import copy
 
+from realtime.sources.video_file import VideoFileSource
+
 pytestmark = needs_ffmpeg
 
 SECONDS = 4.0
@@ -42,6 +44,8 @@ def check(path, sound, rate_hz, out, *, start_s=0.0, duration_s=None):
     length_s = duration_s or SECONDS - start_s
     assert len(heard.frame_times_s) == pytest.approx(length_s * 25, abs=1.01)
     assert heard.sound_s == pytest.approx(length_s, abs=0.1)
+    if start_s == 0:
+        assert heard.sound_s == pytest.approx(original.sound_s, abs=0.03)
     # Encoders delay their sound and containers forget by how much; the copy must not differ from the original.
     own_lag_s, own_match = original.lag_s(sound, 1.5, rate_hz)
     begin_s = start_s if start_s == 0 else original.frame_times_s[-len(heard.frame_times_s)] - original.frame_times_s[0]
@@ -54,6 +58,17 @@ def check(path, sound, rate_hz, out, *, start_s=0.0, duration_s=None):
     return heard
 
 
+def frame_times(path, **part):
+    """From the beginning of the video: sound may begin before it, and parts are counted from there."""
+    source = VideoFileSource(path)
+    late_s = source.read().pts_s - source.origin_s
+    source.close()
+    source = VideoFileSource(path, **(part | {"start_s": part["start_s"] + late_s} if part else {}))
+    found = [frame.pts_s for frame in iter(source.read, None)]
+    source.close()
+    return found
+
+
 @pytest.mark.parametrize(
     ("container", "codec"), [*COMMON, *(pytest.param(*kind, marks=pytest.mark.slow) for kind in OTHERS)]
 )
@@ -64,6 +79,8 @@ def test_sound_keeps_length_sync_and_channels(tmp_path, container, codec):
         tmp_path / f"v.{container}", codec, sound, rate_hz=rate_hz, video=VIDEO_CODECS.get(container, "libx264")
     )
     name = hear(path).codec
+    times = frame_times(path)
+    assert frame_times(path, start_s=1.52, duration_s=0.4) == [t for t in times if 1.519 < t - times[0] < 1.919]
     for suffix in ("mp4", "mkv"):
         out = tmp_path / f"out.{suffix}"
         whole = check(path, sound, rate_hz, out)

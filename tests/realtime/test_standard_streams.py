@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fakes import make_video, stub_model
+from fakes import make_video, read_video, stub_model
 from senders import grey, jpeg_server
 
 RUN = [sys.executable, "-c", "from realtime.cli import run_cli; run_cli()"]
@@ -109,3 +110,31 @@ def test_the_reason_for_the_cpu_comes_once_and_first(folder):
 def test_one_frame_without_a_face_is_said_in_the_singular_and_plural(folder):
     done = realtime("video", "in.mp4", "--max-frames", "1", "--threshold", "0.99", "--csv", "x.csv", cwd=folder)
     assert re.match(r"1 frame, 0 faces, .*; wrote x\.csv\n", done.stderr)
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
+def test_a_run_whose_standard_streams_are_closed_is_a_run(tmp_path, closed):
+    """As a daemon's: files must not get their numbers, to which libraries write."""
+    stub_model(tmp_path / "m.onnx")
+    make_video(tmp_path / "in.mp4", frames=5)
+    command = f"{shlex.join(RUN)} video in.mp4 --out out.mp4 --jsonl out.jsonl --model m.onnx {closed}"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(read_video(tmp_path / "out.mp4")) == len((tmp_path / "out.jsonl").read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "output", "reason"),
+    [
+        ("image in.png --model m.onnx", ">&-", "Bad file descriptor"),
+        ("--version", ">/dev/full", "No space left on device"),
+    ],
+)
+def test_results_that_cannot_be_printed_are_one_line(tmp_path, arguments, output, reason):
+    stub_model(tmp_path / "m.onnx")
+    cv2.imwrite(str(tmp_path / "in.png"), np.zeros((48, 64, 3), np.uint8))
+    command = f"{shlex.join(RUN)} {arguments} {output}"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"error: cannot write to standard output: {reason}"
+    assert "Traceback" not in done.stderr
