@@ -179,11 +179,10 @@ class VideoFileSource(FrameSource):
         for packet in packets:
             if packet.stream_index != video.index:
                 continue
+            if packet.dts is not None and packet.dts * self.time_base > self.origin_s:  # and so is shown after it
+                return itertools.chain(held, [packet], packets)
             stamp = packet.dts if packet.pts is None else packet.pts
-            is_before = stamp is None or stamp * self.time_base <= self.origin_s
-            if packet.is_keyframe:
-                if not is_before:
-                    return itertools.chain(held, [packet], packets)
+            if packet.is_keyframe and (stamp is None or stamp * self.time_base <= self.origin_s):
                 held.clear()
             held.append(packet)
         return iter(held)

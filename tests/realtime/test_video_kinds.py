@@ -9,6 +9,7 @@ from fakes import make_video
 from made_videos import BT601, BT709, BT2020, TO_BT2020, Kind, hlg, make, planes_of, pq
 
 from realtime.errors import SourceError
+from realtime.sources.demuxer import Demuxer
 from realtime.sources.timeline import Timeline, TimestampChooser
 from realtime.sources.video_file import VideoFileSource
 
@@ -278,6 +279,15 @@ def test_a_part_is_found_without_reading_all_before_it(tmp_path, monkeypatch):
     )
     assert len(frames_of(path, start_s=9.0, duration_s=0.4)) == 10
     assert len(decoded) < 40
+
+
+def test_a_part_of_a_broadcast_is_read_no_further_than_its_end(tmp_path, monkeypatch):
+    """Also where no key frame follows its beginning."""
+    path = make(tmp_path / "v.ts", Kind(pts=[40 * i for i in range(250)], options={"g": "1000", "sc_threshold": "0"}))
+    read, packets = [], Demuxer.packets
+    monkeypatch.setattr(Demuxer, "packets", lambda demuxer: (read.append(p) or p for p in packets(demuxer)))
+    assert len(frames_of(path, start_s=2.0, duration_s=0.4)) == 10
+    assert len(read) < 120
 
 
 def test_a_part_beyond_the_end_is_refused(tmp_path):
