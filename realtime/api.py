@@ -23,6 +23,7 @@ from realtime.sources.opening import CameraMode, open_live
 from realtime.sources.stream import StreamOptions
 from realtime.sources.video_file import VideoFileSource
 from realtime.stills import detect_still, with_reach
+from realtime.structures import check_threshold
 
 ProviderName = Literal["auto", "cpu", "cuda", "tensorrt"]
 
@@ -66,8 +67,8 @@ class Detector:
             RegionError: an unknown reach.
             ValueError: an unknown provider, or a threshold outside of 0..1.
         """
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise ValueError(f"expected a threshold from 0 to 1, found {threshold}")
+        if threshold is not None:
+            check_threshold(threshold)
         self.reach = Reach.parse(reach)
         """How far to look for faces."""
         self._model = find_model(str(model))
@@ -207,12 +208,16 @@ def stream(
 
     Raises:
         SourceError: the source cannot be opened.
+        TypeError: ``source`` is neither a path or address nor a number.
+        ValueError: a part is asked for of a live source.
 
     Example:
         >>> with stream("in.mp4") as results:
         ...     for result in results:
         ...         print(result.frame.pts_s, len(result.faces))
     """
+    if not isinstance(source, str | Path | int):
+        raise TypeError(f"expected a source as a path, an address or a camera's number, found {type(source).__name__}")
     detector = detector or Detector()
     opened = _open(source, start_s, duration_s, on_message or logging.getLogger("realtime").warning)
     return Stream(opened, detector, raw=raw)

@@ -21,15 +21,17 @@ def partial_path(path: Path) -> Path:
     """
     try:
         if not path.parent.is_dir():
-            raise SinkError(f"cannot write {path}: folder {path.parent} does not exist")
+            raise SinkError(f"cannot write {path}: folder {path.parent} does not exist", value=path)
         if path.exists() and not path.is_file():
-            raise SinkError(f"cannot write {path}: it is {'a folder' if path.is_dir() else 'not a regular file'}")
+            raise SinkError(
+                f"cannot write {path}: it is {'a folder' if path.is_dir() else 'not a regular file'}", value=path
+            )
         suffix = _shortened(path.suffix)[:MAX_SUFFIX]
         handle, name = tempfile.mkstemp(
             prefix=f".{_shortened(path.stem)}-", suffix=f".partial{suffix}", dir=path.parent
         )
     except OSError as error:  # the name is too long, for example
-        raise SinkError(f"cannot write {path}: {error.strerror}") from error
+        raise SinkError(f"cannot write {path}: {error.strerror}", value=path) from error
     os.close(handle)
     Path(name).chmod(0o666 & ~_umask())  # mkstemp's files are for their owner alone
     return Path(name)
@@ -43,12 +45,14 @@ def partial_folder(folder: Path) -> Path:
     """
     try:
         if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-            raise SinkError(f"cannot write to {folder}: it is not an empty folder; choose another name")
+            raise SinkError(
+                f"cannot write to {folder}: it is not an empty folder", value=folder, remedy="choose another name"
+            )
         if not folder.parent.is_dir():
-            raise SinkError(f"cannot write to {folder}: folder {folder.parent} does not exist")
+            raise SinkError(f"cannot write to {folder}: folder {folder.parent} does not exist", value=folder)
         partial = Path(tempfile.mkdtemp(prefix=f".{_shortened(folder.name)}-", suffix=".partial", dir=folder.parent))
     except OSError as error:
-        raise SinkError(f"cannot write to {folder}: {error.strerror}") from error
+        raise SinkError(f"cannot write to {folder}: {error.strerror}", value=folder) from error
     partial.chmod(0o777 & ~_umask())  # as mkstemp's
     return partial
 

@@ -54,8 +54,8 @@ class RealtimeError(Exception):
 
         Args:
             message: what was tried and what was found.
-            parameter: the argument that cannot be served, such as ``provider``; None if it is none.
-            value: of that argument.
+            parameter: the argument that cannot be served, such as ``provider``; None where ``message`` names the value.
+            value: of that argument, or the path, camera, address or shape that the error is about.
             remedy: what to do next.
         """
         super().__init__(message)

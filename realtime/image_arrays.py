@@ -28,7 +28,9 @@ def as_bgr(image: Any) -> np.ndarray:
     if hasattr(image, "convert") and hasattr(image, "getbands"):  # PIL, which need not be installed
         return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
     if not isinstance(image, np.ndarray):
-        raise ImageError(f"expected an image as a path, an array or a PIL image, found {type(image).__name__}")
+        raise ImageError(
+            f"expected an image as a path, an array or a PIL image, found {type(image).__name__}", value=type(image)
+        )
     pixels = _as_uint8(image)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
@@ -37,9 +39,13 @@ def as_bgr(image: Any) -> np.ndarray:
     elif pixels.ndim == 3 and pixels.shape[2] == 4:
         pixels = pixels[..., :3]
     elif pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4) and pixels.shape[2] > 4:
-        raise ImageError(f"{EXPECTED}, found channels first {image.shape}: transpose it with image.transpose(1, 2, 0)")
+        raise ImageError(
+            f"{EXPECTED}, found channels first {image.shape}",
+            value=image.shape,
+            remedy="transpose it with image.transpose(1, 2, 0)",
+        )
     if pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ImageError(f"{EXPECTED}, found {image.shape}")
+        raise ImageError(f"{EXPECTED}, found {image.shape}", value=image.shape)
     check_image(pixels)
     return np.ascontiguousarray(pixels)
 
@@ -50,11 +56,13 @@ def _as_uint8(image: np.ndarray) -> np.ndarray:
     if image.dtype == np.uint16:
         return (image >> 8).astype(np.uint8)
     if image.dtype.kind != "f":
-        raise ImageError(f"expected pixels of uint8, uint16 or float, found {image.dtype}")
+        raise ImageError(f"expected pixels of uint8, uint16 or float, found {image.dtype}", value=image.dtype)
     low, high = (float(image.min()), float(image.max())) if image.size else (0.0, 0.0)
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise ImageError("expected floats from 0 to 1, found some that are infinite or no number")
+        raise ImageError("expected floats from 0 to 1, found some that are infinite or no number", value=(low, high))
     if not (low >= 0 and high <= 1):
-        raise ImageError(f"expected floats from 0 to 1, found {low:.3g} to {high:.3g}: scale them first")
+        raise ImageError(
+            f"expected floats from 0 to 1, found {low:.3g} to {high:.3g}", value=(low, high), remedy="scale them first"
+        )
     pixels: np.ndarray = np.rint(image * 255).astype(np.uint8)
     return pixels

@@ -59,10 +59,10 @@ def read_image(
         with without_libjpeg():
             image = _decode(data + PADDING, flags, path)
         if image is not None:
-            on_damage(SourceError(f"{path} is damaged: it is cut short. What could be read is kept"))
+            on_damage(SourceError(f"{path} is damaged: it is cut short. What could be read is kept", value=path))
             return image
     reason = "it is cut short" if is_cut_short(data) else _why_unreadable(path)
-    raise SourceError(f"cannot read image {path}: {reason}")
+    raise SourceError(f"cannot read image {path}: {reason}", value=path)
 
 
 def write_image(path: Path, image: np.ndarray, parameters: Sequence[int] = ()) -> None:
@@ -74,18 +74,18 @@ def write_image(path: Path, image: np.ndarray, parameters: Sequence[int] = ()) -
         SinkError: the disk is full, say.
     """
     if not can_write(path.suffix):
-        raise SinkError(f"cannot write {path}: its name does not end as an image's, such as .png")
+        raise SinkError(f"cannot write {path}: its name does not end as an image's, such as .png", value=path)
     partial = partial_path(path)
     try:
         done, data = cv2.imencode(path.suffix, image, parameters)
         if not done:
-            raise SinkError(f"cannot write {path}: the encoder refused the image")
+            raise SinkError(f"cannot write {path}: the encoder refused the image", value=path)
         partial.write_bytes(data.tobytes())
         partial.replace(path)
     except OSError as error:
-        raise SinkError(f"cannot write {path}: {error.strerror}") from error
+        raise SinkError(f"cannot write {path}: {error.strerror}", value=path) from error
     except cv2.error as error:
-        raise SinkError(f"cannot write {path}: {one_line(error.err)}") from error
+        raise SinkError(f"cannot write {path}: {one_line(error.err)}", value=path) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -104,13 +104,13 @@ def _read_bytes(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
-        raise SourceError(f"cannot read image {path}: not found") from error
+        raise SourceError(f"cannot read image {path}: not found", value=path) from error
     except OSError as error:
-        raise SourceError(f"cannot read image {path}: {error.strerror}") from error
+        raise SourceError(f"cannot read image {path}: {error.strerror}", value=path) from error
     except MemoryError as error:
-        raise SourceError(f"cannot read image {path}: there is not enough memory for it") from error
+        raise SourceError(f"cannot read image {path}: there is not enough memory for it", value=path) from error
     if len(data) > MAX_BYTES:
-        raise SourceError(f"cannot read image {path}: it is larger than 2 GB")
+        raise SourceError(f"cannot read image {path}: it is larger than 2 GB", value=path)
     return data
 
 
@@ -124,10 +124,11 @@ def _decode(data: bytes, flags: int, path: Path) -> np.ndarray | None:
             limit = os.environ.get(VARIABLE, MAX_PIXELS)
             raise SourceError(
                 f"cannot read image {path}: it is too large, the limit is {limit} pixels",
+                value=path,
                 remedy=f"make it smaller, or set the environment variable {VARIABLE}",
             ) from error
         reason = "there is not enough memory for it" if error.code == cv2.Error.StsNoMem else one_line(error.err)
-        raise SourceError(f"cannot read image {path}: {reason}") from error
+        raise SourceError(f"cannot read image {path}: {reason}", value=path) from error
 
 
 def _why_unreadable(path: Path) -> str:

@@ -113,4 +113,6 @@ def check_image(image: np.ndarray) -> None:
         ImageError: says what was found.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ImageError(f"expected an image uint8 (height, width, 3), found {image.dtype} {image.shape}")
+        raise ImageError(
+            f"expected an image uint8 (height, width, 3), found {image.dtype} {image.shape}", value=image.shape
+        )

@@ -90,12 +90,15 @@ class ModelMetadata:
             found = {arg.name: (arg.type, list(arg.shape)) for arg in args}
             if found != expected:
                 raise ModelError(
-                    f"{source}: graph and metadata disagree: expected {kind} {expected}, found {one_line(found)}"
+                    f"{source}: graph and metadata disagree: expected {kind} {expected}, found {one_line(found)}",
+                    value=source,
                 )
 
 
 def _model_error(source: str, message: str) -> ModelError:
-    return ModelError(f"{source}: {message}", remedy=Remedy("export it again", tool="export", target=source))
+    return ModelError(
+        f"{source}: {message}", value=source, remedy=Remedy("export it again", tool="export", target=source)
+    )
 
 
 def _parsed(key: str, text: str, source: str) -> Any:

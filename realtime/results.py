@@ -12,7 +12,7 @@ from realtime.drawing.render import draw, labelled_boxes
 from realtime.faces.grouping import assign_faces
 from realtime.formatting import counted
 from realtime.image_io import write_image
-from realtime.structures import PARTS, Detections, Face, Frame
+from realtime.structures import PARTS, Detections, Face, Frame, check_threshold
 
 if TYPE_CHECKING:
     import supervision
@@ -62,7 +62,11 @@ class Result:
         """The same image with the detections of at least this score, 0..1; faces and features follow.
 
         Scores below the model's own ``min_score`` are never reported.
+
+        Raises:
+            ValueError: a threshold outside of 0..1.
         """
+        check_threshold(threshold)
         detections = self.candidates.above(threshold)
         return replace(self, detections=assign_faces(detections) if self.is_still else detections)
 

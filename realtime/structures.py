@@ -14,6 +14,12 @@ NO_PART = -1
 NO_FACE = 0
 
 
+def check_threshold(threshold: float) -> None:
+    """Raise ValueError unless ``threshold``, the minimum score of a detection, is 0..1."""
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"expected a threshold from 0 to 1, found {threshold}")
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One image of a source."""

@@ -32,13 +32,12 @@ def find_images(paths: Iterable[Path], outputs: Iterable[Path | None] = ()) -> I
     for path in given:
         if path.is_dir():
             if not inputs.add_folder(path):
-                raise SourceError(
-                    "; ".join([f"cannot read images from {path}: the folder holds none", *inputs.notices])
-                )
+                message = "; ".join([f"cannot read images from {path}: the folder holds none", *inputs.notices])
+                raise SourceError(message, value=path)
         elif path.exists():
             inputs.add_file(path)
         else:
-            raise SourceError(f"cannot read image {path}: not found")
+            raise SourceError(f"cannot read image {path}: not found", value=path)
     for path in inputs.files:
         if not path.suffix and path not in given:
             inputs.places[path] = inputs.places[path].with_name(f"{path.name}.png")
@@ -103,11 +102,11 @@ def _targets(paths: Collection[Path], places: Mapping[Path, Path], out: Path) ->
     for path in paths:
         target = out / places.get(path, path.name)
         if not target.suffix:
-            raise SinkError(f"cannot write {target}: its name does not end as an image's, such as .png")
+            raise SinkError(f"cannot write {target}: its name does not end as an image's, such as .png", value=target)
         if not can_write(target.suffix):  # what can be read, but not written, such as .jfif
             target = target.with_name(f"{target.name}.png")
         if target.resolve() in originals or target in targets:
             what = "another result" if target in targets else "an original"
-            raise SinkError(f"cannot write {target}: it would replace {what}")
+            raise SinkError(f"cannot write {target}: it would replace {what}", value=target)
         targets[target] = None
     return list(targets)

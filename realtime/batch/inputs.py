@@ -71,7 +71,9 @@ class Inputs:
 
 def _visible_files(folder: Path, outputs: Collection[Path]) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
-        raise SourceError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+        raise SourceError(
+            f"cannot read the folder {error.filename}: {error.strerror}", value=Path(error.filename)
+        ) from error
 
     for name, folders, files in os.walk(folder, onerror=refuse):
         here = Path(name)

@@ -13,9 +13,9 @@ def check_folder(folder: Path) -> None:
         SinkError: it is a file, or the folder around it does not exist.
     """
     if folder.exists() and not folder.is_dir():
-        raise SinkError(f"cannot write to {folder}: it is a file, not a folder")
+        raise SinkError(f"cannot write to {folder}: it is a file, not a folder", value=folder)
     if not folder.parent.is_dir():
-        raise SinkError(f"cannot write to {folder}: folder {folder.parent} does not exist")
+        raise SinkError(f"cannot write to {folder}: folder {folder.parent} does not exist", value=folder)
 
 
 def make_folders(folders: Iterable[Path | None]) -> None:
@@ -29,4 +29,4 @@ def make_folders(folders: Iterable[Path | None]) -> None:
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SinkError(f"cannot make the folder {folder}: {error.strerror}") from error
+            raise SinkError(f"cannot make the folder {folder}: {error.strerror}", value=folder) from error

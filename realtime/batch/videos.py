@@ -28,7 +28,8 @@ def find_videos(given: Sequence[str], outputs: Iterable[Path | None] = ()) -> In
         path = input_path(text)
         if path.is_dir():
             if not inputs.add_folder(path):
-                raise SourceError("; ".join([f"cannot open videos in {path}: the folder holds none", *inputs.notices]))
+                message = "; ".join([f"cannot open videos in {path}: the folder holds none", *inputs.notices])
+                raise SourceError(message, value=path)
         elif not path.exists() and glob.has_magic(text):
             for match in _matches(text):
                 inputs.add_file(match)
@@ -41,7 +42,7 @@ def _matches(pattern: str) -> list[Path]:
     names = glob.glob(pattern, recursive=True)  # noqa: PTH207 - a pattern may begin anywhere
     files = sorted(Path(name) for name in names if Path(name).is_file())
     if not files:
-        raise SourceError(f"cannot open videos {pattern}: no file matches")
+        raise SourceError(f"cannot open videos {pattern}: no file matches", value=pattern)
     return files
 
 

@@ -38,7 +38,7 @@ def open_window(
         SinkError: no window can be opened here, or there is no such folder for what the keys save.
     """
     if not outputs.captures.is_dir():
-        raise SinkError(f"cannot write to {outputs.captures}: folder does not exist")
+        raise SinkError(f"cannot write to {outputs.captures}: folder does not exist", value=outputs.captures)
     names = detector.metadata.class_names
     toast = Toast()
 

@@ -105,6 +105,7 @@ class Outputs:
                 return chosen | parts
             raise SinkError(
                 f"cannot write {self.video}: the sound is read separately, and {span.path} is a pipe, read only once",
+                value=self.video,
                 remedy="save the video to a file first",
             )
         audio = Audio(span.path, span.origin_s if span.is_part else -math.inf, span.end_s, self.audio_errors)
@@ -124,13 +125,13 @@ def check_outputs(*outputs: Path | None, originals: Iterable[Path] = ()) -> None
     for path in filter(None, outputs):
         resolved = paths[path]
         if resolved in taken:
-            raise SinkError(f"cannot write {path}: it is given for two outputs")
+            raise SinkError(f"cannot write {path}: it is given for two outputs", value=path)
         if resolved in inputs:
-            raise SinkError(f"cannot write {path}: it is the input itself; choose another name")
+            raise SinkError(f"cannot write {path}: it is the input itself", value=path, remedy="choose another name")
         taken.add(resolved)
     for path, resolved in paths.items():
         if around := taken.intersection(resolved.parents):
-            raise SinkError(f"cannot write {path}: it would lie in {around.pop()}, which is another output")
+            raise SinkError(f"cannot write {path}: it would lie in {around.pop()}, which is another output", value=path)
 
 
 def check_blur(blur: str | None, crops: Path | None, *, shown: bool) -> None:
@@ -140,6 +141,8 @@ def check_blur(blur: str | None, crops: Path | None, *, shown: bool) -> None:
         SinkError: ``--blur`` with ``--crops``, or without a picture, which ``shown`` says.
     """
     if blur is not None and crops:
-        raise SinkError(f"--crops {crops}: crops are readable, and --blur hides {blur}; choose one of them")
+        message = f"crops are readable, and --blur hides {blur}"
+        raise SinkError(message, parameter="crops", value=crops, remedy="choose one of them")
     if blur is not None and not shown:
-        raise SinkError(f"--blur {blur}: no image is written that it would be hidden in; add one or leave it out")
+        message = "no image is written that it would be hidden in"
+        raise SinkError(message, parameter="blur", value=blur, remedy="add one or leave it out")

@@ -200,6 +200,6 @@ def _process(
     run(source, detector, outputs, settings.run, notices, title=f"{title}: " if title else "")
     errors = source.errors + outputs.audio_errors
     if errors:
-        raise SourceError(f"{job.video} is damaged: {errors}. What could be read is kept")
+        raise SourceError(f"{job.video} is damaged: {errors}. What could be read is kept", value=job.video)
     if errors.audio_tracks:
         print_message(f"{printable(job.video)}: {errors}")

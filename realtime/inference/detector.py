@@ -41,7 +41,7 @@ class OnnxDetector:
             ProviderError: the provider does not work here.
         """
         if not model.is_file():
-            raise ModelError(f"cannot read model {model}: not found")
+            raise ModelError(f"cannot read model {model}: not found", value=model)
         self._model = model
         self.fallback_reason: str | None = None
         """Why ``AUTO`` chose the CPU, in one line."""
@@ -93,13 +93,16 @@ class OnnxDetector:
             outputs = self._run(network_input)
         except Exception as error:  # onnxruntime's exceptions share no base class
             where = self.provider.value
-            raise ModelError(f"{self._model}: the network failed on {where}: {one_line(error)}") from error
+            raise ModelError(
+                f"{self._model}: the network failed on {where}: {one_line(error)}", value=self._model
+            ) from error
         boxes, scores, labels = (outputs[name] for name in OUTPUT_NAMES)
         rows = self.metadata.max_detections
         if (boxes.shape, scores.shape, labels.shape) != ((rows, 4), (rows,), (rows,)):
             raise ModelError(
                 f"{self._model}: the network gave boxes {boxes.shape}, scores {scores.shape} and labels "
-                f"{labels.shape}, not the {rows} rows that its metadata say"
+                f"{labels.shape}, not the {rows} rows that its metadata say",
+                value=self._model,
             )
         named = _meaningful(boxes, scores, labels, len(self.metadata.class_names))
         boxes, labels, scores = transform.to_frame(boxes[named]), labels[named], np.minimum(scores[named], 1)

@@ -82,7 +82,7 @@ def _precision(model: Path) -> str:
     try:
         props = read_metadata_props(model)
     except (OSError, ValueError) as error:
-        raise ModelError(f"{model}: not a readable ONNX model: {one_line(error)}") from error
+        raise ModelError(f"{model}: not a readable ONNX model: {one_line(error)}", value=model) from error
     return ModelMetadata.from_props(props, source=str(model)).precision
 
 
@@ -90,7 +90,7 @@ def _open_on_cpu(model: Path, threads: int) -> Network:
     try:
         session = _session(model, Provider.CPU, GpuSettings(), threads=threads, strict=False)
     except Exception as error:  # onnxruntime's exceptions share no base class
-        raise ModelError(f"{model}: not a readable ONNX model: {one_line(error)}") from error
+        raise ModelError(f"{model}: not a readable ONNX model: {one_line(error)}", value=model) from error
 
     def run(network_input: np.ndarray) -> dict[str, np.ndarray]:
         outputs = session.run(OUTPUT_NAMES, {INPUT_NAME: network_input})

@@ -56,7 +56,7 @@ class CropsSink(ClosingSink):
         try:
             (self._partial / name).write_bytes(cv2.imencode(".png", crop)[1].tobytes())
         except OSError as error:
-            raise SinkError(f"cannot write crops to {self._folder}: {error.strerror}") from error
+            raise SinkError(f"cannot write crops to {self._folder}: {error.strerror}", value=self._folder) from error
 
     def close(self, ending: Ending) -> None:
         """Put the folder in place, or remove what was written if the run failed. May be called twice."""
@@ -68,7 +68,7 @@ class CropsSink(ClosingSink):
                     self._folder.rmdir()  # it is empty
                 self._partial.rename(self._folder)
         except OSError as error:
-            raise SinkError(f"cannot write crops to {self._folder}: {error.strerror}") from error
+            raise SinkError(f"cannot write crops to {self._folder}: {error.strerror}", value=self._folder) from error
         finally:
             shutil.rmtree(self._partial, ignore_errors=True)
 

@@ -59,7 +59,7 @@ def container_of(path: Path) -> str:
     """
     container = CONTAINERS.get(path.suffix.lower())
     if container is None:
-        raise SinkError(f"cannot write {path}: unknown kind of video", remedy=_use_suffix(CONTAINERS))
+        raise SinkError(f"cannot write {path}: unknown kind of video", value=path, remedy=_use_suffix(CONTAINERS))
     return container
 
 
@@ -81,6 +81,7 @@ def choose(path: Path, encoding: Encoding) -> tuple[Codec, dict[str, str]]:
         codecs = tuple(known for known in available if container in CODECS[known].containers)
         raise SinkError(
             f"cannot write {path}: {path.suffix} does not hold {name}",
+            value=path,
             remedy=Remedy(suffix, parameter="codec", values=codecs),
         )
     crf = codec.crf if encoding.crf is None else encoding.crf

@@ -63,8 +63,8 @@ def _open_stream(path: Path) -> BinaryIO:
     except OSError as error:
         if error.errno == errno.ENXIO:
             message = f"cannot write {path}: it is not a regular file but a pipe, and nobody reads it"
-            raise SinkError(message, remedy="start its reader first") from error
-        raise SinkError(f"cannot write {path}: {error.strerror}") from error
+            raise SinkError(message, value=path, remedy="start its reader first") from error
+        raise SinkError(f"cannot write {path}: {error.strerror}", value=path) from error
 
 
 class StreamFile:
@@ -89,7 +89,7 @@ class StreamFile:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise SinkError(f"cannot write {self._name}: {error.strerror}") from error
+            raise SinkError(f"cannot write {self._name}: {error.strerror}", value=self._name) from error
 
     def close(self, ending: Ending) -> None:
         """Let the reader know that this is the end; what was read cannot be taken back. May be called twice."""
@@ -120,7 +120,7 @@ class TextFile:
         try:
             self._file.write(text)
         except OSError as error:
-            raise SinkError(f"cannot write {self._path}: {error.strerror}") from error
+            raise SinkError(f"cannot write {self._path}: {error.strerror}", value=self._path) from error
 
     def close(self, ending: Ending) -> None:
         """Move the file into place, or remove it if the run failed. May be called twice."""
@@ -131,6 +131,6 @@ class TextFile:
             if ending is not Ending.FAILED:
                 self._partial.replace(self._path)
         except OSError as error:
-            raise SinkError(f"cannot write {self._path}: {error.strerror}") from error
+            raise SinkError(f"cannot write {self._path}: {error.strerror}", value=self._path) from error
         finally:
             self._partial.unlink(missing_ok=True)

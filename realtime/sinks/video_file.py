@@ -84,7 +84,7 @@ class VideoFileSink(ClosingSink):
             self._audio = AudioTracks(audio, self._container, origin_s=origin_s) if audio else None
         except (av.FFmpegError, OSError, ValueError) as error:
             self._partial.unlink(missing_ok=True)
-            raise SinkError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+            raise SinkError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}", value=path) from error
 
     def write(self, result: Result) -> None:
         """Encode one frame.
@@ -109,7 +109,7 @@ class VideoFileSink(ClosingSink):
             if self._audio:
                 self._audio.copy_until(pts_s)
         except (av.FFmpegError, OSError) as error:
-            raise SinkError(f"cannot write {self._path}: {error.strerror or error}") from error
+            raise SinkError(f"cannot write {self._path}: {error.strerror or error}", value=self._path) from error
 
     def close(self, ending: Ending) -> None:
         """Finish the file and move it into place, or remove it if the run failed or had no frame."""
@@ -129,7 +129,7 @@ class VideoFileSink(ClosingSink):
                 self._partial.replace(self._path)
         except (av.FFmpegError, OSError) as error:
             if keep:
-                raise SinkError(f"cannot write {self._path}: {error.strerror or error}") from error
+                raise SinkError(f"cannot write {self._path}: {error.strerror or error}", value=self._path) from error
         finally:
             if self._audio:
                 self._audio.close()

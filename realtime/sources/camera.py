@@ -63,14 +63,18 @@ class CameraSource(FrameSource):
                 self._capture.release()
                 raise
         raise SourceError(
-            f"cannot open camera {self._device}: it delivers no frames", remedy="close other programs that use it"
+            f"cannot open camera {self._device}: it delivers no frames",
+            value=self._device,
+            remedy="close other programs that use it",
         )
 
     def _request_mode(self, size_wh: tuple[int, int] | None, frame_rate: Fraction | None, *, with_mjpg: bool) -> None:
         """Ask the driver; the format comes first, since it decides which sizes and rates there are."""
         if not self._capture.isOpened():
             remedy = Remedy("check which cameras there are", tool="doctor")
-            raise SourceError(f"cannot open camera {self._device}: not found or in use", remedy=remedy)
+            raise SourceError(
+                f"cannot open camera {self._device}: not found or in use", value=self._device, remedy=remedy
+            )
         if with_mjpg:
             self._capture.set(cv2.CAP_PROP_FOURCC, MJPG)
         if size_wh is not None:
@@ -99,7 +103,8 @@ class CameraSource(FrameSource):
         ok, image = self._capture.read()
         captured_at_s = time.monotonic()
         if not ok:
-            raise NoFrameError(f"camera {self._device} delivers no more frames after frame {self._next_index - 1}")
+            message = f"camera {self._device} delivers no more frames after frame {self._next_index - 1}"
+            raise NoFrameError(message, value=self._device)
         image.flags.writeable = False
         self.size_wh = image.shape[1], image.shape[0]  # not always what the driver reports
         frame = Frame(image, self._next_index, captured_at_s - self._opened_at_s, captured_at_s)

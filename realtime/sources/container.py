@@ -19,15 +19,15 @@ def open_container(path: Path) -> av.container.InputContainer:
         SourceError: it is missing, is a folder, or is not a file that FFmpeg can read.
     """
     if not path.exists():
-        raise SourceError(f"cannot open video {path}: not found")
+        raise SourceError(f"cannot open video {path}: not found", value=path)
     if path.is_dir():
-        raise SourceError(f"cannot open video {path}: it is a folder")
+        raise SourceError(f"cannot open video {path}: it is a folder", value=path)
     try:
         return open_video(path)
     except (av.FFmpegError, OSError, ValueError) as error:
         missing = missing_bytes(path) if path.is_file() else 0
         reason = f"it ends {missing} bytes early, and its index with it" if missing else _reason(error)
-        raise SourceError(f"cannot open video {path}: not a readable video file ({reason})") from error
+        raise SourceError(f"cannot open video {path}: not a readable video file ({reason})", value=path) from error
 
 
 def video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
@@ -37,13 +37,15 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.Video
         SourceError: there is none.
     """
     if container.format.name == "tty":  # FFmpeg renders text files as video
-        raise SourceError(f"cannot open video {path}: not a readable video file (it is text)")
+        raise SourceError(f"cannot open video {path}: not a readable video file (it is text)", value=path)
     streams = [stream for stream in container.streams.video if not stream.disposition & NOT_VIDEO]
     if not streams:
-        raise SourceError(f"cannot open video {path}: it has no video stream")
+        raise SourceError(f"cannot open video {path}: it has no video stream", value=path)
     streams = [stream for stream in streams if stream.codec_context is not None]
     if not streams:
-        raise SourceError(f"cannot open video {path}: FFmpeg here cannot decode it: unknown codec", remedy=CONVERT)
+        raise SourceError(
+            f"cannot open video {path}: FFmpeg here cannot decode it: unknown codec", value=path, remedy=CONVERT
+        )
     return next((s for s in streams if s.disposition & av.stream.Disposition.default), streams[0])
 
 

@@ -80,7 +80,9 @@ class StreamSource(FrameSource):
             if reason == CLOSED and not _is_host_known(url):
                 reason = "the host is unknown"
             raise SourceError(
-                f"cannot open stream {self._name}: {reason}", remedy="check the address and that the sender runs"
+                f"cannot open stream {self._name}: {reason}",
+                value=self._name,
+                remedy="check the address and that the sender runs",
             ) from None
         try:
             self._first: Frame | None = self._begin()
@@ -90,7 +92,7 @@ class StreamSource(FrameSource):
 
     def _begin(self) -> Frame:
         if not self._container.streams.video:
-            raise SourceError(f"cannot open stream {self._name}: it has no video")
+            raise SourceError(f"cannot open stream {self._name}: it has no video", value=self._name)
         stream = self._container.streams.video[0]
         stream.thread_type = "SLICE"
         rate = stated_rate(self._container, stream)
@@ -102,7 +104,7 @@ class StreamSource(FrameSource):
         self._frames = self._decoded(stream.index)
         first = self._grab(self._options.open_timeout_s)  # it comes with the next key frame
         if first is None:
-            raise SourceError(f"cannot open stream {self._name}: it has no frame")
+            raise SourceError(f"cannot open stream {self._name}: it has no frame", value=self._name)
         return first
 
     def read(self) -> Frame | None:
@@ -130,11 +132,11 @@ class StreamSource(FrameSource):
             # Motion JPEG over HTTP ends in the middle of a part, which FFmpeg calls invalid data.
             is_end = isinstance(error, av.error.InvalidDataError) and self._next_index > 0
             reason = CLOSED if is_end else _reason(error, time.monotonic() - asked_at_s, timeout_s)
-            raise SourceError(f"lost stream {self._name}: {reason}") from None
+            raise SourceError(f"lost stream {self._name}: {reason}", value=self._name) from None
         if decoded is None or image is None:
             if self._has_end:
                 return None
-            raise SourceError(f"lost stream {self._name}: {CLOSED}")
+            raise SourceError(f"lost stream {self._name}: {CLOSED}", value=self._name)
         if self._is_paced and decoded.time is not None:
             self._wait_for(decoded.time)
         captured_at_s = time.monotonic()
@@ -159,7 +161,9 @@ class StreamSource(FrameSource):
             if packet.stream_index == stream_index:
                 yield from _frames_of(packet)
             if time.monotonic() > self._deadline_s:
-                raise SourceError(f"lost stream {self._name}: no frame that can be decoded arrived in time")
+                raise SourceError(
+                    f"lost stream {self._name}: no frame that can be decoded arrived in time", value=self._name
+                )
 
 
 def _frames_of(packet: "av.Packet[av.stream.Stream]") -> list[av.VideoFrame]:

@@ -114,8 +114,12 @@ class VideoFileSource(FrameSource):
         else:
             reason = f"it has no frame that can be decoded ({self.errors})" if self.errors else "it has no frame"
         if is_animated_webp(self.path):
-            raise SourceError(f"cannot open video {self.path}: FFmpeg here cannot decode animated WebP", remedy=CONVERT)
-        raise SourceError(f"cannot open video {self.path}: {reason}")
+            raise SourceError(
+                f"cannot open video {self.path}: FFmpeg here cannot decode animated WebP",
+                value=self.path,
+                remedy=CONVERT,
+            )
+        raise SourceError(f"cannot open video {self.path}: {reason}", value=self.path)
 
     def read(self) -> Frame | None:
         """The next frame; None at the end."""

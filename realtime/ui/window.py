@@ -58,7 +58,9 @@ class WindowSink(ClosingSink):
         """
         reason = no_window_reason()
         if reason is not None:
-            raise SinkError(f"cannot open a window: {reason}. Write to a file instead: {instead}")
+            raise SinkError(
+                f"cannot open a window: {reason}", value=title, remedy=f"write to a file instead: {instead}"
+            )
         if supports_x11_only():
             os.environ["QT_QPA_PLATFORM"] = "xcb"  # Wayland desktops ask for another, for which Qt ends the process
         # Qt warns five times that OpenCV's wheel has no fonts; the app draws its own text.

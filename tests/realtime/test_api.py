@@ -85,6 +85,24 @@ def test_a_result_is_drawn_saved_and_looked_at_from_another_threshold(detector, 
         result.save(tmp_path / "no" / "drawn.png")
 
 
+@pytest.mark.parametrize("threshold", [-0.1, 2, float("nan")])
+def test_a_threshold_is_a_score(detector, threshold):
+    result = detector(PHOTO)
+    with pytest.raises(ValueError, match="expected a threshold from 0 to 1, found"):
+        result.at(threshold)
+    with pytest.raises(ValueError, match="expected a threshold from 0 to 1, found"):
+        realtime.Detector("pico", threshold=threshold)
+
+
+def test_a_source_is_a_path_an_address_or_a_number():
+    with pytest.raises(TypeError, match="expected a source as a path, an address or a camera's number, found NoneType"):
+        realtime.stream(None)
+
+
+def test_only_public_names_are_listed():
+    assert {name for name in dir(realtime) if not name.startswith("__")} == set(realtime.__all__)
+
+
 def test_a_result_becomes_that_of_supervision(detector, monkeypatch):
     class Detections:
         def __init__(self, xyxy, confidence, class_id, tracker_id, data):

@@ -161,7 +161,7 @@ def test_the_benchmark_takes_a_video(folder):
         ("video in.mp4 --out out.mp4 --model foreign.onnx", "foreign.onnx: this ONNX file has no metadata of this app"),
         (
             "video in.mp4",
-            "cannot open a window: there is no display (DISPLAY is not set). Write to a file instead: --out",
+            "cannot open a window: there is no display (DISPLAY is not set); write to a file instead: --out",
         ),
         ("cam --device 97", "cannot open camera 97: not found or in use"),
         ("cam --device 97 --no-window --record out.mp4", "cannot open camera 97: not found or in use"),

@@ -13,6 +13,8 @@ from fakes import metadata, stub_model, without_driver
 
 import realtime
 from realtime.errors import ModelError, ProviderError, RealtimeError, Remedy, SinkError, SourceError
+from realtime.image_arrays import as_bgr
+from realtime.image_io import write_image
 from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
 from realtime.letterbox import check_image
@@ -23,6 +25,7 @@ from realtime.sources.stream import StreamOptions
 from realtime.stopping import Stopped
 from realtime.wording import error_line, option, remedy_text
 
+IMAGE = np.zeros((8, 9, 3), np.uint8)
 PACKAGE = Path(realtime.__file__).parent
 COMMAND_LINE = {"commands", "doctor", "cli.py", "wording.py"}
 FLAG = re.compile(r"(?<![\w-])--[a-z]|python -m|\brealtime (?:cam|video|image|bench|doctor)\b")
@@ -68,6 +71,45 @@ def error_classes() -> list[type[RealtimeError]]:
     for cls in found:
         found += cls.__subclasses__()
     return [cls for cls in found if cls.__module__.startswith("realtime.")]
+
+
+def calls_without_value(source: str, names: set[str]) -> list[int]:
+    """Lines on which an error is made that does not carry what it is about."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    made = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id in names]
+    return [call.lineno for call in made if "value" not in {keyword.arg for keyword in call.keywords}]
+
+
+def test_every_error_of_the_library_carries_what_it_is_about():
+    names = {cls.__name__ for cls in error_classes()}
+    assert calls_without_value('raise SinkError(f"cannot write {path}", remedy="make room")', names) == [1]
+    modules = [path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] not in COMMAND_LINE]
+    found = {path.name: calls_without_value(path.read_text(encoding="utf-8"), names) for path in modules}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "call", "value", "remedy"),
+    [
+        (SourceError, lambda _: realtime.Detector("pico")("no.jpg"), Path("no.jpg"), ""),
+        (SourceError, lambda _: realtime.stream("no.mp4"), Path("no.mp4"), ""),
+        (SourceError, realtime.stream, Path(), ""),
+        (ModelError, lambda _: realtime.Detector("no.onnx"), "no.onnx", ""),
+        (SinkError, lambda folder: write_image(folder / "a.txt", IMAGE), Path("a.txt"), ""),
+        (SinkError, lambda folder: write_image(folder / "no" / "a.png", IMAGE), Path("no/a.png"), ""),
+        (realtime.ImageError, lambda _: as_bgr(IMAGE.transpose(2, 0, 1)), (3, 8, 9), "transpose it with"),
+        (realtime.ImageError, lambda _: as_bgr(IMAGE + 300.0), (300.0, 300.0), "scale them first"),
+        (realtime.ImageError, lambda _: as_bgr(IMAGE.astype(complex)), np.dtype(complex), ""),
+        (realtime.ImageError, lambda _: as_bgr([1, 2]), list, ""),
+    ],
+)
+def test_an_error_is_understood_without_its_words(tmp_path, kind, call, value, remedy):
+    with pytest.raises(kind) as raised:
+        call(tmp_path)
+    found = raised.value.value
+    assert (found.relative_to(tmp_path) if isinstance(found, Path) and found.is_absolute() else found) == value
+    assert raised.value.remedy.text.startswith(remedy)
+    assert bool(raised.value.remedy.text) == bool(remedy)
 
 
 def test_every_error_survives_pickling():

@@ -40,7 +40,7 @@ def test_other_kinds_are_converted(image, expected):
 @pytest.mark.parametrize(
     ("image", "found"),
     [
-        (BGR.transpose(2, 0, 1), "channels first (3, 6, 8): transpose it with image.transpose(1, 2, 0)"),
+        (BGR.transpose(2, 0, 1), "channels first (3, 6, 8); transpose it with image.transpose(1, 2, 0)"),
         (BGR[None], "found (1, 6, 8, 3)"),
         (BGR[..., :2], "found (6, 8, 2)"),
         (BGR[0, 0], "found (3,)"),
@@ -48,7 +48,7 @@ def test_other_kinds_are_converted(image, expected):
         (np.zeros((0, 8), np.uint8), "found (0, 8)"),
         (BGR.astype(np.int64), "found int64"),
         (BGR.astype(bool), "found bool"),
-        (BGR.astype(np.float32), "expected floats from 0 to 1, found 0 to 249: scale them first"),
+        (BGR.astype(np.float32), "expected floats from 0 to 1, found 0 to 249; scale them first"),
         (BGR / 255 - 0.5, "expected floats from 0 to 1, found -0.5"),
         (np.full((4, 4, 3), np.nan), "expected floats from 0 to 1, found some that are infinite or no number"),
         ([[1, 2], [3, 4]], "found list"),

@@ -408,7 +408,7 @@ def test_a_window_closed_while_it_is_built_is_not_built_anew(monkeypatch):
 def test_a_dead_display_is_found_out_before_qt_ends_the_process(monkeypatch):
     monkeypatch.setenv("DISPLAY", ":9876")
     with pytest.raises(
-        SinkError, match=r"no X server answers at DISPLAY=:9876\. Write to a file instead: --out OUT.mp4"
+        SinkError, match=r"no X server answers at DISPLAY=:9876; write to a file instead: --out OUT.mp4"
     ):
         window_sink(instead="--out OUT.mp4")
 
@@ -417,7 +417,7 @@ def test_a_dead_display_is_found_out_before_qt_ends_the_process(monkeypatch):
 def test_each_command_names_its_own_way_to_do_without_a_window(monkeypatch, folder, is_live, way_on):
     monkeypatch.setenv("DISPLAY", ":9876")
     outputs = Outputs(window=True, video=None, jsonl=None)
-    with pytest.raises(SinkError, match=f"Write to a file instead: {way_on}$"):
+    with pytest.raises(SinkError, match=f"write to a file instead: {way_on}$"):
         open_window(ScriptedSource(is_live=is_live), OnnxDetector(folder / "m.onnx"), outputs, Controls(0.5))
 
 
