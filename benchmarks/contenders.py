@@ -212,12 +212,12 @@ KINDS: dict[str, Callable[..., Detect]] = {
 }
 
 
-def serve(spec: str, pictures: list[Path], threads: int) -> None:
+def serve(spec: str, paths: list[Path], threads: int) -> None:
     """Answer the lines of standard input until it ends.
 
     Args:
         spec: a kind and its arguments, such as ``torchvision:fasterrcnn_resnet50_fpn:480``.
-        pictures: .npy files of uint8 (H,W,3) BGR.
+        paths: .npy files of uint8 (H,W,3) BGR.
         threads: cores that the process may use, whatever its library would take.
     """
     answers, sys.stdout = sys.stdout, sys.stderr  # libraries print
@@ -228,7 +228,7 @@ def serve(spec: str, pictures: list[Path], threads: int) -> None:
 
         torch.set_num_threads(threads)
     detect = KINDS[kind](*arguments)
-    images = [np.load(path) for path in pictures]
+    images = [np.load(path) for path in paths]
     for line in sys.stdin:
         task = line.strip()
         answer: list[Any] = []

@@ -45,14 +45,14 @@ FITTING_IOU = 0.2
 
 
 class Contender:
-    """A process that runs one detector over images when it is told to."""
+    """A process that runs one detector over images on request."""
 
-    def __init__(self, spec: str, python: str, pictures: Path, threads: int) -> None:
+    def __init__(self, spec: str, python: str, images: Path, threads: int) -> None:
         self.spec = spec
         self.times_ms: list[float] = []
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads), "GLOG_minloglevel": "3"}
         self._process = subprocess.Popen(
-            [python, ROOT / "benchmarks" / "contenders.py", spec, pictures, str(threads)],
+            [python, ROOT / "benchmarks" / "contenders.py", spec, images, str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
         )  # fmt: skip
 
@@ -76,15 +76,15 @@ class Contender:
 
 
 def measure(
-    data: Annotated[Path | None, typer.Option(help="data.yaml: its val photos are the pictures.")] = None,
+    data: Annotated[Path | None, typer.Option(help="data.yaml: its val photos are the images.")] = None,
     contenders: Annotated[
         str, typer.Option("--contenders", help="Kinds to run, with commas; peers need --peer-python.")
     ] = ",".join([*OWN, *TORCHVISION, *EXPORTED]),
     peer_python: Annotated[
         Path | None, typer.Option(help="Python of an environment with mediapipe 0.10.21: adds FaceMesh and Haar.")
     ] = None,
-    pictures: Annotated[int, typer.Option(min=1, help="Pictures a round.")] = 40,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds over the pictures.")] = 5,
+    images: Annotated[int, typer.Option(min=1, help="Images a round.")] = 40,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds over the images.")] = 5,
     threads: Annotated[int, typer.Option(min=1, help="Cores that each contender may use.")] = 2,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
 ) -> None:
@@ -92,12 +92,12 @@ def measure(
     specs = [*contenders.split(","), *(PEERS if peer_python else [])]
     pythons = {spec: str(peer_python) if spec.startswith(CALIBRATED) else sys.executable for spec in specs}
     val, train = labelled_photos(data)
-    timed = [picture_of(photo) for photo in spread(val, pictures)] if val else clip_pictures(pictures)
+    timed = [image_of(photo) for photo in spread(val, images)] if val else clip_images(images)
     times_ms = time_in_turns(specs, pythons, timed, threads, rounds)
     scores = {spec: score(spec, pythons[spec], val, train, threads) for spec in specs} if val else {}
     report = {
         "machine": {"cpu": cpu_name(), "threads": threads, "platform": platform.platform()},
-        "pictures": len(timed),
+        "images": len(timed),
         "rounds": rounds,
         "detectors": {spec: summary(times_ms[spec]) | scores.get(spec, {}) for spec in specs},
     }
@@ -119,12 +119,12 @@ def spread(photos: Sequence[LabelledImage], count: int) -> list[LabelledImage]:
     return [photos[i] for i in np.linspace(0, len(photos) - 1, min(count, len(photos))).round().astype(int)]
 
 
-def picture_of(photo: LabelledImage) -> np.ndarray:
+def image_of(photo: LabelledImage) -> np.ndarray:
     """uint8 (H,W,3), BGR."""
     return np.ascontiguousarray(read_image(photo.path)[..., ::-1])
 
 
-def clip_pictures(count: int) -> list[np.ndarray]:
+def clip_images(count: int) -> list[np.ndarray]:
     """Images of the sample clip, from its whole length."""
     source = VideoFileSource(CLIP)
     frames = []
@@ -137,7 +137,7 @@ def clip_pictures(count: int) -> list[np.ndarray]:
 def time_in_turns(
     specs: list[str],
     pythons: dict[str, str],
-    pictures: list[np.ndarray],
+    images: list[np.ndarray],
     threads: int,
     rounds: int,
     *,
@@ -145,7 +145,7 @@ def time_in_turns(
 ) -> dict[str, list[float]]:
     """Milliseconds of every image in every round; of those contenders that run, if not all must."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
-        listing = saved(pictures, Path(folder))
+        listing = saved(images, Path(folder))
         running = []
         for spec in specs:
             contender = Contender(spec, pythons[spec], listing, threads)
@@ -163,12 +163,12 @@ def time_in_turns(
         return {contender.spec: contender.times_ms for contender in running}
 
 
-def saved(pictures: list[np.ndarray], folder: Path) -> Path:
+def saved(images: list[np.ndarray], folder: Path) -> Path:
     """Write images for another process; the file that lists them."""
-    paths = [folder / f"{i:05}.npy" for i in range(len(pictures))]
-    for path, picture in zip(paths, pictures, strict=True):
-        np.save(path, picture)
-    listing = folder / "pictures.txt"
+    paths = [folder / f"{i:05}.npy" for i in range(len(images))]
+    for path, image in zip(paths, images, strict=True):
+        np.save(path, image)
+    listing = folder / "images.txt"
     listing.write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
     return listing
 
@@ -214,7 +214,7 @@ def detect_all(
 ) -> list[Boxes]:
     """What a contender finds in each photo, boxes in its pixels, labels from 1 as torchvision's."""
     with tempfile.TemporaryDirectory() as folder:
-        contender = Contender(spec, python, saved([picture_of(photo) for photo in photos], Path(folder)), threads)
+        contender = Contender(spec, python, saved([image_of(photo) for photo in photos], Path(folder)), threads)
         answers = contender.ask("boxes")
         contender.close()
     return [
@@ -277,7 +277,7 @@ def table(report: dict[str, Any]) -> str:
         times = f"{row['p50_ms']:>9.2f}{row['p10_ms']:>8.2f}{row['p90_ms']:>8.2f}{row['p50_ms'] / first:>8.2f}"
         lines.append(f"{spec:<{width}}{times}{scores}")
     machine = report["machine"]
-    counts = f"{report['pictures']} pictures, {report['rounds']} rounds"
+    counts = f"{report['images']} images, {report['rounds']} rounds"
     lines.append(f"{machine['cpu']}, {machine['threads']} threads, {counts}")
     return "\n".join(lines)
 

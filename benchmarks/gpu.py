@@ -20,7 +20,7 @@ import typer
 from detectors import (
     Contender,
     accuracy,
-    clip_pictures,
+    clip_images,
     detect_all,
     labels_of,
     saved,
@@ -152,7 +152,7 @@ def contenders(
 def pictures_of(size: str, count: int) -> list[np.ndarray]:
     """Images of the sample clip in the network's size, so that hardly a part of the time is letterboxing."""
     width, height = map(int, size.split("x"))
-    return [cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in clip_pictures(count)]
+    return [cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in clip_images(count)]
 
 
 def timed(specs: dict[str, str], shown: list[np.ndarray], threads: int, rounds: int) -> dict[str, dict[str, Any]]:

@@ -72,7 +72,7 @@ class Step:
 
     label: str
     detector: OnnxDetector
-    pictures: Sequence[np.ndarray]
+    images: Sequence[np.ndarray]
     frame_ms: list[float] = field(default_factory=list)
     stages_ms: dict[str, list[float]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
     """Of each round, the median over its frames."""
@@ -198,8 +198,8 @@ def moving(count: int, size_wh: tuple[int, int]) -> list[np.ndarray]:
     """Images uint8 (H,W,3) BGR, read-only, of a scene with ``count`` faces, which sway from side to side."""
     scene = crowd(count, size_wh)
     shown = [np.roll(scene, shift * SHIFT_PX, axis=1) for shift in range(4)]
-    for picture in shown:
-        picture.flags.writeable = False
+    for image in shown:
+        image.flags.writeable = False
     return shown
 
 
@@ -257,7 +257,7 @@ def run_in_turns(steps: Sequence[Step], rounds: int, per_round: int) -> None:
 def run_once(step: Step, frames: int) -> None:
     """Run the pipeline on that many frames, and some before them that do not count."""
     clock, controls = Clock(), Controls(step.detector.metadata.threshold)
-    source = MemorySource(step.pictures, WARM_UP_FRAMES + frames)
+    source = MemorySource(step.images, WARM_UP_FRAMES + frames)
     stats = Pipeline(source, step.detector, [clock], controls).run()
     step.frame_ms += (1000 * np.diff(clock.times_s)[WARM_UP_FRAMES - 1 :]).tolist()
     step.faces = clock.faces

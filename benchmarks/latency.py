@@ -21,7 +21,7 @@ import cv2
 import machine
 import numpy as np
 import typer
-from scenes import pictures, size_of
+from scenes import images, size_of
 
 from realtime.controls import Controls
 from realtime.inference.detector import OnnxDetector, find_model
@@ -56,7 +56,7 @@ def measure(
     rate: Annotated[
         list[int] | None, typer.Option(min=1, help="Of the camera, in frames per second; may be repeated.")
     ] = None,
-    size: Annotated[str, typer.Option(metavar="WxH", help="Of its pictures.")] = "1280x720",
+    size: Annotated[str, typer.Option(metavar="WxH", help="Of its images.")] = "1280x720",
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of each run.")] = 10.0,
     rounds: Annotated[int, typer.Option(min=1)] = 5,
     window: Annotated[bool, typer.Option("--window", help="Show them in the app's window; needs a display.")] = False,
@@ -66,9 +66,9 @@ def measure(
 ) -> None:
     """Measure the age of shown frames, and how many are dropped."""
     detector = OnnxDetector(find_model(model), provider=Provider.CPU)
-    scene = pictures(size_of(size), HELD_FRAMES)
-    for picture in scene[:WARM_UP_FRAMES]:
-        detector.detect(picture)
+    scene = images(size_of(size), HELD_FRAMES)
+    for image in scene[:WARM_UP_FRAMES]:
+        detector.detect(image)
     rates = rate or list(RATES)
     runs: dict[int, list[dict[str, float]]] = {one: [] for one in rates}
     for number in range(rounds):
@@ -257,7 +257,7 @@ def table(report: dict[str, Any]) -> str:
         parts = f"{row['inference_ms']['median']:.1f} + {row['interval_ms']:.1f} + {ALLOWANCE_MS:g}"
         met = "met" if row["met"] else f"not met, by {row['p95_over_limit_ms']['median']:.1f} ms"
         if row["unreadable"]["median"]:
-            lines.append(f"at {rate} FPS, {row['unreadable']['median']:g} pictures a run were unreadable: not counted")
+            lines.append(f"at {rate} FPS, {row['unreadable']['median']:g} images a run were unreadable: not counted")
         lines.append(f"mark at {rate} FPS: p95 at most {parts} = {row['limit_ms']['median']:.1f} ms: {met}")
     width, height = report["frame_wh"]
     setting = f"{width}x{height}, {report['rounds']} runs of {report['seconds']:g} s each, {report['model']}"

@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime as ort
 import typer
 from pipeline import Taker
-from scenes import MemorySource, pictures, size_of
+from scenes import MemorySource, images, size_of
 
 from realtime.commands.live import open_window
 from realtime.commands.outputs import Outputs
@@ -53,7 +53,7 @@ def timed_sessions(times_ms: list[float]) -> Iterator[None]:
 
 
 def measure(
-    size: Annotated[str, typer.Option(metavar="WxH", help="Of the pictures.")] = "1280x720",
+    size: Annotated[str, typer.Option(metavar="WxH", help="Of the images.")] = "1280x720",
     frames: Annotated[int, typer.Option(min=2, help="Frames of each run.")] = 200,
     rounds: Annotated[int, typer.Option(min=1)] = 5,
     window: Annotated[bool, typer.Option("--window", help="Show them too; needs a display.")] = False,
@@ -62,9 +62,9 @@ def measure(
 ) -> None:
     """Measure what a frame costs outside of the network."""
     detector = OnnxDetector(find_model(model), provider=Provider.CPU)
-    shown = pictures(size_of(size), HELD_FRAMES)
-    for picture in shown[:WARM_UP_FRAMES]:
-        detector.detect(picture)
+    shown = images(size_of(size), HELD_FRAMES)
+    for image in shown[:WARM_UP_FRAMES]:
+        detector.detect(image)
     with tempfile.TemporaryDirectory() as folder:
         ways = ways_out(Path(folder), detector, window=window)
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in ways}

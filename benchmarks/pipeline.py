@@ -127,9 +127,9 @@ class Stages:
         self._clip, self._detector, self._out = clip, detector, out
         self.frames = sum(1 for _ in read(clip, frames))
         held = list(read(clip, HELD_FRAMES))
-        self._pictures = [frame.image for frame in held]
-        self.size_wh = self._pictures[0].shape[1], self._pictures[0].shape[0]
-        self._inputs = [(pixels.copy(), transform) for pixels, transform in map(detector.preprocess, self._pictures)]
+        self._images = [frame.image for frame in held]
+        self.size_wh = self._images[0].shape[1], self._images[0].shape[0]
+        self._inputs = [(pixels.copy(), transform) for pixels, transform in map(detector.preprocess, self._images)]
         self._found = [detector.infer(*prepared) for prepared in self._inputs]
         keeper = Taker(keep=True)
         self._run_with(Recalled(detector, iter(self._found)), keeper, len(held))
@@ -158,8 +158,8 @@ class Stages:
             pass
 
     def _preprocess(self) -> None:
-        for picture in to_and_fro(self._pictures, self.frames):
-            self._detector.preprocess(picture)
+        for image in to_and_fro(self._images, self.frames):
+            self._detector.preprocess(image)
 
     def _infer(self) -> None:
         for pixels, transform in to_and_fro(self._inputs, self.frames):
@@ -182,7 +182,7 @@ class Stages:
     def _run_with(self, detector: Detector, taker: "Taker", frames: int) -> None:
         """The pipeline's own loop over images in memory."""
         controls = Controls(detector.metadata.threshold)
-        Pipeline(MemorySource(self._pictures, frames), detector, [taker], controls).run()
+        Pipeline(MemorySource(self._images, frames), detector, [taker], controls).run()
 
 
 class Recalled:
@@ -204,7 +204,7 @@ class Recalled:
 
 
 class Taker(ClosingSink):
-    """Takes drawn images, and keeps them if told to."""
+    """Takes drawn images, and keeps them on request."""
 
     needs_canvas = True
     is_slow = False

@@ -193,7 +193,7 @@ def hits(model: OnnxDetector, image: np.ndarray, boxes: np.ndarray, classes: np.
 def plot(results: dict[str, dict[str, Any]], path: Path, title: str) -> None:
     """Draw F1 of each class against the strength of each change."""
     figure = Figure(figsize=(13, 7.5), layout="constrained")
-    figure.suptitle(f"{title}: F1 at IoU 0.5 as pictures get worse")
+    figure.suptitle(f"{title}: F1 at IoU 0.5 as images get worse")
     for axes, change in zip(figure.subplots(2, 3).flat, CHANGES, strict=True):
         rows = results[change.name]
         ticks = range(len(rows))

@@ -35,15 +35,15 @@ class MemorySource(FrameSource):
     frame_rate = FRAME_RATE
     time_base = 1 / FRAME_RATE
 
-    def __init__(self, pictures: Sequence[np.ndarray], count: int) -> None:
+    def __init__(self, images: Sequence[np.ndarray], count: int) -> None:
         """``images``: uint8 (H,W,3) BGR; ``count``: frames to give."""
-        self.size_wh = pictures[0].shape[1], pictures[0].shape[0]
-        self._frames = enumerate(to_and_fro(pictures, count))
+        self.size_wh = images[0].shape[1], images[0].shape[0]
+        self._frames = enumerate(to_and_fro(images, count))
 
     def read(self) -> Frame | None:
         """The next frame."""
-        for index, picture in self._frames:
-            return Frame(picture, index, float(index * self.time_base), time.monotonic())
+        for index, image in self._frames:
+            return Frame(image, index, float(index * self.time_base), time.monotonic())
         return None
 
     def close(self) -> None:
@@ -55,7 +55,7 @@ def to_and_fro(items: Sequence[T], count: int) -> Iterator[T]:
     return islice(cycle([*items, *items[-2:0:-1]]), count)
 
 
-def pictures(size_wh: tuple[int, int], count: int) -> list[np.ndarray]:
+def images(size_wh: tuple[int, int], count: int) -> list[np.ndarray]:
     """The sample clip's first frames, fewer if it ends, uint8 (H,W,3) BGR, read-only, with the noise of a camera."""
     width, height = size_wh
     rng = np.random.default_rng(0)
@@ -72,7 +72,7 @@ def pictures(size_wh: tuple[int, int], count: int) -> list[np.ndarray]:
 def make_clip(path: Path, size_wh: tuple[int, int], frames: int, held: int = 48) -> Path:
     """Write a video with sound as the app writes them; ``held`` images of it are different."""
     sound = _make_sound(path.with_suffix(".wav"), float(frames / FRAME_RATE))
-    source = MemorySource(pictures(size_wh, held), frames)
+    source = MemorySource(images(size_wh, held), frames)
     sink = VideoFileSink(
         path, size_wh=size_wh, frame_rate=source.frame_rate, time_base=source.time_base, audio=Audio(sound)
     )

@@ -35,13 +35,13 @@ import os, time, cv2, numpy as np
 class Camera:
     def __init__(self, *_):
         time.sleep(float(os.environ["CAMERA_OPENS_S"]))
-        self.picture = np.random.default_rng(0).integers(256, size=(720, 1280, 3), dtype=np.uint8)
+        self.image = np.random.default_rng(0).integers(256, size=(720, 1280, 3), dtype=np.uint8)
     def isOpened(self): return True
     def get(self, key): return {{cv2.CAP_PROP_FRAME_WIDTH: 1280.0, cv2.CAP_PROP_FRAME_HEIGHT: 720.0}}.get(key, 30.0)
     def set(self, *_): return True
     def read(self):
         time.sleep(1 / 30)
-        return True, self.picture.copy()
+        return True, self.image.copy()
     def release(self): pass
 cv2.VideoCapture = Camera
 {APP}
@@ -69,7 +69,7 @@ CASES = {
 }
 
 IMPORTS = ("help", "video")
-"""Cases whose imports are told."""
+"""Cases whose imports are listed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ def measure(
 ) -> None:
     """Measure jitter, lag, flicker and changes of identity, raw and as shown."""
     detector = OnnxDetector(find_model(model), provider=Provider.CPU)
-    picture = next(iter(read(SAMPLE, 1))).image
+    photo = next(iter(read(SAMPLE, 1))).image
 
     def both(clip: Iterable[Frame]) -> tuple[Boxes, Boxes]:
         found = find(clip, detector)
@@ -81,13 +81,13 @@ def measure(
 
     still = np.zeros(frames)
     results: dict[str, Any] = {"jitter": {}, "lag_frames": {}}
-    results["jitter"]["still, from a camera"] = jitter(*both(filmed(picture, still, frame_rate, noise)), about_mean)
+    results["jitter"]["still, from a camera"] = jitter(*both(filmed(photo, still, frame_rate, noise)), about_mean)
     with tempfile.TemporaryDirectory() as folder:
-        file = recorded(filmed(picture, still, frame_rate, noise), frame_rate, Path(folder) / "still.mp4")
+        file = recorded(filmed(photo, still, frame_rate, noise), frame_rate, Path(folder) / "still.mp4")
         results["jitter"]["still, from a file"] = jitter(*both(read(file, frames)), about_mean)
     for sides_per_s in speed or SPEEDS:
         way = stop_and_go(frames, frame_rate, sides_per_s)
-        raw, shown = both(filmed(picture, way, frame_rate, noise))
+        raw, shown = both(filmed(photo, way, frame_rate, noise))
         results["lag_frames"][f"{sides_per_s:g}"] = lag(raw, shown, way)
     raw, shown = both(read(video, frames))
     results["jitter"][f"{video.name}, about even motion"] = jitter(raw, shown, about_even_motion)
@@ -117,13 +117,13 @@ def stop_and_go(frames: int, frame_rate: float, speed: float) -> np.ndarray:
     return way
 
 
-def filmed(picture: np.ndarray, way: np.ndarray, frame_rate: float, noise: float) -> Iterator[Frame]:
+def filmed(photo: np.ndarray, way: np.ndarray, frame_rate: float, noise: float) -> Iterator[Frame]:
     """The image, uint8 (H,W,3) BGR, moved sideways by ``way`` (frames,) sides, as a webcam would send it."""
-    height, width = picture.shape[:2]
+    height, width = photo.shape[:2]
     rng = np.random.default_rng(0)
     for index, shift in enumerate((way * max(width, height)).tolist()):
         move = np.array([[1, 0, shift], [0, 1, 0]], float)
-        image = cv2.warpAffine(picture, move, (width, height), borderMode=cv2.BORDER_REFLECT)
+        image = cv2.warpAffine(photo, move, (width, height), borderMode=cv2.BORDER_REFLECT)
         image = cv2.GaussianBlur(image, (0, 0), BLUR_SIGMA_PX)
         image = (image + rng.normal(0, noise, image.shape)).clip(0, 255).astype(np.uint8)
         _, sent = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])

@@ -44,7 +44,7 @@ def measure(
     workers: Annotated[int, typer.Option(min=0, help="Processes that read and augment.")] = 2,
     steps: Annotated[int, typer.Option(min=1, help="Steps of each turn; their batches are held in memory.")] = 15,
     rounds: Annotated[int, typer.Option(min=1)] = 5,
-    picture_px: Annotated[int, typer.Option(min=32, help="Side of the pictures of a made data set.")] = 448,
+    image_px: Annotated[int, typer.Option(min=32, help="Side of the images of a made data set.")] = 448,
     device: Annotated[str, typer.Option()] = "cuda" if torch.cuda.is_available() else "cpu",
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
 ) -> None:
@@ -54,7 +54,7 @@ def measure(
     options = FitOptions(arch=arch, weights="none", size=side, batch_size=batch_size, lr=0.0)
     wanted = FIRST_STEPS + steps
     with tempfile.TemporaryDirectory() as folder:
-        data = data or make_data_set(Path(folder), wanted * batch_size, picture_px)
+        data = data or make_data_set(Path(folder), wanted * batch_size, image_px)
         run = Run(options, load_data_config(data), Path(folder), torch.device(device), World())
         if run.images.steps_per_epoch < wanted:
             raise typer.BadParameter(f"{wanted} steps wanted, but an epoch of {data} has {run.images.steps_per_epoch}")
@@ -112,8 +112,8 @@ def make_data_set(root: Path, count: int, side_px: int) -> Path:
         (root / folder).mkdir()
     for i in range(count):
         coarse = rng.integers(256, size=(side_px // 8, side_px // 8, 3), dtype=np.uint8)
-        picture = cv2.resize(coarse, (side_px, side_px), interpolation=cv2.INTER_CUBIC)
-        cv2.imwrite(str(root / "images" / f"{i:05}.jpg"), picture)
+        image = cv2.resize(coarse, (side_px, side_px), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(root / "images" / f"{i:05}.jpg"), image)
         label = "" if i % 8 == 0 else "0 0.5 0.5 0.4 0.4\n"  # some without objects: they become backgrounds
         (root / "labels" / f"{i:05}.txt").write_text(label, encoding="utf-8")
     data = root / "data.yaml"

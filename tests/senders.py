@@ -66,9 +66,9 @@ class Viewer:
         """Send nothing, and leave the connection open until the test ends."""
         self._ended.wait(WAIT_S)
 
-    def play(self, pictures: Iterator[np.ndarray], frames_per_s: float = 50) -> None:
-        for picture in pictures:
-            self.send(picture)
+    def play(self, images: Iterator[np.ndarray], frames_per_s: float = 50) -> None:
+        for image in images:
+            self.send(image)
             self._ended.wait(1 / frames_per_s)
 
 
@@ -93,7 +93,7 @@ class JpegViewer(Viewer):
     def play_rubbish(self) -> None:
         """Parts that are no images, for ever."""
         while not self._ended.wait(0.02):
-            self.write_part(b"no picture" * 10)
+            self.write_part(b"no image" * 10)
 
 
 class HttpServer(ThreadingHTTPServer):
@@ -179,9 +179,9 @@ def stamped_for_ever() -> Iterator[np.ndarray]:
 @contextmanager
 def ffmpeg_sender(port: int, *, size_wh: tuple[int, int] = (320, 240), colour: str = "gray") -> Iterator[None]:
     """The program ffmpeg, sending H.264 in MPEG-TS over UDP in real time; cut off at the end, without a farewell."""
-    picture = f"color={colour}:size={size_wh[0]}x{size_wh[1]}:rate=25"
+    image = f"color={colour}:size={size_wh[0]}x{size_wh[1]}:rate=25"
     process = subprocess.Popen(
-        ["ffmpeg", "-loglevel", "error", "-re", "-f", "lavfi", "-i", picture, "-t", "120",
+        ["ffmpeg", "-loglevel", "error", "-re", "-f", "lavfi", "-i", image, "-t", "120",
          "-c:v", "libx264", "-preset", "ultrafast", "-g", "10", "-threads", "1", "-f", "mpegts",
          f"udp://127.0.0.1:{port}?pkt_size=1316"],
         stdin=subprocess.DEVNULL,

@@ -19,7 +19,7 @@ def train_loading(*args: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_train_loading_compares_on_a_made_data_set(tmp_path):
-    result = train_loading("--picture-px", "64", "--workers", "1", "--json", str(tmp_path / "loading.json"))
+    result = train_loading("--image-px", "64", "--workers", "1", "--json", str(tmp_path / "loading.json"))
 
     assert result.returncode == 0, result.stderr
     figures = json.loads((tmp_path / "loading.json").read_text())

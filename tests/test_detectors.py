@@ -31,7 +31,7 @@ def test_contenders_take_turns(tmp_path):
     ours, theirs = "ours:nano", "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn:64"
     out = tmp_path / "figures.json"
 
-    result = run("--contenders", f"{ours},{theirs}", "--pictures", "2", "--rounds", "2", "--json", str(out))
+    result = run("--contenders", f"{ours},{theirs}", "--images", "2", "--rounds", "2", "--json", str(out))
 
     assert result.returncode == 0, result.stderr
     figures = json.loads(out.read_text())
@@ -43,7 +43,7 @@ def test_contenders_take_turns(tmp_path):
 
 @pytest.mark.slow
 def test_a_contender_that_cannot_run_is_named():
-    result = run("--contenders", "ours:gone", "--pictures", "1")
+    result = run("--contenders", "ours:gone", "--images", "1")
 
     assert result.returncode == 2
     assert "ours:gone does not run" in result.stderr

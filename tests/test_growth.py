@@ -57,8 +57,8 @@ def test_images_have_the_size_that_the_step_says(model, tmp_path, name, labels):
     steps = {step.label: step for step in growth.SERIES[name](growth.Setup(str(model), "nano", tmp_path))}
     for label in labels:
         width, height = map(int, label.split("x")) if "x" in label else growth.FRAME_WH
-        assert {picture.shape for picture in steps[label].pictures} == {(height, width, 3)}
-        assert not np.array_equal(*steps[label].pictures[:2])  # it moves
+        assert {image.shape for image in steps[label].images} == {(height, width, 3)}
+        assert not np.array_equal(*steps[label].images[:2])  # it moves
 
 
 def test_every_round_counts_its_frames_and_not_the_warm_up(model):

@@ -35,7 +35,7 @@ class Clock:
 @pytest.mark.parametrize("size_wh", [(1280, 720), (1920, 1080), (320, 180), (641, 361)])
 @pytest.mark.parametrize("time_us", TIMES_US)
 def test_the_time_is_read_back_from_a_drawn_canvas(size_wh, time_us):
-    canvas = scenes.pictures(size_wh, 1)[0].copy()
+    canvas = scenes.images(size_wh, 1)[0].copy()
     latency.write_time(canvas, time_us)
     width, height = size_wh
     draw(canvas, [LabelledBox((0.2 * width, 0.1 * height, 0.8 * width, 0.8 * height), "face 99", (0, 159, 230))])
@@ -84,7 +84,7 @@ def test_what_counts_of_a_window_is_the_image_in_it(monkeypatch):
         Controls(0.5), Toast(), ("face",), provider="CPU", is_live=True, source_status=lambda: "", is_recorded=False
     )
     reader = latency.AgeReader(view)
-    shown, next_one = (scenes.pictures((1280, 720), 1)[0].copy() for _ in range(2))
+    shown, next_one = (scenes.images((1280, 720), 1)[0].copy() for _ in range(2))
     latency.write_time(shown, round(1e6 * (clock.now_s - 0.05)))
     latency.write_time(next_one, round(1e6 * clock.now_s))
     view.render(Result(Frame(shown, 0, 0.0, 99.0), Detections.empty(), shown), (960, 540))
@@ -98,7 +98,7 @@ def test_what_counts_of_a_window_is_the_image_in_it(monkeypatch):
 def test_the_camera_keeps_its_rate_and_counts_what_a_late_reader_missed(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(latency, "time", clock)
-    camera = latency.ClockCamera(scenes.pictures((320, 180), 2), 50)
+    camera = latency.ClockCamera(scenes.images((320, 180), 2), 50)
     seen = []
     for now_s in (100.0, 100.02, 100.095, 100.1):
         clock.now_s = now_s
@@ -110,7 +110,7 @@ def test_the_camera_keeps_its_rate_and_counts_what_a_late_reader_missed(monkeypa
 
 def test_an_interrupted_camera_waits_no_longer(monkeypatch):
     monkeypatch.setattr(latency, "time", Clock())
-    camera = latency.ClockCamera(scenes.pictures((320, 180), 1), 1)
+    camera = latency.ClockCamera(scenes.images((320, 180), 1), 1)
     assert camera.read() is not None
     camera.interrupt()
     assert camera.read() is None
@@ -118,7 +118,7 @@ def test_an_interrupted_camera_waits_no_longer(monkeypatch):
 
 def test_a_live_run_reads_what_it_shows(monkeypatch):
     monkeypatch.setattr(latency, "WARM_UP_FRAMES", 0)
-    figures = latency.run_live(scenes.pictures((320, 180), 4), 100, FakeDetector(), 0.5)
+    figures = latency.run_live(scenes.images((320, 180), 4), 100, FakeDetector(), 0.5)
 
     assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"]
     assert figures["unreadable"] == 0

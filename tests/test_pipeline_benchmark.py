@@ -80,7 +80,7 @@ def test_stages_and_whole_take_turns():
 def test_the_made_clip_has_size_frames_and_sound(tmp_path):
     clip = scenes.make_clip(tmp_path / "clip.mp4", (96, 54), FRAMES, held=4)
 
-    assert [picture.shape for _, picture in read_video(clip)] == [(54, 96, 3)] * FRAMES
+    assert [image.shape for _, image in read_video(clip)] == [(54, 96, 3)] * FRAMES
     with av.open(str(clip)) as container:
         sound = container.streams.audio[0]
         assert float(sound.duration * sound.time_base) == pytest.approx(FRAMES / 30, abs=0.05)
@@ -204,14 +204,14 @@ def test_sessions_are_timed_alone_and_only_meanwhile(model, monkeypatch):
         clocks.work(cpu_s=0, wall_s=0.25)()
         return own_run(*args)
 
-    detector, picture = OnnxDetector(model, provider=Provider.CPU), scenes.pictures((96, 54), 1)[0]
-    expected = detector.detect(picture).to_dicts()
+    detector, image = OnnxDetector(model, provider=Provider.CPU), scenes.images((96, 54), 1)[0]
+    expected = detector.detect(image).to_dicts()
     monkeypatch.setattr(ort.InferenceSession, "run", run)
     times_ms: list[float] = []
     with outside.timed_sessions(times_ms):
-        found = detector.detect(picture).to_dicts()
+        found = detector.detect(image).to_dicts()
         clocks.work(cpu_s=1, wall_s=1)()
-    detector.detect(picture)
+    detector.detect(image)
 
     assert found == expected
     assert times_ms == [250.0]

@@ -83,7 +83,7 @@ def test_a_change_of_number_is_one_in_the_same_place_only(steadiness):
     assert steadiness.switches({key: faces[key] for key in ((1, "face"), (3, "face"))}) == 0
 
 
-def test_the_filmed_image_moves_as_told(steadiness):
+def test_the_filmed_photo_moves_as_asked(steadiness):
     picture = np.zeros((60, 100, 3), np.uint8)
     picture[20:40, 40:60] = 255
     first, second = steadiness.filmed(picture, np.array([0, 0.1]), 30, 2.0)

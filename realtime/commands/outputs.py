@@ -138,7 +138,7 @@ def check_blur(blur: str | None, crops: Path | None, *, shown: bool) -> None:
     """Refuse to hide what is written elsewhere to be seen, or what nobody sees.
 
     Raises:
-        SinkError: ``--blur`` with ``--crops``, or without a picture, which ``shown`` says.
+        SinkError: ``--blur`` with ``--crops``, or without an image, which ``shown`` says.
     """
     if blur is not None and crops:
         message = f"crops are readable, and --blur hides {blur}"

@@ -157,7 +157,7 @@ def test_without_a_graph_it_runs_all_the_same_and_says_why(tmp_path, monkeypatch
     assert "\n" not in line
 
 
-def test_a_gpu_that_fails_either_way_is_told_by_its_last_words(tmp_path, monkeypatch):
+def test_a_gpu_that_fails_either_way_is_reported_by_its_last_words(tmp_path, monkeypatch):
     def fail(session) -> None:
         raise RuntimeError("no graph" if session.records_graph else "out of memory")
 
@@ -190,7 +190,7 @@ def test_a_replayed_graph_sees_each_new_image(session):
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-3)
 
 
-def test_half_precision_on_the_cpu_is_told(tmp_path):
+def test_half_precision_on_the_cpu_is_reported(tmp_path):
     model = stub_model(tmp_path / "m.onnx", contract=metadata(precision="float16"))
     assert speed_notices(open_detector(str(model), Provider.CPU), str(model)) == [
         f"{model} is in half precision, for GPUs: slower on the CPU than the model in float32"

@@ -139,7 +139,7 @@ def test_mjpg_comes_first_where_raw_images_would_be_too_many_for_usb(size_wh, ra
     assert camera.difference is None
 
 
-def test_a_driver_that_gives_something_else_is_told_of(monkeypatch):
+def test_a_driver_that_gives_something_else_is_reported(monkeypatch):
     monkeypatch.setattr(
         FakeCapture,
         "driver",
@@ -157,7 +157,7 @@ def test_a_driver_that_gives_something_else_is_told_of(monkeypatch):
     )
 
 
-def test_a_driver_that_does_not_tell_its_rate_is_told_of(monkeypatch):
+def test_a_driver_that_does_not_tell_its_rate_is_reported(monkeypatch):
     monkeypatch.setattr(FakeCapture, "driver", {cv2.CAP_PROP_FPS: 0.0})
     difference = CameraSource(0, frame_rate=Fraction(15)).difference
     assert difference == "camera 0: asked for 15 frames/s, the driver gives an unknown rate as YUYV"

@@ -206,7 +206,7 @@ def test_commands_detect_at_a_time_where_nobody_waits(tmp_path, monkeypatch, arg
     assert asked == [concurrency]
 
 
-def test_images_are_detected_at_a_time_and_told_in_order(tmp_path):
+def test_images_are_detected_at_a_time_and_reported_in_order(tmp_path):
     detector = OnnxDetector(stub_model(tmp_path / "m.onnx"), provider=Provider.CPU, concurrency=3)
     detect, together = detector.detect, threading.Barrier(3)
     detector.detect = lambda image: (together.wait(WAIT_S), detect(image))[1]

@@ -85,7 +85,7 @@ def test_a_machine_that_has_all_is_not_in_the_way(machine, capsys):
         (Driver(capability=(6, 1)), "GeForce has compute capability 6.1, and CUDA 13 needs 7.5", "--provider cpu"),
     ],
 )
-def test_what_is_wrong_with_the_driver_is_told(machine, driver, message, remedy):
+def test_what_is_wrong_with_the_driver_is_reported(machine, driver, message, remedy):
     machine(driver)
     reason = cuda.unavailable_reason()
     assert message in reason.message
@@ -129,7 +129,7 @@ def test_a_machine_without_a_gpu_is_as_it_should_be(machine):
     assert cuda.unavailable_reason() == expected
 
 
-def test_an_onnxruntime_without_cuda_is_told(machine):
+def test_an_onnxruntime_without_cuda_is_reported(machine):
     machine(Driver(), providers=("CPUExecutionProvider",))
     reason = cuda.unavailable_reason()
     assert reason.message == "this onnxruntime is built without CUDA"

@@ -63,14 +63,14 @@ def test_a_cut_off_mp4_is_read_to_where_it_ends(clip, tmp_path, share):
     assert errors.missing_bytes == missing
 
 
-def test_a_cut_off_mp4_without_its_index_is_told(tmp_path):
+def test_a_cut_off_mp4_without_its_index_is_reported(tmp_path):
     whole = make_video(tmp_path / "v.mp4", frames=50)
     short, missing = cut(whole, 0.8)
     with pytest.raises(SourceError, match=rf"not a readable video file \(it ends {missing} bytes early"):
         VideoFileSource(short)
 
 
-def test_a_cut_off_avi_is_told(tmp_path):
+def test_a_cut_off_avi_is_reported(tmp_path):
     whole = make_video(tmp_path / "v.avi", frames=100, codec="mpeg4", time_base=FRAME, pts=range(100))
     short, missing = cut(whole, 0.8)
     frames, errors = read(short)

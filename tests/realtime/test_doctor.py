@@ -182,7 +182,7 @@ def test_each_remedy_stands_below_its_finding():
 
 @pytest.mark.skipif(not without_driver(), reason="this machine has an NVIDIA driver")
 @pytest.mark.parametrize("provider", [Provider.CUDA, Provider.TENSORRT])
-def test_why_onnxruntime_cannot_load_a_provider_is_told(monkeypatch, provider):
+def test_why_onnxruntime_cannot_load_a_provider_is_reported(monkeypatch, provider):
     """With the checks before it switched off, the provider's own library is what fails."""
     for module in ("realtime.doctor.inference", "realtime.inference.session"):
         monkeypatch.setattr(f"{module}.unavailable_reason", lambda _provider: None)
@@ -259,7 +259,7 @@ def test_a_driver_that_crashes_does_not_take_the_doctor_down(libraries):
 
 
 @needs_compiler
-def test_a_driver_that_is_too_old_is_told_with_both_versions(libraries):
+def test_a_driver_that_is_too_old_is_reported_with_both_versions(libraries):
     code = "int cuDriverGetVersion(int *v) { *v = 12040; return 0; }\nint cuInit(int f) { return 0; }"
     fake_library(libraries, "libcuda.so.1", code)
     finding = isolated("provider", "cuda", "nano")
@@ -288,7 +288,7 @@ def cuda_in(libraries: Path) -> None:
 
 
 @needs_compiler
-def test_tensorrt_that_is_missing_is_told_with_what_to_install(libraries):
+def test_tensorrt_that_is_missing_is_reported_with_what_to_install(libraries):
     cuda_in(libraries)
     finding = isolated("provider", "tensorrt", "nano")
     assert finding.level is Level.WARNING
@@ -297,7 +297,7 @@ def test_tensorrt_that_is_missing_is_told_with_what_to_install(libraries):
 
 
 @needs_compiler
-def test_libraries_that_are_there_but_broken_are_told_in_the_loaders_words(libraries):
+def test_libraries_that_are_there_but_broken_are_reported_in_the_loaders_words(libraries):
     """What a half-finished update leaves."""
     cuda_in(libraries)
     (gpu,) = run_isolated("gpus", timeout_s=TIMEOUT_S, if_broken=Level.FAILURE)

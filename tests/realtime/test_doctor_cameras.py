@@ -85,7 +85,7 @@ def test_a_missing_permission_names_the_group(devices, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [errno.ENODEV, errno.EBUSY, errno.EIO])
-def test_a_driver_that_fails_is_told(devices, monkeypatch, number):
+def test_a_driver_that_fails_is_reported(devices, monkeypatch, number):
     def fail(*_):
         raise OSError(number, os.strerror(number))
 

@@ -48,7 +48,7 @@ def test_codecs_and_containers_that_go_together(tmp_path, codec, suffix, name):
 
 
 @pytest.mark.parametrize(("name", "codec"), [("out.webm", "h264"), ("out.mov", "vp9"), ("out.webm", "hevc")])
-def test_a_container_that_does_not_hold_a_codec_is_told(tmp_path, name, codec):
+def test_a_container_that_does_not_hold_a_codec_is_reported(tmp_path, name, codec):
     with pytest.raises(
         SinkError, match=rf"\.{name[4:]} does not hold {codec}; use a name that ends in .*, or use codec "
     ):
@@ -56,7 +56,7 @@ def test_a_container_that_does_not_hold_a_codec_is_told(tmp_path, name, codec):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unknown_and_missing_encoders_are_told(monkeypatch):
+def test_unknown_and_missing_encoders_are_reported(monkeypatch):
     with pytest.raises(SinkError, match=r"^codec theora: there is no encoder for it here; choose h264"):
         choose(Path("a.mp4"), Encoding("theora"))
     monkeypatch.setattr(encoding, "is_available", lambda codec: codec.encoder != "libx265")

@@ -67,7 +67,7 @@ def test_chosen_features_alone_are_hidden():
     assert changed(Pixelate(NAMES, "eye, face")(frame(), both))[10:50, 10:50].mean() > 0.95
 
 
-def test_an_unknown_feature_is_told():
+def test_an_unknown_feature_is_reported():
     with pytest.raises(ModelError, match=r"^blur hair: the model has no such class; choose from face, eye"):
         Pixelate(NAMES, "face,hair")
 

@@ -112,7 +112,7 @@ def test_a_phone_photo_is_turned_upright(tmp_path):
     assert read_image(path).shape == (80, 40, 3)
 
 
-def test_what_is_no_image_is_told_and_left_out(tmp_path, detector):
+def test_what_is_no_image_is_reported_and_left_out(tmp_path, detector):
     bad = tmp_path / "bad.png"
     bad.write_text("no")
     good = picture(tmp_path / "good.png")

@@ -52,7 +52,7 @@ def test_what_was_done_is_kept_when_the_user_stops(tmp_path, kind, name):
 
 
 @SINKS
-def test_a_missing_folder_is_told(tmp_path, kind, name):
+def test_a_missing_folder_is_reported(tmp_path, kind, name):
     with pytest.raises(SinkError, match=f"cannot write .*{name}: folder .*nowhere does not exist"):
         kind(tmp_path / "nowhere" / name)
 

@@ -50,7 +50,7 @@ def test_the_library_that_is_missing_is_named_with_what_to_install(monkeypatch, 
     assert remedy_text(reason.remedy) == expected
 
 
-def test_an_onnxruntime_without_tensorrt_is_told(monkeypatch):
+def test_an_onnxruntime_without_tensorrt_is_reported(monkeypatch):
     monkeypatch.setattr(tensorrt.ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
     assert "built without TensorRT" in tensorrt.unavailable_reason().message
 
@@ -150,7 +150,7 @@ def build(session) -> None:
 
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_the_wait_for_an_engine_is_told_and_comes_once(tmp_path, monkeypatch, capsys, precision):
+def test_the_wait_for_an_engine_is_reported_and_comes_once(tmp_path, monkeypatch, capsys, precision):
     gpu = PretendGpu(monkeypatch, on_open=build)
     model = stub_model(tmp_path / "m.onnx", contract=metadata(precision=precision))
 

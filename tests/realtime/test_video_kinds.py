@@ -184,7 +184,7 @@ def test_interlaced_images_may_change_their_size(tmp_path):
     assert {frame.image.shape for frame in frames} == {(96, 128, 3), (96, 160, 3)}
 
 
-def test_pixels_that_are_not_square_are_told(tmp_path):
+def test_pixels_that_are_not_square_are_reported(tmp_path):
     kind = Kind(frames=1, sample_aspect_ratio=Fraction(16, 15))
     source = VideoFileSource(make(tmp_path / "v.mkv", kind))
     source.close()

@@ -292,7 +292,7 @@ def test_unreadable_images_are_no_background_and_have_no_boxes(root):
     assert [c.boxes for c in train.classes] == [1, 1]
 
 
-def test_limit_holds_for_each_kind_and_the_total_is_told(root, train_cli):
+def test_limit_holds_for_each_kind_and_the_total_is_reported(root, train_cli):
     write_labels(root, "train/0", "a\nb\nc\n" + 3 * LABELS)
 
     code, out, _ = train_cli("check", root / "data.yaml", "--limit", "2")
