@@ -13,6 +13,7 @@ from realtime.commands.cam import cam
 from realtime.commands.console import print_error, print_message
 from realtime.commands.doctor import doctor
 from realtime.commands.image import image
+from realtime.commands.label import label
 from realtime.commands.parsing import AppCommand, AppGroup
 from realtime.commands.training import FORWARD, export, train
 from realtime.commands.video import video
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 for command in (cam, video, image, bench, doctor):
     app.command(cls=AppCommand)(command)
+app.command(cls=AppCommand, rich_help_panel="Your own model")(label)
 for forwarded in (train, export):
     app.command(context_settings=FORWARD, add_help_option=False, rich_help_panel="Your own model")(forwarded)
 

@@ -13,7 +13,7 @@ from tiny_data import make_data_set, noise_image, write_image
 
 PAGE = Path(__file__).parent.parent / "docs" / "training.md"
 OUTPUTS = (
-    "faces/data.yaml", "mine/data.yaml", "mine-voc/data.yaml", "grid.png", "runs/mine/best.pt",
+    "draft/data.yaml", "draft/review.html", "corrected/data.yaml", "faces/data.yaml", "mine/data.yaml", "mine-voc/data.yaml", "grid.png", "runs/mine/best.pt",
     "runs/mine/confusion.png", "scores.json", "plots/precision_recall.png", "errors/index.html", "mine.onnx", "out.mp4",
 )  # fmt: skip
 

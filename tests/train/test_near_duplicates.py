@@ -3,9 +3,14 @@ import numpy as np
 import pytest
 from tiny_data import noise_image
 
-from train.data.near_duplicates import MIN_CORRELATION, SIDE_PX, local_contrast, near_duplicates
+from realtime.near_duplicates import MIN_CORRELATION, SIDE_PX, near_duplicates
+from realtime.near_duplicates import local_contrast as contrast_of_grey
 
 PHOTO = noise_image(192, 256, 1)
+
+
+def local_contrast(rgb: np.ndarray) -> np.ndarray:
+    return contrast_of_grey(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
 
 
 def recompressed(image: np.ndarray) -> np.ndarray:
@@ -49,7 +54,7 @@ def test_images_of_one_colour_look_like_nothing():
 
 
 def test_many_images_are_compared_in_parts(monkeypatch):
-    monkeypatch.setattr("train.data.near_duplicates.CHUNK", 3)
+    monkeypatch.setattr("realtime.near_duplicates.CHUNK", 3)
     contrasts = [local_contrast(noise_image(64, 64, seed)) for seed in range(8)]
 
     found = [(i, j) for i, j, _ in near_duplicates(contrasts, contrasts[::-1])]

@@ -13,10 +13,12 @@ from itertools import combinations
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
+import cv2
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from realtime.near_duplicates import local_contrast, near_duplicates
 from train.data.augment import AugmentOptions, large_enough
 from train.data.check_entries import Entry, Inspected
 from train.data.check_labels import (
@@ -34,7 +36,6 @@ from train.data.images import read_image
 from train.data.key_points import BOX_NUMBERS
 from train.data.label_places import label_path
 from train.data.labels import read_label_lines
-from train.data.near_duplicates import local_contrast, near_duplicates
 from train.errors import TrainError
 
 CLIPPED_PX = 0.5
@@ -127,7 +128,9 @@ def _inspect(path: Path, *, config: DataConfig, size: int | None) -> Inspected:
             problems.append(Problem(Kind.TINY_BOX, f"{where}: {_tiny(w, h, size)}"))
     digest = hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
     classes = np.array([label.class_id for label in labels], int)
-    return Inspected(problems, state, long, digest, local_contrast(image), classes, sides_px, scale)
+    return Inspected(
+        problems, state, long, digest, local_contrast(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)), classes, sides_px, scale
+    )
 
 
 def _tiny(width: float, height: float, size: int | None) -> str:

@@ -10,6 +10,8 @@ import typer
 from train.cli_options import option, takes_options
 from train.prepare.celebamask import read_celebamask
 from train.prepare.coco import read_coco
+from train.prepare.cvat import read_cvat
+from train.prepare.label_studio import read_label_studio
 from train.prepare.photo import Source, read_negatives
 from train.prepare.pts import read_pts
 from train.prepare.splits import TRAIN, VAL
@@ -129,6 +131,43 @@ def voc(
     beside = folder.resolve().parent / "JPEGImages"
     photos = images or (beside if beside.is_dir() else folder)
     _prepare(lambda: read_voc(folder, photos), options)
+
+
+@app.command()
+@takes_options(SharedOptions, prefix="cvat")
+def cvat(
+    file: Annotated[Path, typer.Argument(metavar="ANNOTATIONS.xml", help="A task exported as CVAT for images 1.1.")],
+    *,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the photos; by default images beside the XML file, else its folder.")
+    ] = None,
+    options: SharedOptions,
+) -> None:
+    """CVAT's XML of images."""
+    _prepare(lambda: read_cvat(file, images or _images_beside(file)), options)
+
+
+@app.command("label-studio")
+@takes_options(SharedOptions, prefix="label-studio")
+def label_studio(
+    file: Annotated[Path, typer.Argument(metavar="EXPORT.json", help="A project exported as JSON.")],
+    *,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the photos; by default images beside the JSON file, else its folder.")
+    ] = None,
+    interface: Annotated[
+        Path | None,
+        typer.Option(help="The labelling interface, such as labels.xml of realtime label: classes keep its order."),
+    ] = None,
+    options: SharedOptions,
+) -> None:
+    """Label Studio's JSON."""
+    _prepare(lambda: read_label_studio(file, images or _images_beside(file), interface), options)
+
+
+def _images_beside(file: Path) -> Path:
+    beside = file.parent / "images"
+    return beside if beside.is_dir() else file.parent
 
 
 def _prepare(read: Callable[[], Source], options: SharedOptions) -> None:

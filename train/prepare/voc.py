@@ -12,6 +12,7 @@ import numpy as np
 from train.data.images import IMAGE_SUFFIXES
 from train.errors import TrainError
 from train.prepare.photo import Photo, Source, files_below, photo_name
+from train.prepare.xml_file import parse_xml
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 Objects = list[tuple[str, list[float]]]
@@ -35,7 +36,7 @@ def read_voc(folder: Path, images: Path) -> Source:
     read, problems, difficult = [], [], 0
     for file in files:
         try:
-            root = _parse(file)
+            root = parse_xml(file)
             objects = [_object(entry) for entry in root.iter("object")]
             read.append((_image_of(file, root, folder, images), objects, _size(root)))
         except ValueError as error:
@@ -47,21 +48,6 @@ def read_voc(folder: Path, images: Path) -> Source:
         raise TrainError(f"{folder}: {len(files)} XML files, but no <object> in them: no class to learn")
     photos = [_photo(path, images, objects, names, size) for path, objects, size in read]
     return Source(names, photos, problems, [f"{difficult} objects marked difficult kept"] if difficult else [])
-
-
-class _Builder(ET.TreeBuilder):
-    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        """Refuse a DTD where it begins, before an entity in it can grow ("billion laughs")."""
-        raise ValueError("the file has a document type (DTD), which is refused. Remove the <!DOCTYPE …>")
-
-
-def _parse(file: Path) -> ET.Element:
-    try:
-        return ET.fromstring(file.read_bytes(), parser=ET.XMLParser(target=_Builder()))
-    except ET.ParseError as error:
-        raise ValueError(f"not valid XML: {error}") from None
-    except OSError as error:
-        raise ValueError(f"cannot read: {error.strerror}") from None
 
 
 def _object(entry: ET.Element) -> tuple[str, list[float]]:

@@ -19,16 +19,15 @@ copies found in real data sets 0.96 and more."""
 CHUNK = 1024
 
 
-def local_contrast(image: np.ndarray) -> np.ndarray:
+def local_contrast(grey: np.ndarray) -> np.ndarray:
     """A descriptor of an image, for ``near_duplicates``.
 
     Args:
-        image: uint8 (H,W,3), RGB.
+        grey: uint8 (H,W).
 
     Returns:
         (SIDE_PX,SIDE_PX) float16 with sum 0 and square sum 1; zeros for an image of one colour.
     """
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
     small -= cv2.GaussianBlur(small, (0, 0), MEAN_SIGMA_PX)
     small /= np.sqrt(cv2.GaussianBlur(small * small, (0, 0), DEVIATION_SIGMA_PX)) + FLAT_LEVELS
