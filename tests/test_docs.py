@@ -13,7 +13,8 @@ from tiny_data import make_data_set, noise_image, write_image
 
 PAGE = Path(__file__).parent.parent / "docs" / "training.md"
 OUTPUTS = (
-    "draft/data.yaml", "draft/review.html", "corrected/data.yaml", "faces/data.yaml", "mine/data.yaml", "mine-voc/data.yaml", "grid.png", "runs/mine/best.pt",
+    "draft/data.yaml", "draft/review.html", "corrected/data.yaml",
+    "faces/data.yaml", "mine/data.yaml", "mine-voc/data.yaml", "grid.png", "runs/mine/best.pt",
     "runs/mine/confusion.png", "scores.json", "plots/precision_recall.png", "errors/index.html", "mine.onnx", "out.mp4",
 )  # fmt: skip
 
@@ -85,6 +86,7 @@ def test_every_option_that_the_page_names_exists():
         help_of(f"realtime {command}")
         for command in (
             "train fit", "train check", "train preview", "train evaluate", "train predict", "train prepare pts",
+            "train prepare label-studio", "label",
             "export onnx",
         )
     )  # fmt: skip
