@@ -119,7 +119,7 @@ def test_sizes_of_steps_are_the_multiples_of_32_in_the_range(data):
     assert sizes(replace(OPTIONS, multi_scale=0.0)) == [64]
 
     examples = EpochExamples(load_split(load_data_config(data), "train"), OPTIONS, epoch=0)
-    sides = [examples[position][0].shape[-1] for position in range(12)]
+    sides = [len(examples[position][0].image) for position in range(12)]
 
     assert set(sides) == {64, 96}
     assert all(len(set(sides[i : i + 4])) == 1 for i in range(0, 12, 4))  # one size a step

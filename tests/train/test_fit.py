@@ -34,6 +34,7 @@ from train.loop.run import Run, resumed_run
 from train.loop.train_state import TrainState, averaged_model, build_train_state, make_scheduler
 from train.models.architectures import ModelConfig, build_model
 from train.models.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint
+from train.models.targets import pad_targets
 
 ROOT = Path(__file__).parents[2]
 EPOCHS, STEPS = 3, 3
@@ -558,9 +559,9 @@ def steps(state: TrainState, options: FitOptions, *parts: Batch) -> list[Step]:
 
 def make_batch(*seeds: int) -> Batch:
     rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
-    boxes = torch.tensor([[8.0, 8, 40, 50]])
-    targets = [{"boxes": boxes, "labels": torch.tensor([1]), "seed": torch.tensor(seed)} for seed in seeds]
-    return torch.stack([torch.randint(256, (3, 64, 64), generator=rng, dtype=torch.uint8) for rng in rngs]), targets
+    images = torch.stack([torch.randint(256, (3, 64, 64), generator=rng, dtype=torch.uint8) for rng in rngs])
+    boxes = [torch.tensor([[8.0, 8, 40, 50]]) for _ in seeds]
+    return Batch(images, pad_targets(boxes, [torch.tensor([1]) for _ in seeds], seeds))
 
 
 def weights_of(state: TrainState) -> dict[str, torch.Tensor]:

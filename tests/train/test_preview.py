@@ -114,11 +114,11 @@ def test_preview_shows_the_first_examples_of_a_training(tiny_yaml, tmp_path, tra
         epoch=0,
     )
     for i in range(4):
-        image, target = epoch[i]
-        pixels = image.permute(1, 2, 0).numpy().repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
+        example, _ = epoch[i]
+        pixels = example.image.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
         marks = [
-            Mark(tuple(box), CLASS_COLOURS[label - 1])
-            for box, label in zip((target["boxes"].numpy() * ZOOM).tolist(), target["labels"].tolist(), strict=True)
+            Mark(tuple(box), CLASS_COLOURS[class_id])
+            for box, class_id in zip((example.boxes * ZOOM).tolist(), example.classes.tolist(), strict=True)
         ]
         expected = draw_boxes(pixels, marks)
         np.testing.assert_array_equal(cell(picture, i // 2, i % 2), expected)

@@ -6,7 +6,9 @@ from tiny_data import CLASS_NAMES
 from torchvision.models.detection._utils import BoxCoder
 
 from train.models.architectures import ModelConfig, build_model
-from train.models.second_stage_loss import second_stage_losses
+from train.models.second_stage_loss import IGNORED, second_stage_losses
+from train.models.targets import pad_targets
+from train.models.training_losses import TrainingLosses
 
 CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))
 PROPOSAL = [10.0, 10, 30, 30]
@@ -19,8 +21,7 @@ def losses_of(proposals, labels, labelled, deltas=None, logits=None):
     proposals, labelled = torch.tensor(proposals), torch.tensor(labelled)
     deltas = torch.zeros(len(proposals), 4 * CLASSES) if deltas is None else deltas
     logits = torch.zeros(len(proposals), CLASSES) if logits is None else logits
-    wanted = CODER.encode_single(labelled, proposals)
-    return second_stage_losses(logits, deltas, torch.tensor(labels), wanted, proposals, CODER)
+    return second_stage_losses(logits, deltas, torch.tensor(labels), labelled, proposals, CODER)
 
 
 def test_the_box_loss_is_what_the_overlap_lacks():
@@ -78,14 +79,15 @@ def test_without_objects_the_box_loss_is_nothing_and_can_be_followed_back():
 def test_a_detector_trains_by_them():
     torch.manual_seed(0)
     model = build_model(ModelConfig("nano", CLASS_NAMES, 64)).train()
-    targets = [{"boxes": torch.tensor([[8.0, 8, 40, 40]]), "labels": torch.tensor([1])}]
+    targets = pad_targets([torch.tensor([[8.0, 8, 40, 40]])], [torch.tensor([1])], [0])
+    losses_of_batch = TrainingLosses(model)
     heads = model.roi_heads
     optimizer = torch.optim.SGD([*heads.box_head.parameters(), *heads.box_predictor.parameters()], lr=0.05)
-    image = torch.rand(3, 64, 64)
+    images = torch.rand(1, 3, 64, 64)
 
     def step() -> float:
         optimizer.zero_grad()
-        losses = model([image], targets)
+        losses = losses_of_batch(images, targets)
         loss = losses["loss_box_reg"] + losses["loss_classifier"]
         loss.backward()
         optimizer.step()
@@ -94,3 +96,12 @@ def test_a_detector_trains_by_them():
     first, *_, last = [step() for _ in range(25)]
 
     assert last < 0.7 * first
+
+
+def test_a_place_without_roi_counts_for_nothing():
+    labelled = [10.0, 10, 50, 30]
+    whole = losses_of([PROPOSAL, PROPOSAL], [1, 0], [labelled, PROPOSAL])
+
+    padded = losses_of([PROPOSAL, PROPOSAL, [0.0] * 4], [1, 0, IGNORED], [labelled, PROPOSAL, [0.0] * 4])
+
+    assert padded == whole

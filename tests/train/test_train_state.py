@@ -10,6 +10,7 @@ from train.errors import TrainError
 from train.loop.options import FitOptions
 from train.loop.train_state import TrainState, build_train_state, freeze_stages
 from train.models.architectures import ModelConfig, build_model
+from train.models.targets import Targets, pad_targets
 
 
 def state_of(options: FitOptions) -> TrainState:
@@ -18,9 +19,9 @@ def state_of(options: FitOptions) -> TrainState:
     return build_train_state(model, options, 1, torch.device("cpu"), World())
 
 
-def inputs() -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
-    image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(1))
-    return [image], [{"boxes": torch.tensor([[8.0, 8, 40, 50]]), "labels": torch.tensor([1])}]
+def inputs() -> tuple[torch.Tensor, Targets]:
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    return image, pad_targets([torch.tensor([[8.0, 8, 40, 50]])], [torch.tensor([1])], [0])
 
 
 @pytest.mark.parametrize(
@@ -53,10 +54,9 @@ def test_frozen_stages_keep_their_running_means():
     state = state_of(replace(OPTIONS, trainable_layers=1))
     norms = {n: m for n, m in state.model.backbone.body.named_modules() if isinstance(m, nn.BatchNorm2d)}
     before = {name: norm.running_mean.clone() for name, norm in norms.items()}
-    state.model.rpn.fg_bg_sampler.seeds = state.model.roi_heads.fg_bg_sampler.seeds = [0]
 
     state.train_mode()
-    state.replica(*inputs())
+    state.losses(*inputs())
 
     moved = [name for name, norm in norms.items() if not torch.equal(norm.running_mean, before[name])]
     assert moved
@@ -68,10 +68,9 @@ def test_boxes_are_decoded_in_float32_under_autocast():
     types = []
     state.model.rpn.box_coder.decode_single = lambda codes, boxes: types.append(codes.dtype) or boxes
     state.model.rpn.head.conv.register_forward_hook(lambda *a: types.append(a[2].dtype))
-    state.model.rpn.fg_bg_sampler.seeds = state.model.roi_heads.fg_bg_sampler.seeds = [0]
 
     with torch.autocast("cpu", torch.bfloat16):
-        losses = state.replica(*inputs())
+        losses = state.losses(*inputs())
 
     assert types[-1] == torch.float32  # what is decoded
     assert torch.bfloat16 in types  # what autocast is for

@@ -31,9 +31,5 @@ def letterboxed_example(labelled: LabelledImage, size: int) -> Example:
 
 def to_tensors(example: Example) -> tuple[Tensor, dict[str, Tensor]]:
     """Convert to torchvision's detection format: image float32 (3,S,S) in 0..1, labels one-based."""
-    return torch.from_numpy(example.image).permute(2, 0, 1).float().div_(255), make_target(example)
-
-
-def make_target(example: Example) -> dict[str, Tensor]:
-    """What torchvision's detectors are trained on: boxes (N,4) float32, labels (N,) int64, one-based."""
-    return {"boxes": torch.from_numpy(example.boxes), "labels": torch.from_numpy(example.classes + 1)}
+    target = {"boxes": torch.from_numpy(example.boxes), "labels": torch.from_numpy(example.classes + 1)}
+    return torch.from_numpy(example.image).permute(2, 0, 1).float().div_(255), target

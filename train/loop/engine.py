@@ -16,7 +16,6 @@ from train.loop.interrupt import Interrupt
 from train.loop.loading import Batch
 from train.loop.options import FitOptions
 from train.loop.train_state import TrainState
-from train.models.sampling import set_seeds
 
 BOX_LOSSES = ("loss_box_reg", "loss_rpn_box_reg")
 
@@ -81,12 +80,9 @@ def train_steps(
 
 def _losses(state: TrainState, part: Batch, options: FitOptions, device: torch.device) -> dict[str, Tensor]:
     """The sum that is minimised as ``loss``, and the four parts of the multi-task loss as torchvision gives them."""
-    images, targets = part
-    set_seeds(state.model, [int(target["seed"]) for target in targets])
-    inputs = list(images.to(device, non_blocking=True).float().div_(255))
-    labels = [{key: target[key].to(device, non_blocking=True) for key in ("boxes", "labels")} for target in targets]
+    images = part.images.to(device, non_blocking=True).float().div_(255)
     with torch.autocast(device.type, torch.bfloat16, enabled=options.amp):
-        losses: dict[str, Tensor] = state.replica(inputs, labels)
+        losses: dict[str, Tensor] = state.losses(images, part.targets.to(device))
     weighted = [loss * (options.box_loss_weight if name in BOX_LOSSES else 1) for name, loss in losses.items()]
     return {"loss": torch.stack(weighted).sum()} | losses
 

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,24 +19,29 @@ from torch.utils.data import DataLoader, Dataset
 
 from train.data.augment import Augment, AugmentOptions
 from train.data.dataset import LabelledImage
-from train.data.examples import make_target
+from train.data.examples import Example
 from train.distributed import World
 from train.errors import TrainError
 from train.loop.options import FitOptions
 from train.models.architectures import SIZE_MULTIPLE_PX
+from train.models.targets import Targets, pad_targets
 
-Target = dict[str, Tensor]
-Batch = tuple[Tensor, list[Target]]
-"""Images uint8 (B,3,S,S) RGB, a quarter of the bytes of float32 to copy, and their targets."""
-SentBatch = tuple[Tensor, list[dict[str, np.ndarray]]]
-"""A batch on its way from a worker."""
+SeededExample = tuple[Example, int]
+"""An example, and the seed of the draws that a step makes for it."""
 SHARED_MEMORY_FULL = (
     "shared memory (/dev/shm) is full, through which workers pass images on. Use --workers 0 or, in Docker, "
     "--shm-size 1g or more"
 )
 
 
-class EpochExamples(Dataset[tuple[Tensor, Target]]):
+class Batch(NamedTuple):
+    """A part of a step: images uint8 (B,3,S,S) RGB, a quarter of the bytes of float32 to copy, and their targets."""
+
+    images: Tensor
+    targets: Targets
+
+
+class EpochExamples(Dataset[SeededExample]):
     """The augmented examples of one epoch in their shuffled order."""
 
     def __init__(self, images: list[LabelledImage], options: FitOptions, epoch: int) -> None:
@@ -52,13 +58,11 @@ class EpochExamples(Dataset[tuple[Tensor, Target]]):
     def __len__(self) -> int:
         return self.steps * self.options.batch_size
 
-    def __getitem__(self, position: int) -> tuple[Tensor, Target]:
-        """Image uint8 (3,S,S) RGB, S that of its step; target with boxes, one-based labels and a ``seed``."""
+    def __getitem__(self, position: int) -> SeededExample:
+        """The example of side S that of its step, and its seed."""
         rng = np.random.default_rng([self.options.seed, self.epoch, position, 2])
         augment = self._augment[self._step_sizes[position // self.options.batch_size]]
-        example = augment(int(self.order[position]), rng)
-        image = torch.from_numpy(example.image).permute(2, 0, 1)
-        return image, make_target(example) | {"seed": torch.tensor(int(rng.integers(2**62)))}
+        return augment(int(self.order[position]), rng), int(rng.integers(2**62))
 
     def parts(self, first_step: int, world: World) -> list[list[int]]:
         """Positions of the examples of each part of each step from ``first_step`` on that belong to this process."""
@@ -71,8 +75,8 @@ class EpochExamples(Dataset[tuple[Tensor, Target]]):
 def first_augmented_images(images: list[LabelledImage], options: FitOptions, count: int) -> Tensor:
     """Up to ``count`` images of the first epoch at the input size of the run: float32 (B,3,S,S) RGB in 0..1."""
     examples = EpochExamples(images, replace(options, multi_scale=0.0), epoch=0)
-    chosen = [examples[position][0] for position in range(min(count, len(examples)))]
-    return torch.stack(chosen).float().div_(255)
+    chosen = [examples[position] for position in range(min(count, len(examples)))]
+    return collate(chosen).images.float().div_(255)
 
 
 def sizes(options: FitOptions) -> list[int]:
@@ -91,7 +95,7 @@ def load_batches(
     Raises:
         TrainError: an image cannot be read, a worker was killed, or shared memory is full.
     """
-    loader: DataLoader[Batch | SentBatch] = DataLoader(
+    loader: DataLoader[Batch] = DataLoader(
         examples,  # type: ignore[arg-type]
         batch_sampler=examples.parts(first_step, world),
         num_workers=workers,
@@ -110,12 +114,13 @@ def worker_init(_worker: int) -> None:
         os.nice(10)  # on a CPU the compute threads wait for one another: on two cores this gives 15 % more steps
 
 
-def unwrap_worker_errors(batches: Iterable[Batch | SentBatch], workers: int) -> Iterator[Batch]:
+def unwrap_worker_errors(batches: Iterable[Batch], workers: int) -> Iterator[Batch]:
     """Pass batches on; reduce an error from a worker, which holds its traceback as text, to its message."""
     try:
         with worker_errors(workers):
-            for images, targets in batches:
-                yield images, [{name: torch.as_tensor(value) for name, value in t.items()} for t in targets]
+            for images, (boxes, labels, seeds, counts) in batches:
+                targets = Targets(torch.as_tensor(boxes), torch.as_tensor(labels), torch.as_tensor(seeds), counts)
+                yield Batch(images, targets)
     except TrainError as error:
         raise TrainError(str(error).strip().splitlines()[-1].removeprefix("train.errors.TrainError: ")) from error
 
@@ -158,12 +163,15 @@ def _worker_failure(text: str) -> str | None:
     return f"a worker process {how}; often there is not enough memory. Use fewer --workers or a smaller --batch-size"
 
 
-def collate(examples: list[tuple[Tensor, Target]]) -> Batch:
-    """Stack the images, which have one size, and list the targets."""
-    return torch.stack([image for image, _ in examples]), [target for _, target in examples]
+def collate(examples: list[SeededExample]) -> Batch:
+    """Stack the images, which have one size, and pad the boxes to one number."""
+    images = torch.from_numpy(np.stack([example.image for example, _ in examples]))
+    boxes = [torch.from_numpy(example.boxes) for example, _ in examples]
+    labels = [torch.from_numpy(example.classes + 1) for example, _ in examples]
+    return Batch(images.permute(0, 3, 1, 2), pad_targets(boxes, labels, [seed for _, seed in examples]))
 
 
-def collate_in_worker(examples: list[tuple[Tensor, Target]]) -> SentBatch:
+def collate_in_worker(examples: list[SeededExample]) -> Batch:
     """As ``collate``, the images in shared memory: where that is full, it fails here and not in the queue, unseen.
 
     Targets are sent as arrays, which need no shared memory: a tensor takes a file and a page of it, however small.
@@ -174,4 +182,5 @@ def collate_in_worker(examples: list[tuple[Tensor, Target]]) -> SentBatch:
     images, targets = collate(examples)
     with worker_errors(0):
         images.share_memory_()
-    return images, [{name: value.numpy() for name, value in target.items()} for target in targets]
+    boxes, labels, seeds, counts = targets
+    return Batch(images, Targets(boxes.numpy(), labels.numpy(), seeds.numpy(), counts))  # type: ignore[arg-type]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from torch import Tensor
 
 from realtime.errors import SinkError
 from realtime.image_io import can_write, write_image
@@ -53,7 +52,7 @@ def first_examples(config: DataConfig, options: FitOptions, *, split: str, count
     epoch = EpochExamples(images, replace(options, batch_size=1), epoch=0)  # a split may be smaller than a batch
     if not augment:
         return [letterboxed_example(images[i], options.size) for i in epoch.order[:count]]
-    return [_from_tensors(*epoch[position]) for position in range(min(count, len(epoch)))]
+    return [epoch[position][0] for position in range(min(count, len(epoch)))]
 
 
 def draw_grid(examples: list[Example], class_names: tuple[str, ...]) -> np.ndarray:
@@ -73,7 +72,3 @@ def draw_grid(examples: list[Example], class_names: tuple[str, ...]) -> np.ndarr
         ]
         grid[top : top + size * zoom, left : left + size * zoom] = draw_boxes(enlarged, marks)
     return np.concatenate([grid, draw_legend(class_names, grid.shape[1])])
-
-
-def _from_tensors(image: Tensor, target: dict[str, Tensor]) -> Example:
-    return Example(image.permute(1, 2, 0).numpy(), target["boxes"].numpy(), target["labels"].numpy() - 1)

@@ -15,7 +15,7 @@ from torchvision.models.detection import FasterRCNN
 from train.distributed import World
 from train.errors import TrainError
 from train.loop.options import FitOptions
-from train.models.sampling import use_seeded_samplers
+from train.models.training_losses import TrainingLosses
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -25,8 +25,8 @@ class TrainState:
     """A detector in training."""
 
     model: FasterRCNN
-    replica: nn.Module
-    """The model, or its wrapper that averages gradients over all processes."""
+    losses: nn.Module
+    """The ``TrainingLosses`` of the model, or their wrapper that averages gradients over all processes."""
     optimizer: Optimizer
     scheduler: LRScheduler
     average: AveragedModel
@@ -35,14 +35,14 @@ class TrainState:
 
     def train_mode(self) -> None:
         """Set the model to training mode, except the frozen parts."""
-        self.replica.train()
+        self.losses.train()
         for module in self.frozen:
             module.eval()
 
     def no_sync(self) -> contextlib.AbstractContextManager[None]:
         """A context in which gradients are accumulated locally, and not averaged over all processes."""
-        if isinstance(self.replica, DistributedDataParallel):
-            return self.replica.no_sync()
+        if isinstance(self.losses, DistributedDataParallel):
+            return self.losses.no_sync()
         return contextlib.nullcontext()
 
     def state_dict(self) -> dict[str, Any]:
@@ -73,14 +73,14 @@ def build_train_state(
     if world.size > 1 and device.type == "cuda":
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # not implemented for CPUs
     frozen = [] if options.trainable_layers is None else freeze_stages(model, options.trainable_layers)
-    use_seeded_samplers(model)
     if options.amp:
         predict_in_float32(model)
     model = model.to(device, memory_format=torch.channels_last)
     optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad], options)
     scheduler = make_scheduler(optimizer, options, steps_per_epoch)
     average = averaged_model(model, options.ema)
-    return TrainState(model, world.replicate(model, device), optimizer, scheduler, average, frozen)
+    losses = world.replicate(TrainingLosses(model), device)
+    return TrainState(model, losses, optimizer, scheduler, average, frozen)
 
 
 def freeze_stages(model: FasterRCNN, trainable: int) -> list[nn.Module]:

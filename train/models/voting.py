@@ -1,12 +1,9 @@
 """The second stage with box voting: each detection is the weighted mean of the boxes that it suppresses."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
-
-from train.models.second_stage_loss import second_stage_losses
 
 MIN_SIDE_PX = 1e-2
 """Boxes with a shorter side are dropped, as torchvision does."""
@@ -37,24 +34,6 @@ class VotingRoIHeads(RoIHeads):
             heads.score_thresh,
             heads.nms_thresh,
             heads.detections_per_img,
-        )
-
-    def forward(
-        self,
-        features: dict[str, Tensor],
-        proposals: list[Tensor],
-        image_shapes: list[tuple[int, int]],
-        targets: list[dict[str, Tensor]] | None = None,
-    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """As torchvision's, with the losses of ``second_stage_losses`` in training."""
-        if not self.training:
-            detections: tuple[list[dict[str, Tensor]], dict[str, Tensor]]
-            detections = super().forward(features, proposals, image_shapes, targets)
-            return detections
-        sampled, _, labels, regression_targets = self.select_training_samples(proposals, targets)
-        logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, sampled, image_shapes)))
-        return [], second_stage_losses(
-            logits, deltas, torch.cat(labels), torch.cat(regression_targets), torch.cat(sampled), self.box_coder
         )
 
     def postprocess_detections(
