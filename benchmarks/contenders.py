@@ -40,12 +40,12 @@ MESH_PARTS = {
 
 
 def ours(model: str, provider: str = "cpu", chosen: str = "") -> Detect:
-    """A detector of the app as ``realtime`` runs it, on a GPU with those ``chosen`` of graph+nhwc+tf32+exhaustive."""
+    """A detector of the app; ``chosen`` on a GPU: none, or some of graph+nhwc+tf32+exhaustive."""
     from realtime.inference.detector import OnnxDetector, find_model
     from realtime.inference.gpu_settings import ConvSearch, GpuSettings
     from realtime.inference.providers import Provider
 
-    words = set(filter(None, chosen.split("+")))
+    words = set(filter(None, chosen.split("+"))) - {"none"}
     if words - {"graph", "nhwc", "tf32", "exhaustive"}:
         raise ValueError(chosen)
     settings = GpuSettings(

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from machine import cpu_name
+from machine import cpu_name, python_path
 from torchvision.ops import box_iou
 
 from realtime.inference.detector import shipped_models
@@ -50,7 +50,9 @@ class Contender:
     def __init__(self, spec: str, python: str, images: Path, threads: int) -> None:
         self.spec = spec
         self.times_ms: list[float] = []
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads), "GLOG_minloglevel": "3"}
+        # The packages of this process may be wherever its PYTHONPATH says; another Python has packages of its own.
+        path = python_path(ROOT) if python == sys.executable else str(ROOT)
+        environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": str(threads), "GLOG_minloglevel": "3"}
         self._process = subprocess.Popen(
             [python, ROOT / "benchmarks" / "contenders.py", spec, images, str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,

@@ -60,8 +60,8 @@ def measure(
     modes: Annotated[str, typer.Option("--eager", help="Ways to run torchvision's model.")] = ",".join(EAGER),
     precisions: Annotated[str, typer.Option(help="Of our graph.")] = ",".join(PRECISIONS),
     settings: Annotated[
-        str, typer.Option(help="Ways to run our graph, each some of graph+nhwc+tf32+exhaustive.")
-    ] = "nhwc,graph+nhwc",
+        str, typer.Option(help="Ways to run our graph, each none or some of graph+nhwc+tf32+exhaustive.")
+    ] = "none,graph,graph+nhwc",
     pictures: Annotated[int, typer.Option(min=1, help="Pictures a round.")] = 40,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds over the pictures.")] = 10,
     threads: Annotated[int, typer.Option(min=1, help="Cores that each contender may use.")] = os.cpu_count() or 1,

@@ -1,5 +1,6 @@
 """The machine that is measured on, and figures of several rounds."""
 
+import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,3 +39,8 @@ def spread(rounds: Sequence[float]) -> dict[str, float]:
 def spread_of_each(rounds: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
     """``spread`` of each of the figures that all rounds have."""
     return {name: spread([figures[name] for figures in rounds]) for name in rounds[0]}
+
+
+def python_path(folder: Path) -> str:
+    """A ``PYTHONPATH`` with a folder before those that this process has."""
+    return os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])

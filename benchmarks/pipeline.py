@@ -31,7 +31,7 @@ from realtime.controls import Controls
 from realtime.inference.cores import core_count, file_concurrency
 from realtime.inference.detector import OnnxDetector
 from realtime.inference.providers import Provider
-from realtime.inference.timed import Detector
+from realtime.inference.timed import Detector, OneAtATime
 from realtime.letterbox import LetterboxTransform
 from realtime.pipeline import Pipeline
 from realtime.results import Result
@@ -185,7 +185,7 @@ class Stages:
         Pipeline(MemorySource(self._images, frames), detector, [taker], controls).run()
 
 
-class Recalled:
+class Recalled(OneAtATime):
     """Finds what was found before."""
 
     def __init__(self, detector: OnnxDetector, found: Iterator[Detections]) -> None:

@@ -23,6 +23,7 @@ from reach import KINDS, MATCH_IOU, Found, Tally, match
 from realtime.faces.tracker import FaceTracker
 from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
+from realtime.inference.timed import OneAtATime
 from realtime.letterbox import LetterboxTransform
 from realtime.regions.detector import CloserDetector
 from realtime.regions.frames import FrameDetector
@@ -113,7 +114,7 @@ def _actor(image: LabelledImage, row: int, rng: np.random.Generator) -> Actor:
     return Actor(patch, start, speed * np.array([math.cos(angle), math.sin(angle)]))
 
 
-class CountingNetwork:
+class CountingNetwork(OneAtATime):
     """Counts its looks."""
 
     def __init__(self, network: OnnxDetector) -> None:

@@ -174,7 +174,7 @@ def start(case: Case, root: Path, environment: dict[str, str]) -> Start:
             process = subprocess.Popen(
                 command,
                 cwd=folder,
-                env=environment | {"PYTHONPATH": str(root)},
+                env=environment | {"PYTHONPATH": machine.python_path(root)},
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
             )
@@ -214,7 +214,7 @@ def imported(case: Case, environment: dict[str, str], rounds: int) -> dict[str, 
             arguments = [text.format(result=Path(folder) / f"{number}.jsonl") for text in case.arguments]
             done = subprocess.run(
                 [sys.executable, "-X", "importtime", "-c", case.program, *arguments], check=True, text=True,
-                cwd=folder, env=environment | {"PYTHONPATH": str(ROOT)},
+                cwd=folder, env=environment | {"PYTHONPATH": machine.python_path(ROOT)},
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             )  # fmt: skip
             runs.append(by_package(done.stderr.splitlines()))

@@ -11,6 +11,7 @@ from export.errors import ExportError
 from export.score import compare_with_checkpoint, score_onnx
 from export.to_onnx import export_onnx
 from export.verify import IMAGES
+from realtime.metadata import MAX_BATCH
 from realtime.standard_streams import accept_any_text
 from train.data.data_yaml import load_data_config
 from train.errors import TrainError, missing_extra
@@ -44,13 +45,20 @@ def onnx_command(
     half: Annotated[
         bool, typer.Option("--half", help="float16 for GPUs: half the size; boxes and suppression stay float32.")
     ] = False,
+    batch: Annotated[
+        int,
+        typer.Option(
+            min=1, max=MAX_BATCH, help="Images in one run, for files and regions on a GPU; cameras are faster with 1."
+        ),
+    ] = 1,
 ) -> None:
     """Export one fixed-shape graph and verify it against the checkpoint before OUT is replaced."""
     loaded = load_checkpoint(checkpoint)
     size_wh = _parse_size(size) if size else (loaded.config.input_size, loaded.config.input_size)
-    differences = export_onnx(loaded, out, size_wh=size_wh, images=_photos(images), half=half)
-    what = f"{out.stat().st_size / 1e6:.1f} MB, input {size_wh[0]}x{size_wh[1]}{', half precision' if half else ''}"
-    typer.echo(f"{out}: {what}; verified: {differences}")
+    differences = export_onnx(loaded, out, size_wh=size_wh, images=_photos(images), half=half, batch=batch)
+    what = [f"{out.stat().st_size / 1e6:.1f} MB", f"input {size_wh[0]}x{size_wh[1]}"]
+    what += ["half precision"] * half + [f"{batch} images in a run"] * (batch > 1)
+    typer.echo(f"{out}: {', '.join(what)}; verified: {differences}")
     if not differences.detections:
         typer.echo("nothing was found on these photos: verify on your own with --images FOLDER", err=True)
 

@@ -1,5 +1,6 @@
 """Scoring an ONNX file with the app's own detector, to compare it with its checkpoint."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ from export.errors import ExportError
 from realtime.errors import ModelError
 from realtime.inference.detector import OnnxDetector
 from realtime.inference.providers import Provider
+from realtime.letterbox import LetterboxTransform
 from realtime.metadata import ModelMetadata
+from realtime.structures import Detections
 from train.data.data_yaml import DataConfig
-from train.data.dataset import boxes_in_pixels, load_split
+from train.data.dataset import LabelledImage, boxes_in_pixels, load_split
 from train.data.geometry import transform_boxes
 from train.data.images import read_image
 from train.evaluation.matching import Boxes
@@ -44,14 +47,25 @@ def score_onnx(path: Path, data: DataConfig, split: str) -> tuple[Metrics, Model
         TrainError: the split is missing or malformed.
     """
     detector = open_detector(path, data.class_names)
-    labelled, found = [], []
-    for image in load_split(data, split):
-        rgb = read_image(image.path)
-        boxes = boxes_in_pixels(image, rgb.shape[1], rgb.shape[0])
-        truth, detected = labelled_and_found(detector, rgb, boxes, image.classes)
-        labelled.append(truth)
-        found.append(detected)
+    labelled: list[Boxes] = []
+    found: list[Boxes] = []
+    images = load_split(data, split)
+    for start in range(0, len(images), detector.max_batch):
+        for truth, detected in _score_batch(detector, images[start : start + detector.max_batch]):
+            labelled.append(truth)
+            found.append(detected)
     return evaluate_boxes(labelled, found, data.class_names, detector.metadata.threshold), detector.metadata
+
+
+def _score_batch(detector: OnnxDetector, images: Sequence[LabelledImage]) -> list[tuple[Boxes, Boxes]]:
+    """What is labelled and what is found in each image of a batch."""
+    pixels = [read_image(image.path) for image in images]
+    network_input, transforms = detector.preprocess_batch([np.ascontiguousarray(rgb[..., ::-1]) for rgb in pixels])
+    found = detector.infer_batch(network_input, transforms)
+    return [
+        _in_input(boxes_in_pixels(image, *transform.frame_wh), image.classes, detections, transform)
+        for image, detections, transform in zip(images, found, transforms, strict=True)
+    ]
 
 
 def labelled_and_found(
@@ -66,7 +80,13 @@ def labelled_and_found(
         classes: (N,) int64, zero-based.
     """
     network_input, transform = detector.preprocess(np.ascontiguousarray(rgb[..., ::-1]))
-    found = detector.infer(network_input, transform)
+    return _in_input(boxes, classes, detector.infer(network_input, transform), transform)
+
+
+def _in_input(
+    boxes: np.ndarray, classes: np.ndarray, found: Detections, transform: LetterboxTransform
+) -> tuple[Boxes, Boxes]:
+    """Labelled boxes (N,4) and detections of an image, from its pixels to those of the network's input."""
     return (
         Boxes(transform_boxes(boxes, transform.matrix), classes + 1, np.ones(len(boxes), np.float32)),
         Boxes(transform_boxes(found.boxes, transform.matrix), found.labels + 1, found.scores),

@@ -39,7 +39,10 @@ MIN_VOTES = 1e-12
 
 
 class StaticFasterRCNN(nn.Module):
-    """The inference path of a ``FasterRCNN`` for one image of one size, with fixed shapes throughout.
+    """The inference path of a ``FasterRCNN`` for images of one size, with fixed shapes throughout.
+
+    The images of a batch are groups of their own wherever boxes are compared: what is found in one does not depend on
+    the others. With a single image there is no axis for it, and so no operation that would handle it.
 
     In half precision (``to_float16``) the convolutions and the layers of the heads compute in float16. Everything that
     handles coordinates or sorts boxes stays float32: float16 has 11 bits of precision, which is half a pixel at 600 px,
@@ -68,24 +71,25 @@ class StaticFasterRCNN(nn.Module):
         self.backbone = model.backbone
         self.rpn = StaticRPN(model, input_hw)
         self.roi_features = AtlasRoIAlign(model, input_hw)
-        self.roi_heads = StaticRoIHeads(model, input_hw)
+        self.roi_heads = StaticRoIHeads(model, input_hw, self.rpn.num_rois)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Detect objects.
 
         Args:
-            image: uint8 (1,H,W,3), BGR, letterboxed to the fixed size.
+            image: uint8 (B,H,W,3), BGR, letterboxed to the fixed size.
 
         Returns:
             boxes (D,4) float32 xyxy in pixels of the input, scores (D,) float32 in descending order, labels (D,) int64
-            zero-based; unused rows have score 0.
+            zero-based; unused rows have score 0. With several images each has an axis (B,…) in front.
         """
+        batch = image.shape[0]
         # Planes first: a subtraction along a last axis of length three cannot be vectorised.
-        x = image.permute(0, 3, 1, 2).float() - self.pixel_mean  # (1,3,H,W)
+        x = image.permute(0, 3, 1, 2).float() - self.pixel_mean  # (B,3,H,W)
         features = list(self.backbone(x.to(self.dtype)).values())
-        rois, roi_exists = self.rpn(features)  # (4,R), (R,)
+        rois, roi_exists = self.rpn(features)  # (4,B*R), (B*R,)
         roi_features = self.roi_features(features, rois).to(self.dtype)
-        detections: tuple[Tensor, Tensor, Tensor] = self.roi_heads(roi_features, rois, roi_exists)
+        detections: tuple[Tensor, Tensor, Tensor] = self.roi_heads(roi_features, rois, roi_exists, batch)
         return detections
 
     def to_float16(self) -> None:
@@ -139,24 +143,27 @@ class StaticRPN(nn.Module):
             self.register_buffer(f"anchors_{i}", centred)  # (4,A*H*W)
 
     def forward(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return RoIs (4,R) px and which of them exist (R,) bool, best first."""
+        """Return RoIs (4,B*R) px and which of them exist (B*R,) bool, image by image, best first."""
+        batch = features[0].shape[0]
         all_logits, all_deltas = ([level.float() for level in levels] for levels in self.head(features))
         width = max(self.budgets)
         scores, anchors, deltas = [], [], []
         for i, (logits, level_deltas, budget) in enumerate(zip(all_logits, all_deltas, self.budgets, strict=True)):
-            best, index = logits.flatten().topk(budget)  # (k,), sorted
+            best, index = rows_of_images(logits, batch).topk(budget)  # (k,) or (B,k), sorted
             scores.append(extend(best, width, NEVER))
-            anchors.append(extend(getattr(self, f"anchors_{i}").index_select(1, index), width))
-            deltas.append(extend(level_deltas.reshape(4, -1).index_select(1, index), width))
-        score = torch.cat(scores).view(-1, width)  # (L,K)
-        centres, sides = torch.split(torch.cat(anchors, dim=1).view(4, -1, width), 2)
-        boxes = decode(centres, sides, torch.cat(deltas, dim=1).view(4, -1, width), self.clip_log_scale)
-        boxes = clip(boxes, self.input_hw)  # (4,L,K)
+            anchors.append(extend(take(getattr(self, f"anchors_{i}"), index), width))
+            deltas.append(extend(take(planes_of_images(level_deltas, batch), index), width))
+        axis = scores[0].dim() - 1
+        score = torch.cat(scores, dim=axis).view(-1, width)  # (B*L,K)
+        centres, sides = torch.split(torch.cat(anchors, dim=axis + 1).view(4, -1, width), 2)
+        boxes = decode(centres, sides, torch.cat(deltas, dim=axis + 1).view(4, -1, width), self.clip_log_scale)
+        boxes = clip(boxes, self.input_hw)  # (4,B*L,K)
         exists = (score > NEVER) & is_large(boxes, self.min_size_px)
         intersections, areas = overlap_terms(boxes, self.iou)
         kept = self.suppress(intersections > areas, exists)
-        best, index = torch.where(kept, score, NEVER).flatten().topk(self.num_rois)  # (R,)
-        return boxes.flatten(1).index_select(1, index), best > NEVER
+        best, index = rows_of_images(torch.where(kept, score, NEVER), batch).topk(self.num_rois)  # (R,) or (B,R)
+        rois = take(boxes.flatten(1) if batch == 1 else boxes.reshape(4, batch, -1), index)
+        return (rois, best > NEVER) if batch == 1 else (rois.flatten(1), best.flatten() > NEVER)
 
 
 class AtlasRoIAlign(nn.Module):
@@ -201,7 +208,7 @@ class AtlasRoIAlign(nn.Module):
         self.register_buffer("sample_points", (torch.arange(points) + 0.5) / points)
 
     def forward(self, features: list[Tensor], rois: Tensor) -> Tensor:
-        """Map pyramid levels (1,C,H_l,W_l) and RoIs (4,R) to RoI features (R,C,7,7)."""
+        """Map pyramid levels (B,C,H_l,W_l) and RoIs (4,B*R) to RoI features (B*R,C,7,7)."""
         extended = []
         for index in self.level_indices:
             level = features[index]
@@ -211,7 +218,10 @@ class AtlasRoIAlign(nn.Module):
         level = ((high - low).prod(0) >= self.level_edges).sum(0)
         scale, shift, limits = torch.split(self.strips.index_select(1, level), [1, 4, 2])  # (1,R), (4,R), (2,R)
         scaled = rois * scale
-        batch_index = rois.new_zeros(1, rois.shape[1])
+        batch, count = features[0].shape[0], rois.shape[1]
+        batch_index = rois.new_zeros(1, count)
+        if batch > 1:
+            batch_index = torch.arange(batch).repeat_interleave(count // batch).to(rois)[None]
         placed = torch.cat([batch_index, scaled + shift]).t()  # (R,5)
         aligned: Tensor = roi_align(atlas, placed, self.output_size, sampling_ratio=self.sampling_ratio)
         return aligned * self._share_inside(scaled, limits)[:, None]
@@ -231,7 +241,7 @@ class AtlasRoIAlign(nn.Module):
 class StaticRoIHeads(nn.Module):
     """Second stage: class scores and boxes of every RoI, suppressed class by class, the best of all kept."""
 
-    def __init__(self, model: FasterRCNN, input_hw: tuple[int, int]) -> None:
+    def __init__(self, model: FasterRCNN, input_hw: tuple[int, int], num_rois: int) -> None:
         super().__init__()
         heads = model.roi_heads
         self.box_head = heads.box_head
@@ -241,30 +251,39 @@ class StaticRoIHeads(nn.Module):
         self.min_score = heads.score_thresh
         self.iou = heads.nms_thresh
         self.suppress = Suppression()
-        self.max_detections = heads.detections_per_img
+        num_classes = cast("FastRCNNPredictor", heads.box_predictor).cls_score.out_features - 1
+        self.max_detections = min(heads.detections_per_img, num_rois * num_classes)
         self.min_size_px = 1e-2  # as in torchvision's postprocess_detections
 
-    def forward(self, roi_features: Tensor, rois: Tensor, roi_exists: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return boxes (D,4), scores (D,), labels (D,) as ``StaticFasterRCNN.forward`` describes them."""
+    def forward(
+        self, roi_features: Tensor, rois: Tensor, roi_exists: Tensor, batch: int = 1
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return boxes, scores and labels as ``StaticFasterRCNN.forward`` describes them, for RoIs (4,B*R)."""
         outputs = self.predictor(self.box_head(roi_features)).float().t()
         num_classes = outputs.shape[0] // 5
         logits, deltas = torch.split(outputs, [num_classes + 1, 4 * num_classes])
-        scores = F.softmax(logits, dim=0)[1:]  # (C,R), without background
+        scores = F.softmax(logits, dim=0)[1:]  # (C,B*R), without background
         low, high = torch.split(rois[:, None], 2)  # (2,1,R)
         sides = high - low
         boxes = decode(low + 0.5 * sides, sides, deltas.view(4, num_classes, -1), self.clip_log_scale)
-        boxes = clip(boxes, self.input_hw)  # (4,C,R)
+        boxes = clip(boxes, self.input_hw)  # (4,C,B*R)
         exists = roi_exists & (scores > self.min_score) & is_large(boxes, self.min_size_px)
-        score, order = torch.where(exists, scores, NEVER).sort(dim=1, descending=True)  # (C,R)
+        score = torch.where(exists, scores, NEVER)
+        if batch > 1:
+            score, boxes = classes_of_images(score, batch), classes_of_images(boxes, batch)  # (B*C,R), (4,B*C,R)
+        score, order = score.sort(dim=1, descending=True)
         boxes = boxes.gather(2, order.expand(4, -1, -1))
         intersections, areas = overlap_terms(boxes, self.iou)
         kept = self.suppress(intersections > areas, score > NEVER)
         boxes = clip(vote(boxes, F.relu(score), F.relu(intersections - areas)), self.input_hw)
-        rows = min(self.max_detections, kept.numel())
-        best, index = torch.where(kept, score, NEVER).flatten().topk(rows)  # (D,)
+        each = rows_of_images(torch.where(kept, score, NEVER), batch)
+        best, index = each.topk(self.max_detections)  # (D,) or (B,D)
         used = best > NEVER
         labels = torch.div(index, score.shape[1], rounding_mode="floor")
-        return boxes.flatten(1).index_select(1, index).t() * used[:, None], best * used, labels * used
+        if batch == 1:
+            return boxes.flatten(1).index_select(1, index).t() * used[:, None], best * used, labels * used
+        found = take(boxes.reshape(4, batch, -1), index).permute(1, 2, 0)
+        return found * used[..., None], best * used, labels * used
 
 
 def vote(boxes: Tensor, scores: Tensor, margins: Tensor) -> Tensor:
@@ -301,6 +320,31 @@ def is_large(boxes: Tensor, min_size_px: float) -> Tensor:
     """Which boxes (4,G,N) have both sides of at least ``min_size_px``: (G,N)."""
     low, high = torch.split(boxes, 2)
     return (high - low).amin(0) >= min_size_px
+
+
+def rows_of_images(values: Tensor, batch: int) -> Tensor:
+    """All values of an image as a row: (N,) of one image, (B,N) of several."""
+    return values.flatten() if batch == 1 else values.flatten().view(batch, -1)
+
+
+def planes_of_images(deltas: Tensor, batch: int) -> Tensor:
+    """Deltas (B,4*A,H,W) as planes: (4,N) of one image, (4,B,N) of several."""
+    return deltas.reshape(4, -1) if batch == 1 else deltas.reshape(batch, 4, -1).transpose(0, 1)
+
+
+def classes_of_images(values: Tensor, batch: int) -> Tensor:
+    """Values (…,C,B*R) with a row for each class of each image: (…,B*C,R)."""
+    parted = values.view(*values.shape[:-1], batch, -1)  # (…,C,B,R)
+    return parted.transpose(-3, -2).flatten(-3, -2)
+
+
+def take(planes: Tensor, index: Tensor) -> Tensor:
+    """Columns of planes (P,N), or in each image those of its own: (P,B,N) or (P,N) with an index (B,k) give (P,B,k)."""
+    if index.dim() == 1:
+        return planes.index_select(1, index)
+    if planes.dim() == 2:  # the same for all images
+        return planes.index_select(1, index.flatten()).view(-1, *index.shape)
+    return planes.gather(2, index.expand(len(planes), -1, -1))
 
 
 def extend(rows: Tensor, width: int, value: float = 0.0) -> Tensor:

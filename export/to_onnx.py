@@ -30,7 +30,13 @@ OPSET = 18
 
 
 def export_onnx(
-    checkpoint: Checkpoint, out: Path, *, size_wh: tuple[int, int], images: Sequence[Path], half: bool = False
+    checkpoint: Checkpoint,
+    out: Path,
+    *,
+    size_wh: tuple[int, int],
+    images: Sequence[Path],
+    half: bool = False,
+    batch: int = 1,
 ) -> Differences:
     """Write ``out``: the detector as one fixed-shape graph, with its metadata, verified against the checkpoint.
 
@@ -40,6 +46,7 @@ def export_onnx(
         size_wh: width and height in pixels of the input.
         images: photos to verify on.
         half: layers with weights in float16, for GPUs; coordinates, order and suppression stay float32.
+        batch: images in one run of the graph.
 
     Raises:
         ExportError: the folder is missing, the size unsuitable, or the result differs.
@@ -50,6 +57,9 @@ def export_onnx(
         raise ExportError(f"--size {width}x{height}: both sides must be multiples of {SIZE_MULTIPLE_PX}, 64 or more")
     if max(size_wh) > MAX_SIDE_PX:
         raise ExportError(f"--size {width}x{height}: the app takes sides up to {MAX_SIDE_PX}")
+    if batch * width * height > MAX_SIDE_PX**2:
+        most = MAX_SIDE_PX**2 // (width * height)
+        raise ExportError(f"--batch {batch}: of {width}x{height}, the app takes up to {most} in a run")
     if not out.parent.is_dir():
         raise ExportError(f"cannot write {out}: folder {out.parent} does not exist")
     if out.suffix != ".onnx" or out.is_dir():
@@ -71,8 +81,9 @@ def export_onnx(
         training=without_folders(checkpoint.info),
         padding_value=PADDING_VALUE,
         precision="float16" if half else "float32",
+        batch=batch,
     )
-    proto = trace(static)
+    proto = trace(static, batch)
     onnx.helper.set_model_props(proto, metadata.to_props())
     onnx.checker.check_model(proto, full_check=True)
     check_static(proto)
@@ -80,10 +91,10 @@ def export_onnx(
     return _write_verified(proto, out, lambda path: compare(path, model, images, metadata.class_names, tolerance))
 
 
-def trace(static: StaticFasterRCNN) -> onnx.ModelProto:
-    """Export the module with torch's exporter."""
+def trace(static: StaticFasterRCNN, batch: int = 1) -> onnx.ModelProto:
+    """Export the module with torch's exporter, for so many images in one run."""
     height, width = static.input_hw
-    example = torch.zeros(1, height, width, 3, dtype=torch.uint8)
+    example = torch.zeros(batch, height, width, 3, dtype=torch.uint8)
     with warnings.catch_warnings():  # the exporter warns about its own internals
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)

@@ -12,7 +12,8 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.ops import box_iou
 
 from export.errors import ExportError
-from realtime.letterbox import Letterbox
+from realtime.letterbox import PADDING_VALUE, Letterbox
+from realtime.metadata import INPUT_NAME, OUTPUT_NAMES
 from train.data.images import read_image
 from train.models.finite import finite_outputs
 
@@ -96,18 +97,31 @@ def compare(
 ) -> Differences:
     """Run both on letterboxed photos and compare every detection above score 0.05.
 
+    A graph for several images gets as many photos in one run; a last, incomplete batch is filled up with grey.
+
     Raises:
         ExportError: a detection is missing, or differs by more than ``tolerance`` in score or in a coordinate.
     """
     session = ort.InferenceSession(onnx_path, providers=["CPUExecutionProvider"])
-    _, height, width, _ = session.get_inputs()[0].shape
+    batch, height, width, _ = session.get_inputs()[0].shape
     total = Differences()
-    for path in images:
-        bgr = network_input(path, (width, height))
-        boxes, scores, labels = session.run(["boxes", "scores", "labels"], {"image": bgr})
-        reference = reference_detections(model, bgr)
-        total += compare_image(reference, (boxes, scores, labels), path.name, class_names, tolerance)
+    for start in range(0, len(images), batch):
+        paths = images[start : start + batch]
+        inputs = np.concatenate([network_input(path, (width, height)) for path in paths])
+        for path, bgr, found in zip(paths, inputs, run_batch(session, inputs), strict=True):
+            reference = reference_detections(model, bgr[None])
+            total += compare_image(reference, found, path.name, class_names, tolerance)
     return total
+
+
+def run_batch(session: ort.InferenceSession, inputs: np.ndarray) -> list[tuple[np.ndarray, ...]]:
+    """Boxes (D,4), scores (D,) and labels (D,) of each of some images uint8 (N,H,W,3), at most a batch of them."""
+    batch = session.get_inputs()[0].shape[0]
+    full = np.full((batch, *inputs.shape[1:]), PADDING_VALUE, np.uint8)
+    full[: len(inputs)] = inputs
+    outputs = session.run(list(OUTPUT_NAMES), {INPUT_NAME: full})
+    of_images = [outputs] if batch == 1 else zip(*outputs, strict=True)
+    return [tuple(found) for found in of_images][: len(inputs)]
 
 
 def reference_detections(model: FasterRCNN, bgr: np.ndarray) -> tuple[np.ndarray, ...]:

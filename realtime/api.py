@@ -112,8 +112,8 @@ class Detector:
         return detect_still(self._stills, as_bgr(image), self.threshold)
 
     def _network_for(self, source: FrameSource) -> OnnxDetector:
-        """The network that detects in several frames at once for a file on the CPU, else in one on all cores."""
-        if source.is_live or self._network.provider is not Provider.CPU:
+        """For a file on the CPU, a network that detects in several frames at once; else the one on all cores."""
+        if source.is_live or self._network.provider is not Provider.CPU or self._network.max_batch > 1:
             return self._network
         if self._file_network is None:
             self._file_network = OnnxDetector(self._model, provider=Provider.CPU, concurrency=file_concurrency())

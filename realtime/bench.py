@@ -79,6 +79,7 @@ def run_benchmark(
         "architecture": batch.metadata.architecture,
         "provider": batch.provider.value,
         "concurrency": batch.concurrency,
+        "max_batch": batch.max_batch,
         "onnxruntime": ort.__version__,
         "machine": f"{platform.system()} {platform.machine()}",
     }
@@ -99,6 +100,7 @@ def table(stats: RunStats, report: dict[str, Any]) -> str:
         f"{name:<12}" + "".join(f"{ms[p]:>9.2f}" for p in ("p50", "p95", "p99")) for name, ms in stats.stages_ms.items()
     ]
     at_a_time = f", {report['concurrency']} at a time" if report["concurrency"] > 1 else ""
+    at_a_time += f", up to {report['max_batch']} images in a run" if report["max_batch"] > 1 else ""
     rows.append(f"{stats.frames} frames{at_a_time}, in {stats.wall_s:.2f} s: {stats.frames_per_s:.1f} frames/s")
     if report["live"]:
         infer_ms = report["live"]["stages_ms"]["infer"]

@@ -5,6 +5,7 @@ image by ``Letterbox``.
 """
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -49,11 +50,19 @@ class Letterbox:
     average of photos with a sensor's noise.
     """
 
-    def __init__(self, input_wh: tuple[int, int], padding_value: int = PADDING_VALUE) -> None:
-        """``input_wh``: width and height in pixels of the input; ``padding_value``: grey level of the border."""
+    def __init__(
+        self, input_wh: tuple[int, int], padding_value: int = PADDING_VALUE, buffer: np.ndarray | None = None
+    ) -> None:
+        """No image is scaled yet.
+
+        Args:
+            input_wh: width and height in pixels of the input.
+            padding_value: grey level of the border.
+            buffer: uint8 (1,h,w,3) to write to; by default one of its own.
+        """
         self._input_wh = input_wh
         self._padding_value = padding_value
-        self._buffer = np.empty((1, input_wh[1], input_wh[0], 3), np.uint8)
+        self._buffer = np.empty((1, input_wh[1], input_wh[0], 3), np.uint8) if buffer is None else buffer
         self._transform = LetterboxTransform((0, 0), (1.0, 1.0), (0, 0))
         self._view = self._buffer[0]
         self._halves: list[np.ndarray] = []
@@ -95,15 +104,46 @@ class Letterbox:
             self._halves.append(np.empty((height, width, 3), np.uint8))
 
 
-class ThreadLocalLetterbox(threading.local):
-    """A ``Letterbox`` for each thread that calls it, made of the same arguments."""
+class BatchLetterbox:
+    """Letterboxes up to ``batch`` images side by side into one input; the rest of it is grey, or of an earlier call."""
 
-    def __init__(self, input_wh: tuple[int, int], padding_value: int = PADDING_VALUE) -> None:
-        self._letterbox = Letterbox(input_wh, padding_value)
+    def __init__(self, input_wh: tuple[int, int], padding_value: int = PADDING_VALUE, batch: int = 1) -> None:
+        """``batch``: how many images an input has; the others as ``Letterbox`` takes them."""
+        self._buffer = np.full((batch, input_wh[1], input_wh[0], 3), padding_value, np.uint8)
+        self._slots = [Letterbox(input_wh, padding_value, self._buffer[i : i + 1]) for i in range(batch)]
+
+    def __call__(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, list[LetterboxTransform]]:
+        """Letterbox images.
+
+        Args:
+            images: at most ``batch`` of them, uint8 (H,W,3), each of its own size.
+
+        Returns:
+            The input uint8 (batch,h,w,3), valid until the next call, and how each image lies in its part of it.
+
+        Raises:
+            ImageError: an image has another shape or dtype.
+            ValueError: there are more than ``batch``.
+        """
+        if len(images) > len(self._slots):
+            raise ValueError(f"expected at most {len(self._slots)} images, found {len(images)}")
+        return self._buffer, [slot(image)[1] for slot, image in zip(self._slots, images, strict=False)]
+
+
+class ThreadLocalLetterbox(threading.local):
+    """A ``BatchLetterbox`` for each thread that calls it, made of the same arguments."""
+
+    def __init__(self, input_wh: tuple[int, int], padding_value: int = PADDING_VALUE, batch: int = 1) -> None:
+        self._letterbox = BatchLetterbox(input_wh, padding_value, batch)
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
-        """Letterbox an image; what is returned is valid until the same thread calls again."""
-        return self._letterbox(image)
+        """Letterbox an image, the first of its batch; what is returned is valid until the same thread calls again."""
+        network_input, (transform,) = self._letterbox([image])
+        return network_input, transform
+
+    def batch(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, list[LetterboxTransform]]:
+        """Letterbox several, as ``BatchLetterbox``; what is returned is valid until the same thread calls again."""
+        return self._letterbox(images)
 
 
 def check_image(image: np.ndarray) -> None:

@@ -18,6 +18,8 @@ KEY_PREFIX = "realtime."
 PRECISIONS = ("float32", "float16")
 MAX_SIDE_PX = 8192
 """Larger inputs are refused: a hostile file must not make the app allocate unlimited memory."""
+MAX_BATCH = 128
+"""Images in one run; together they have at most ``MAX_SIDE_PX``² pixels, for the same reason."""
 MAX_VALUE_CHARS = 1_000_000
 
 INPUT_NAME = "image"
@@ -31,9 +33,9 @@ class ModelMetadata:
     class_names: tuple[str, ...]
     """Names by label: output label ``i`` is ``class_names[i]``."""
     input_wh: tuple[int, int]
-    """Width and height in pixels of the input, which is uint8 (1,H,W,3) BGR."""
+    """Width and height in pixels of the input, which is uint8 (batch,H,W,3) BGR."""
     max_detections: int
-    """Rows of the outputs; unused rows have score 0."""
+    """Rows of the outputs for an image; unused rows have score 0."""
     threshold: float
     """Default score threshold."""
     min_score: float
@@ -46,10 +48,15 @@ class ModelMetadata:
     precision: str = "float32"
     """Of the layers that have weights."""
     schema_version: int = SCHEMA_VERSION
+    batch: int = 1
+    """Images in one run. Where it is 1, the outputs have no axis for it."""
 
     def to_props(self) -> dict[str, str]:
         """The metadata as ONNX ``metadata_props``: prefixed keys, JSON values."""
-        return {KEY_PREFIX + key: json.dumps(value) for key, value in asdict(self).items()}
+        values = asdict(self)
+        if self.batch == 1:  # earlier versions of the app know no batches
+            del values["batch"]
+        return {KEY_PREFIX + key: json.dumps(value) for key, value in values.items()}
 
     @classmethod
     def from_props(cls, props: Mapping[str, str], source: str) -> "ModelMetadata":
@@ -70,7 +77,15 @@ class ModelMetadata:
             if text is None:
                 raise _model_error(source, f"metadata key '{field.name}' is missing")
             values[field.name] = _parsed(field.name, text, source)
+        width, height = values["input_wh"]
+        if values["batch"] * width * height > MAX_SIDE_PX**2:
+            raise _model_error(source, f"{values['batch']} images of {width}x{height} in a run are too many")
         return cls(**values)
+
+    @property
+    def rows_shape(self) -> tuple[int, ...]:
+        """Shape of ``scores`` and ``labels``: (D,), or (batch,D) where there are several images."""
+        return (self.max_detections,) if self.batch == 1 else (self.batch, self.max_detections)
 
     def check_graph(self, inputs: Sequence["_NodeArg"], outputs: Sequence["_NodeArg"], source: str) -> None:
         """Check that the graph's inputs and outputs are as the metadata say.
@@ -79,12 +94,12 @@ class ModelMetadata:
             ModelError: a name, type or shape is different.
         """
         width, height = self.input_wh
-        rows = self.max_detections
-        expected_inputs = {INPUT_NAME: ("tensor(uint8)", [1, height, width, 3])}
+        rows = self.rows_shape
+        expected_inputs = {INPUT_NAME: ("tensor(uint8)", [self.batch, height, width, 3])}
         expected_outputs = {
-            "boxes": ("tensor(float)", [rows, 4]),
-            "scores": ("tensor(float)", [rows]),
-            "labels": ("tensor(int64)", [rows]),
+            "boxes": ("tensor(float)", [*rows, 4]),
+            "scores": ("tensor(float)", [*rows]),
+            "labels": ("tensor(int64)", [*rows]),
         }
         for kind, expected, args in (("inputs", expected_inputs, inputs), ("outputs", expected_outputs, outputs)):
             found = {arg.name: (arg.type, list(arg.shape)) for arg in args}
@@ -153,8 +168,9 @@ _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that change the direction of the text after them. Joiners, which some scripts need, are allowed."""
 
-_FALLBACKS = {"precision": json.dumps("float32")}
-"""Values of keys that a file may lack: those from before half precision have no ``precision``."""
+_FALLBACKS = {"precision": json.dumps("float32"), "batch": json.dumps(1)}
+"""Values of keys that a file may lack: those from before half precision have no ``precision``, those for one image no
+``batch``."""
 
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "class_names": _are_names,
@@ -167,4 +183,5 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "padding_value": lambda v: _is_int(v, 0, 255),
     "precision": lambda v: v in PRECISIONS,
     "schema_version": lambda v: _is_int(v, SCHEMA_VERSION, SCHEMA_VERSION),
+    "batch": lambda v: _is_int(v, 1, MAX_BATCH),
 }

@@ -42,7 +42,10 @@ def stub_model(
     contract: ModelMetadata | None = None,
     props: dict[str, str] | None = None,
 ) -> Path:
-    """An ONNX file that keeps the contract and finds the same boxes (in input pixels) in every image."""
+    """An ONNX file that keeps the contract and finds the same boxes (in input pixels) in every image.
+
+    In batches, boxes are moved down by a quarter of the largest pixel of their image, so that no two are confused.
+    """
     contract = contract or metadata()
     width, height = contract.input_wh
     boxes, scores, labels = (np.zeros((4, 4), np.float32), np.zeros(4, np.float32), np.zeros(4, np.int64))
@@ -63,14 +66,32 @@ def stub_model(
         helper.make_tensor("s", TensorProto.FLOAT, scores.shape, scores),
         helper.make_tensor("l", TensorProto.INT64, labels.shape, labels),
     ]
+    batch, rows_shape = contract.batch, contract.rows_shape
+    if batch > 1:
+        down = np.array([0, 0.25, 0, 0.25], np.float32)
+        nodes = [
+            helper.make_node("ReduceMax", ["image", "pixels"], ["largest"], keepdims=0),
+            helper.make_node("Cast", ["largest"], ["float"], to=TensorProto.FLOAT),
+            helper.make_node("Reshape", ["float", "per image"], ["of each"]),
+            helper.make_node("Mul", ["of each", "down"], ["moves"]),
+            helper.make_node("Add", ["found", "moves"], ["boxes"]),
+            helper.make_node("Expand", ["s", "rows"], ["scores"]),
+            helper.make_node("Expand", ["l", "rows"], ["labels"]),
+        ]
+        constants += [
+            helper.make_tensor("pixels", TensorProto.INT64, [3], [1, 2, 3]),
+            helper.make_tensor("per image", TensorProto.INT64, [3], [batch, 1, 1]),
+            helper.make_tensor("down", TensorProto.FLOAT, [4], down),
+            helper.make_tensor("rows", TensorProto.INT64, [2], rows_shape),
+        ]
     graph = helper.make_graph(
         nodes,
         "stub",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, height, width, 3])],
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [batch, height, width, 3])],
         [
-            helper.make_tensor_value_info("boxes", TensorProto.FLOAT, [4, 4]),
-            helper.make_tensor_value_info("scores", TensorProto.FLOAT, [4]),
-            helper.make_tensor_value_info("labels", TensorProto.INT64, [4]),
+            helper.make_tensor_value_info("boxes", TensorProto.FLOAT, [*rows_shape, 4]),
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, rows_shape),
+            helper.make_tensor_value_info("labels", TensorProto.INT64, rows_shape),
         ],
         constants,
     )
@@ -137,20 +158,29 @@ class FakeDetector:
         *,
         concurrency: int = 1,
         class_names: tuple[str, ...] = ("face", "eye"),
+        max_batch: int = 1,
     ) -> None:
-        self.metadata = metadata(class_names=class_names)
+        self.metadata = metadata(class_names=class_names, batch=max_batch)
+        self.max_batch = max_batch
         self.concurrency = concurrency
         self.is_thread_safe = True
-        self._letterbox = ThreadLocalLetterbox((64, 64), 114)
+        self._letterbox = ThreadLocalLetterbox((64, 64), 114, max_batch)
         self._on_infer = on_infer
 
     def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
         return self._letterbox(image)
 
+    def preprocess_batch(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, list[LetterboxTransform]]:
+        return self._letterbox.batch(images)
+
     def infer(self, network_input: np.ndarray, transform: LetterboxTransform) -> Detections:
+        return self.infer_batch(network_input, [transform])[0]
+
+    def infer_batch(self, network_input: np.ndarray, transforms: Sequence[LetterboxTransform]) -> list[Detections]:
         self._on_infer()
         boxes = np.array([[4, 4, 30, 30], [5, 5, 9, 9]], np.float32)
-        return Detections(boxes, np.array([0, 1]), np.array([0.9, 0.3], np.float32), self.metadata.class_names)
+        scores = np.array([0.9, 0.3], np.float32)
+        return [Detections(boxes, np.array([0, 1]), scores, self.metadata.class_names) for _ in transforms]
 
 
 class RecordingSink:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -72,3 +73,16 @@ def test_boxes_far_from_every_label_teach_nothing(detectors):
     assert detectors.calibration([boxes((0, 0, 10, 10))], [boxes((50, 50, 60, 60))]) == {}
     nothing = Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32))
     assert len(detectors.calibrated(nothing, {}).boxes) == 0
+
+
+@pytest.mark.parametrize("is_own", [True, False], ids=["this Python", "another Python"])
+def test_contenders_find_the_packages_that_this_process_has(detectors, monkeypatch, tmp_path, is_own):
+    """A site directory of PYTHONPATH may hold another onnxruntime; another Python must not be given its packages."""
+    started = []
+    monkeypatch.setattr(detectors.subprocess, "Popen", lambda _, env, **__: started.append(env["PYTHONPATH"]))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    detectors.Contender("ours:nano", sys.executable if is_own else "python-of-another", tmp_path / "listing", 1)
+
+    root = str(SCRIPT.parents[1])
+    assert started == [f"{root}{os.pathsep}{tmp_path}" if is_own else root]

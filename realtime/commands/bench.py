@@ -39,7 +39,7 @@ def bench(
     how_far = Reach.parse(reach)
     live = open_detector(model, provider)
     batch = live
-    if live.provider is Provider.CPU and file_concurrency() > 1:
+    if live.provider is Provider.CPU and live.max_batch == 1 and file_concurrency() > 1:
         batch = OnnxDetector(find_model(model), provider=Provider.CPU, concurrency=file_concurrency())
     least = chosen_threshold(threshold, live)
     with StopRequests() as requests:

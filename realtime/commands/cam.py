@@ -130,7 +130,7 @@ def cam(
     options = RunOptions(
         threshold=threshold, max_frames=max_frames, duration_s=duration, raw=raw, blur=blur, reach=how_far
     )
-    run(source, detector, outputs, options, Notices(speed_notices(detector, model)))
+    run(source, detector, outputs, options, Notices(speed_notices(detector, model, is_live=True)))
 
 
 def _only_device(given: list[str]) -> str:

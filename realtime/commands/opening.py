@@ -26,8 +26,14 @@ def open_detector(model: str, provider: Provider, *, concurrency: int = 1) -> "O
     return OnnxDetector(find_model(model), provider=provider, concurrency=concurrency)
 
 
-def speed_notices(detector: "OnnxDetector", model: str) -> list[str]:
-    """Why the detector is slower than it could be, a line for each reason; ``model`` is what the user asked for."""
+def speed_notices(detector: "OnnxDetector", model: str, *, is_live: bool = False) -> list[str]:
+    """Why the detector is slower than it could be, a line for each reason.
+
+    Args:
+        detector: opened.
+        model: what the user asked for.
+        is_live: somebody waits for each frame.
+    """
     lines = []
     if detector.fallback_reason:
         lines.append(f"running on the CPU: {detector.fallback_reason}")
@@ -35,6 +41,8 @@ def speed_notices(detector: "OnnxDetector", model: str) -> list[str]:
         lines.append(f"running without a CUDA graph, somewhat slower: {detector.cuda_graph_error}")
     if detector.provider is Provider.CPU and detector.metadata.precision == "float16":
         lines.append(f"{model} is in half precision, for GPUs: slower on the CPU than the model in float32")
+    if is_live and detector.max_batch > 1:
+        lines.append(f"{model} computes {detector.max_batch} images in each run: a model for one is faster here")
     return lines
 
 

@@ -124,10 +124,12 @@ def video(
     load = partial(open_detector, model, provider, concurrency=concurrency)
     if many:
         detector = load()
-        _process_all(jobs, targets, settings, detector, Notices(speed_notices(detector, model) + inputs.notices))
+        notices = speed_notices(detector, model, is_live=not targets.paths) + inputs.notices
+        _process_all(jobs, targets, settings, detector, Notices(notices))
     else:
         source, detector = open_both(lambda: _open(jobs[0], settings), load, provider)
-        _process(jobs[0], settings, source, detector, Notices(speed_notices(detector, model) + inputs.notices))
+        notices = speed_notices(detector, model, is_live=not targets.paths) + inputs.notices
+        _process(jobs[0], settings, source, detector, Notices(notices))
 
 
 def _plan(inputs: "Inputs", targets: "Targets", settings: Settings, *, many: bool) -> list["Job"]:

@@ -1,14 +1,16 @@
 """The detector: one ONNX file, run by onnxruntime on an execution provider."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from realtime.errors import ModelError, ProviderError, one_line
+from realtime.inference.batches import detect_in_batches
 from realtime.inference.cores import core_count
 from realtime.inference.gpu_settings import GpuSettings
 from realtime.inference.providers import Provider
-from realtime.inference.session import open_network
+from realtime.inference.session import batch_of, open_network
 from realtime.letterbox import LetterboxTransform, ThreadLocalLetterbox
 from realtime.metadata import OUTPUT_NAMES
 from realtime.structures import Detections
@@ -34,7 +36,8 @@ class OnnxDetector:
             provider: where to run; ``AUTO`` prefers CUDA and may fall back to the CPU, the others never fall back.
             settings: of the GPU; by default ``GpuSettings()``.
             concurrency: how many threads will each run a frame of their own at a time. They share the cores: a single
-                frame is fastest with 1, many frames with one thread for each core. On a GPU it is always 1.
+                frame is fastest with 1, many frames with one thread for each core. On a GPU, and for a model of
+                batches, it is always 1.
 
         Raises:
             ModelError: the file is missing, damaged, or does not keep the contract.
@@ -47,6 +50,8 @@ class OnnxDetector:
         """Why ``AUTO`` chose the CPU, in one line."""
         self.provider = Provider.CUDA if provider is Provider.AUTO else provider
         settings = settings or GpuSettings()
+        if concurrency > 1 and batch_of(model) > 1:
+            concurrency = 1  # the frames of a batch keep all cores busy
         # Each calling thread computes too; onnxruntime's own threads, of which there are fewer, help all of them.
         threads = max(1, core_count() - concurrency + 1)
         try:
@@ -66,7 +71,9 @@ class OnnxDetector:
         """How many threads are to call ``detect`` at the same time."""
         self.is_thread_safe = self.provider is Provider.CPU
         """Whether several threads may call ``detect`` at the same time; a GPU's buffers and graph are one thread's."""
-        self._letterbox = ThreadLocalLetterbox(self.metadata.input_wh, self.metadata.padding_value)
+        self.max_batch = self.metadata.batch
+        """The most images of a run; the graph computes as many, whether there are fewer or not."""
+        self._letterbox = ThreadLocalLetterbox(self.metadata.input_wh, self.metadata.padding_value, self.max_batch)
 
     def detect(self, image: np.ndarray) -> Detections:
         """Find objects.
@@ -79,12 +86,35 @@ class OnnxDetector:
         """
         return self.infer(*self.preprocess(image))
 
+    def detect_batch(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        """Find objects in several images: frames of a file or of several cameras, or regions of a frame.
+
+        Args:
+            images: uint8 (H,W,3), BGR, each of its own size.
+
+        Returns:
+            What ``detect`` gives for each, in this order.
+        """
+        return detect_in_batches(self, images)
+
     def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
         """The first stage of ``detect``: the network's input, and the transform of its boxes."""
         return self._letterbox(image)
 
+    def preprocess_batch(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, list[LetterboxTransform]]:
+        """The same for at most ``max_batch`` images; what is returned is valid until the next call of either."""
+        return self._letterbox.batch(images)
+
     def infer(self, network_input: np.ndarray, transform: LetterboxTransform) -> Detections:
         """The second stage of ``detect``: run the network and map its boxes back.
+
+        Raises:
+            ModelError: the graph fails, or its outputs are not as its metadata say.
+        """
+        return self.infer_batch(network_input, [transform])[0]
+
+    def infer_batch(self, network_input: np.ndarray, transforms: Sequence[LetterboxTransform]) -> list[Detections]:
+        """The same for as many images as there are transforms; what else is in the input is not looked at.
 
         Raises:
             ModelError: the graph fails, or its outputs are not as its metadata say.
@@ -97,13 +127,20 @@ class OnnxDetector:
                 f"{self._model}: the network failed on {where}: {one_line(error)}", value=self._model
             ) from error
         boxes, scores, labels = (outputs[name] for name in OUTPUT_NAMES)
-        rows = self.metadata.max_detections
-        if (boxes.shape, scores.shape, labels.shape) != ((rows, 4), (rows,), (rows,)):
+        rows = self.metadata.rows_shape
+        if (boxes.shape, scores.shape, labels.shape) != ((*rows, 4), rows, rows):
             raise ModelError(
                 f"{self._model}: the network gave boxes {boxes.shape}, scores {scores.shape} and labels "
-                f"{labels.shape}, not the {rows} rows that its metadata say",
+                f"{labels.shape}, not the {' x '.join(map(str, rows))} rows that its metadata say",
                 value=self._model,
             )
+        of_images = zip(boxes, scores, labels, strict=True) if self.max_batch > 1 else [(boxes, scores, labels)]
+        return [self._detections(*found, transform) for found, transform in zip(of_images, transforms, strict=False)]
+
+    def _detections(
+        self, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, transform: LetterboxTransform
+    ) -> Detections:
+        """The rows (D,) of an image that are used, boxes in its pixels."""
         named = _meaningful(boxes, scores, labels, len(self.metadata.class_names))
         boxes, labels, scores = transform.to_frame(boxes[named]), labels[named], np.minimum(scores[named], 1)
         seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # neither inverted nor wholly in the letterbox's border

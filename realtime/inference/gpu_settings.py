@@ -21,13 +21,14 @@ class ConvSearch(StrEnum):
 class GpuSettings:
     """Settings of the CUDA provider; the first applies to TensorRT too.
 
-    ``benchmarks/gpu.py`` compares them; not measured on a card yet. ``tf32`` is off for accuracy.
+    ``benchmarks/gpu.py`` compares them. ``tf32`` is off for accuracy.
     """
 
     cuda_graph: bool = True
     """Record the kernels of a run once, and launch them together."""
-    nhwc: bool = True
-    """Convolutions with channels last, the layout of tensor cores."""
+    nhwc: bool = False
+    """Convolutions with channels last, the layout of tensor cores. On an H200 it took longer at every size, by 6 to
+    20 %: onnxruntime transposes before and after what it has in the other layout alone."""
     tf32: bool = False
     """Round the factors of float32 products to 11 bits. Box voting is such a product: a box at 600 px would move by up
     to a quarter of a pixel, also in a half-precision model, whose boxes are float32."""

@@ -35,7 +35,7 @@ class Network:
     session: ort.InferenceSession
     metadata: ModelMetadata
     run: Callable[[np.ndarray], dict[str, np.ndarray]]
-    """Maps an input uint8 (1,H,W,3) to the outputs by name."""
+    """Maps an input uint8 (batch,H,W,3) to the outputs by name."""
     cuda_graph_error: str | None = None
     """Why it runs without the CUDA graph that was asked for."""
 
@@ -76,6 +76,14 @@ def open_network(model: Path, provider: Provider, settings: GpuSettings, threads
 
 def _provider_error(provider: Provider, message: str, remedy: Remedy | str = "") -> ProviderError:
     return ProviderError(message, parameter="provider", value=provider.value, remedy=remedy)
+
+
+def batch_of(model: Path) -> int:
+    """How many images one run of a model takes, without opening it; 1 if that cannot be read."""
+    try:
+        return ModelMetadata.from_props(read_metadata_props(model), source=str(model)).batch
+    except (OSError, ValueError, ModelError):
+        return 1  # what is wrong with the file is named when it is opened
 
 
 def _precision(model: Path) -> str:

@@ -1,6 +1,7 @@
 """Timed detection in one frame."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,12 +21,39 @@ class Detector(Protocol):
     """How many frames are detected at the same time, each by a thread of its own."""
     is_thread_safe: bool
     """Whether several threads may call it at the same time, if that is of no use for whole frames too."""
+    max_batch: int
+    """The most images that ``infer_batch`` takes."""
 
     def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
         """The network's input for an image uint8 (H,W,3) BGR, and the transform of its boxes."""
 
     def infer(self, network_input: np.ndarray, transform: LetterboxTransform) -> Detections:
         """All detections above the model's ``min_score``, boxes in pixels of the image, by falling score."""
+
+    def preprocess_batch(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, list[LetterboxTransform]]:
+        """As ``preprocess``, for at most ``max_batch`` images."""
+
+    def infer_batch(self, network_input: np.ndarray, transforms: Sequence[LetterboxTransform]) -> list[Detections]:
+        """As ``infer``, for as many images as there are transforms."""
+
+
+class OneAtATime:
+    """The batch stages of a ``Detector`` whose runs take one image."""
+
+    max_batch = 1
+
+    def preprocess_batch(self: Detector, images: Sequence[np.ndarray]) -> tuple[np.ndarray, list[LetterboxTransform]]:
+        """As ``preprocess``."""
+        (image,) = images
+        network_input, transform = self.preprocess(image)
+        return network_input, [transform]
+
+    def infer_batch(
+        self: Detector, network_input: np.ndarray, transforms: Sequence[LetterboxTransform]
+    ) -> list[Detections]:
+        """As ``infer``."""
+        (transform,) = transforms
+        return [self.infer(network_input, transform)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +63,9 @@ class Detected:
     frame: Frame
     found: Detections
     preprocess_ms: float
-    """Of all looks."""
+    """Of all looks. Of frames that went through the network together, each has its share."""
     infer_ms: float
-    """All the rest."""
+    """All the rest, likewise."""
     looks: Looks | None = None
     """How closely each place was looked at; None for one look at the whole frame, which is to show all."""
 

@@ -1,8 +1,9 @@
 """Detection that looks closer: the whole frame, tiles of it, and close-ups of the small faces that were found."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from realtime.faces.boxes import grown, inside_any, iou
 from realtime.faces.known import KnownFaces
 from realtime.faces.looks import FEATURES_PX, Looks
+from realtime.inference.batches import detect_in_batches
 from realtime.inference.timed import Detector
 from realtime.metadata import ModelMetadata
 from realtime.regions.close_ups import CloseUps, close_ups
@@ -74,43 +76,87 @@ class CloserDetector:
             What was found in all regions, boxes in pixels of ``image``, best first.
         """
         regions = regions_of((image.shape[1], image.shape[0]), self.metadata.input_wh, self.reach)
-        return detect_closer(self.network, image, regions)[0]
+        ((found, _),) = run_together([detect_closer(self.metadata, image, regions)], partial(look_at, self.network))
+        return found
+
+
+Steps = Generator[Sequence[np.ndarray], Sequence[Detections], tuple[Detections, Looks | None]]
+"""How a frame is detected: yields images that do not wait for each other, each uint8 (H,W,3) BGR; is sent what was
+found in each; returns what was found in the frame, and all regions that were looked at."""
+
+
+def run_together(
+    frames: Sequence[Steps], look_at: Callable[[Sequence[np.ndarray]], Sequence[Detections]]
+) -> list[tuple[Detections, Looks | None]]:
+    """Detect in several frames, a step of all of them at a time.
+
+    Args:
+        frames: the steps of each.
+        look_at: gives what is in each of some images.
+
+    Returns:
+        What each returns.
+    """
+    done: dict[int, tuple[Detections, Looks | None]] = {}
+    answers: dict[int, Sequence[Detections] | None] = dict.fromkeys(range(len(frames)))
+    while answers:
+        wanted: dict[int, Sequence[np.ndarray]] = {}
+        for number, found in answers.items():
+            try:
+                wanted[number] = next(frames[number]) if found is None else frames[number].send(found)
+            except StopIteration as end:
+                done[number] = end.value
+        everything = iter(look_at([image for images in wanted.values() for image in images]) if wanted else ())
+        answers = {number: list(islice(everything, len(images))) for number, images in wanted.items()}
+    return [done[number] for number in range(len(frames))]
+
+
+def look_at(network: Detector, images: Sequence[np.ndarray], begin: Begin = here) -> list[Detections]:
+    """What is in each image: all in one run where the network takes several, else the first in this thread."""
+    if network.max_batch > 1:
+        return detect_in_batches(network, images)
+    others = [begin(partial(_look, network, image)) for image in images[1:]]
+    return [_look(network, image) for image in images[:1]] + [other() for other in others]
+
+
+def _look(network: Detector, image: np.ndarray) -> Detections:
+    return network.infer(*network.preprocess(image))
+
+
+def detect_whole(image: np.ndarray) -> Steps:
+    """Look at the whole of an image, once."""
+    (found,) = yield [image]
+    return found, None
 
 
 def detect_closer(
-    network: Detector,
-    image: np.ndarray,
-    regions: np.ndarray,
-    known: KnownFaces | None = None,
-    begin: Begin = here,
-) -> tuple[Detections, Looks]:
+    metadata: ModelMetadata, image: np.ndarray, regions: np.ndarray, known: KnownFaces | None = None
+) -> Steps:
     """Look at regions of an image, then at close-ups of the small faces that were found there or known before.
 
     In moving images, what the whole frame shows is small by its size there: whether a tile showed it larger differs
     from frame to frame, and so would its box.
 
     Args:
-        network: looks.
+        metadata: of the model.
         image: uint8 (H,W,3), BGR.
         regions: (R,4) int, xyxy px, the whole image first.
         known: from earlier frames, at the time of this one; None for a still image.
-        begin: where looks run that need not wait for each other.
 
     Returns:
         What was found, boxes in pixels of ``image``, best first; and all regions that were looked at.
     """
-    seen = look_at_regions(network, image, regions, begin)
+    seen = all_seen(metadata, regions, (yield cut_out(image, regions)))
     if known is None:
-        found, looks = merged(seen, network.metadata), looks_of(seen)
-        targets = _targets(found, looks, KnownFaces.none(), SMALL * min(network.metadata.input_wh))
+        found, looks = merged(seen, metadata), looks_of(seen)
+        targets = _targets(found, looks, KnownFaces.none(), SMALL * min(metadata.input_wh))
     else:
-        found, looks = merged(whole_first(seen, network.metadata), network.metadata), looks_of(seen[:1])
+        found, looks = merged(whole_first(seen, metadata), metadata), looks_of(seen[:1])
         targets = _targets(found, looks, known, FEATURES_PX)
     if not len(targets.boxes):
         return found, looks_of(seen)
-    packs = close_ups(image, targets.boxes, network.metadata.input_wh)
-    pending = [begin(partial(look_at_close_ups, network, pack)) for pack in packs]
-    views = [view for views_of_pack in pending for view in views_of_pack()]
+    packs = close_ups(image, targets.boxes, metadata.input_wh)
+    views = split_views(packs, (yield [pack.image for pack in packs]))
     return replace_by_views(found, targets, views), looks_of(seen, packs)
 
 
@@ -134,24 +180,26 @@ def targets_of(known: KnownFaces, found: Detections) -> Targets:
     return Targets(known.boxes, known.scores, np.full(len(known), BUFFER), rows)
 
 
-def look(network: Detector, image: np.ndarray, region: np.ndarray) -> Seen:
-    """Look at a region (4,) int xyxy px of an image."""
+def cut_out(image: np.ndarray, regions: np.ndarray) -> list[np.ndarray]:
+    """The regions (R,4) int xyxy px of an image, as views of it."""
+    return [image[y1:y2, x1:x2] for x1, y1, x2, y2 in regions.tolist()]
+
+
+def all_seen(metadata: ModelMetadata, regions: np.ndarray, found: Sequence[Detections]) -> list[Seen]:
+    """What was found in each of the regions (R,4) int, whose boxes are in pixels of the region."""
+    return [_seen(metadata, *each) for each in zip(regions, found, strict=True)]
+
+
+def _seen(metadata: ModelMetadata, region: np.ndarray, found: Detections) -> Seen:
     x1, y1, x2, y2 = region.tolist()
-    found = network.infer(*network.preprocess(image[y1:y2, x1:x2]))
     moved = found.with_boxes(found.boxes + np.array([x1, y1, x1, y1], np.float32))
-    input_w, input_h = network.metadata.input_wh
+    input_w, input_h = metadata.input_wh
     return Seen(moved, region, min(input_w / (x2 - x1), input_h / (y2 - y1)))
 
 
-def look_at_regions(network: Detector, image: np.ndarray, regions: np.ndarray, begin: Begin = here) -> list[Seen]:
-    """Look at several regions (R,4), the first in this thread."""
-    others = [begin(partial(look, network, image, region)) for region in regions[1:]]
-    return [look(network, image, regions[0]), *(other() for other in others)]
-
-
-def look_at_close_ups(network: Detector, pack: CloseUps) -> list[Detections]:
-    """What each close-up shows, boxes in pixels of the frame."""
-    return pack.split(network.infer(*network.preprocess(pack.image)))
+def split_views(packs: Sequence[CloseUps], found: Sequence[Detections]) -> list[Detections]:
+    """What each close-up shows, boxes in pixels of the frame, of what was found in the images of the packs."""
+    return [view for pack, one in zip(packs, found, strict=True) for view in pack.split(one)]
 
 
 def merged(seen: Sequence[Seen], metadata: ModelMetadata) -> Detections:

@@ -1,35 +1,44 @@
 """Detection in the frames of a video or a camera, in the regions that a planner chooses."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
 from realtime.faces.known import KnownFaces
-from realtime.faces.looks import Looks
 from realtime.inference.cores import core_count
 from realtime.inference.ordered_pool import OrderedPool
 from realtime.inference.timed import Detected, Detector, detect_in
 from realtime.letterbox import LetterboxTransform
+from realtime.metadata import ModelMetadata
 from realtime.regions.close_ups import close_ups
 from realtime.regions.detector import (
     Begin,
     Done,
+    Steps,
+    all_seen,
+    cut_out,
     detect_closer,
+    detect_whole,
     here,
-    look_at_close_ups,
-    look_at_regions,
+    look_at,
     looks_of,
     merged,
     replace_by_views,
+    run_together,
+    split_views,
     targets_of,
     whole_first,
 )
 from realtime.regions.planner import LAG_FRAMES, NearPlanner, Plan, planner_for
 from realtime.regions.tiles import Reach
-from realtime.structures import Detections, Frame
+from realtime.structures import Frame
+
+Item = TypeVar("Item")
 
 
 class FrameDetector:
@@ -47,6 +56,7 @@ class FrameDetector:
             is_live: somebody waits for each frame, so that its cost is bounded.
             frame_wh: width and height in pixels of the frames; those that come live may change.
         """
+        self._network = network
         self._planner = planner_for(network.metadata, reach, is_live=is_live, frame_wh=frame_wh)
         is_near = isinstance(self._planner, NearPlanner)
         cores = core_count() if is_live and network.is_thread_safe else network.concurrency
@@ -58,6 +68,7 @@ class FrameDetector:
             name="detect",
             max_ahead=None if is_near else LAG_FRAMES,
         )
+        self._frames_in_run = 1 if is_live else min(network.max_batch, network.max_batch if is_near else LAG_FRAMES)
 
     def map(self, frames: Iterator[Frame]) -> Iterator[Detected]:
         """What is in each frame.
@@ -65,7 +76,19 @@ class FrameDetector:
         Raises:
             Exception: raised by ``frames``, after the results of all frames before; or by the network.
         """
+        if self._frames_in_run > 1:
+            return self._map_together(frames)
         return self._pool.map((frame, self._planner.plan(frame)) for frame in frames)
+
+    def _map_together(self, frames: Iterator[Frame]) -> Iterator[Detected]:
+        for some, error in in_groups(frames, self._frames_in_run):
+            if some:
+                yield from _detect_together(self._network, [(frame, self._planner.plan(frame)) for frame in some])
+            if error is not None:
+                try:
+                    raise error
+                finally:
+                    del error  # its traceback refers to this stack frame, which would live on
 
     def note(self, detected: Detected, tracked: KnownFaces) -> None:
         """Plan from now on with the faces that are known after a frame."""
@@ -83,26 +106,56 @@ def _beside(helpers: ThreadPoolExecutor, work: Callable[[], Done], /) -> Callabl
     return helpers.submit(work).result
 
 
+def in_groups(items: Iterator[Item], size: int) -> Iterator[tuple[list[Item], Exception | None]]:
+    """So many items at a time, the last time fewer; with it, what ``items`` raised after them."""
+    while True:
+        group: list[Item] = []
+        raised: Exception | None = None
+        try:
+            group.extend(islice(items, size))
+        except Exception as error:
+            raised = error
+        if group or raised:
+            yield group, raised
+        if len(group) < size:
+            return
+
+
 def _detect(network: Detector, begin: Begin, planned: tuple[Frame, Plan | None]) -> Detected:
     """Do what is planned for a frame; ``begin`` gives looks to other cores."""
     frame, plan = planned
-    if plan is None:
-        return detect_in(network, frame)
+    return detect_in(network, frame) if plan is None else _detect_together(network, [(frame, plan)], begin)[0]
+
+
+def _detect_together(
+    network: Detector, planned: Sequence[tuple[Frame, Plan | None]], begin: Begin = here
+) -> list[Detected]:
+    """Do what is planned for each of some frames, with the looks of all of them in the same runs of the network."""
     timed, started_s = _TimedNetwork(network), time.perf_counter()
-    if plan.confirms:
-        found, looks = detect_closer(timed, frame.image, plan.regions, plan.known, begin)
-    else:
-        found, looks = _detect_at_once(timed, frame.image, plan, begin)
+    steps = [_steps(network.metadata, frame.image, plan) for frame, plan in planned]
+    results = run_together(steps, partial(look_at, timed, begin=begin))
     all_ms, preprocess_ms = 1000 * (time.perf_counter() - started_s), sum(timed.preprocess_ms)
-    return Detected(frame, found, preprocess_ms, max(0.0, all_ms - preprocess_ms), looks)
+    times_ms = preprocess_ms / len(planned), max(0.0, all_ms - preprocess_ms) / len(planned)
+    return [
+        Detected(frame, found, *times_ms, looks) for (frame, _), (found, looks) in zip(planned, results, strict=True)
+    ]
+
+
+def _steps(metadata: ModelMetadata, image: np.ndarray, plan: Plan | None) -> Steps:
+    if plan is None:
+        return detect_whole(image)
+    if plan.confirms:
+        return detect_closer(metadata, image, plan.regions, plan.known)
+    return _detect_at_once(metadata, image, plan)
 
 
 class _TimedNetwork:
     """A network that notes how long it prepares its inputs."""
 
     def __init__(self, network: Detector) -> None:
-        self.metadata, self.concurrency = network.metadata, network.concurrency
-        self.is_thread_safe, self.infer = network.is_thread_safe, network.infer
+        self.metadata, self.concurrency, self.max_batch = network.metadata, network.concurrency, network.max_batch
+        self.is_thread_safe = network.is_thread_safe
+        self.infer, self.infer_batch = network.infer, network.infer_batch
         self.preprocess_ms: list[float] = []
         """Of each look; looks in two threads may be at the same time."""
         self._network = network
@@ -114,14 +167,21 @@ class _TimedNetwork:
         self.preprocess_ms.append(1000 * (time.perf_counter() - started_s))
         return prepared
 
+    def preprocess_batch(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, list[LetterboxTransform]]:
+        """As the network."""
+        started_s = time.perf_counter()
+        prepared = self._network.preprocess_batch(images)
+        self.preprocess_ms.append(1000 * (time.perf_counter() - started_s))
+        return prepared
 
-def _detect_at_once(network: Detector, image: np.ndarray, plan: Plan, begin: Begin) -> tuple[Detections, Looks]:
-    """Do all looks of a plan, none of which waits for another, the whole frame in this thread."""
-    packs = close_ups(image, plan.known.boxes, network.metadata.input_wh)
-    pending = [begin(partial(look_at_close_ups, network, pack)) for pack in packs]
-    seen = look_at_regions(network, image, plan.regions, begin)
-    found = merged(whole_first(seen, network.metadata), network.metadata)
+
+def _detect_at_once(metadata: ModelMetadata, image: np.ndarray, plan: Plan) -> Steps:
+    """Do all looks of a plan, none of which waits for another, the whole frame first."""
+    packs = close_ups(image, plan.known.boxes, metadata.input_wh)
+    answers = yield [*cut_out(image, plan.regions), *(pack.image for pack in packs)]
+    count = len(plan.regions)
+    seen = all_seen(metadata, plan.regions, answers[:count])
+    found = merged(whole_first(seen, metadata), metadata)
     if packs:
-        views = [view for views_of_pack in pending for view in views_of_pack()]
-        found = replace_by_views(found, targets_of(plan.known, found), views)
+        found = replace_by_views(found, targets_of(plan.known, found), split_views(packs, answers[count:]))
     return found, looks_of(seen, packs)

@@ -92,7 +92,7 @@ def grey(tmp_path) -> Path:
 def no_trace(monkeypatch) -> None:
     """Tracing takes long: what is wrong must be found before it."""
 
-    def trace(_static):
+    def trace(*_):
         raise AssertionError("traced")
 
     monkeypatch.setattr(export.to_onnx, "trace", trace)
@@ -226,7 +226,7 @@ def test_failed_verification_leaves_the_old_file(exported, checkpoint, tmp_path,
     path.write_bytes(b"the old file")
     state = copy.deepcopy(checkpoint.model)
     state["roi_heads.box_predictor.cls_score.bias"][1] += 1
-    monkeypatch.setattr(export.to_onnx, "trace", lambda _static: onnx.load(exported))
+    monkeypatch.setattr(export.to_onnx, "trace", lambda *_: onnx.load(exported))
 
     with pytest.raises(ExportError, match="the ONNX graph"):
         export_onnx(replace(checkpoint, model=state), path, size_wh=(64, 64), images=IMAGES)
@@ -238,7 +238,7 @@ def test_failed_verification_leaves_the_old_file(exported, checkpoint, tmp_path,
 def test_verified_file_replaces_the_old_one(exported, checkpoint, tmp_path, monkeypatch):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"the old file")
-    monkeypatch.setattr(export.to_onnx, "trace", lambda _static: onnx.load(exported))
+    monkeypatch.setattr(export.to_onnx, "trace", lambda *_: onnx.load(exported))
 
     export_onnx(checkpoint, path, size_wh=(64, 64), images=IMAGES[:1])
 
@@ -338,7 +338,7 @@ def test_missing_folders_and_files_are_named_in_one_line(export_cli, checkpoint_
 
 
 def test_out_that_is_a_folder_is_refused_in_one_line(export_cli, exported, checkpoint_path, tmp_path, monkeypatch):
-    monkeypatch.setattr(export.to_onnx, "trace", lambda _static: onnx.load(exported))
+    monkeypatch.setattr(export.to_onnx, "trace", lambda *_: onnx.load(exported))
     folder = tmp_path / "models"
     folder.mkdir()
 
@@ -365,7 +365,7 @@ def test_a_full_disk_names_the_file_of_the_user(exported, checkpoint, tmp_path, 
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr(onnx, "save", save)
-    monkeypatch.setattr(export.to_onnx, "trace", lambda _: onnx.load(exported))
+    monkeypatch.setattr(export.to_onnx, "trace", lambda *_: onnx.load(exported))
     with pytest.raises(ExportError) as error:
         export_onnx(checkpoint, tmp_path / "m.onnx", size_wh=(64, 64), images=IMAGES[:1])
 

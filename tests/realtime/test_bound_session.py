@@ -199,11 +199,11 @@ def test_half_precision_on_the_cpu_is_reported(tmp_path):
 
 def test_settings_become_options():
     assert cuda_options(GpuSettings()) == {
-        "enable_cuda_graph": "1", "prefer_nhwc": "1", "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC",
+        "enable_cuda_graph": "1", "prefer_nhwc": "0", "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC",
     }  # fmt: skip
-    other = GpuSettings(cuda_graph=False, nhwc=False, tf32=True, conv_search=ConvSearch.EXHAUSTIVE)
+    other = GpuSettings(cuda_graph=False, nhwc=True, tf32=True, conv_search=ConvSearch.EXHAUSTIVE)
     assert cuda_options(other) == {
-        "enable_cuda_graph": "0", "prefer_nhwc": "0", "use_tf32": "1", "cudnn_conv_algo_search": "EXHAUSTIVE",
+        "enable_cuda_graph": "0", "prefer_nhwc": "1", "use_tf32": "1", "cudnn_conv_algo_search": "EXHAUSTIVE",
     }  # fmt: skip
     assert list(other.attempts()) == [other]
 

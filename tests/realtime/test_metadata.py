@@ -29,6 +29,20 @@ def test_a_file_that_was_written_before_there_was_half_precision_is_float32():
     assert ModelMetadata.from_props(props, "m.onnx").precision == "float32"
 
 
+def test_a_batch_is_named_where_there_is_one():
+    """Files for one image stay as they were, and older versions of the app read them."""
+    assert KEY_PREFIX + "batch" not in metadata().to_props()
+    batched = metadata(batch=16)
+    assert ModelMetadata.from_props(batched.to_props(), "m.onnx") == batched
+    assert (metadata().rows_shape, batched.rows_shape) == ((4,), (16, 4))
+
+
+def test_a_batch_of_more_pixels_than_fit_into_memory_is_refused():
+    props = metadata(batch=128, input_wh=(1024, 1024)).to_props()
+    with pytest.raises(ModelError, match=r"^m\.onnx: 128 images of 1024x1024 in a run are too many"):
+        ModelMetadata.from_props(props, "m.onnx")
+
+
 @pytest.mark.parametrize("key", sorted(metadata().to_props().keys() - {KEY_PREFIX + "precision"}))
 def test_each_missing_key_is_named(key):
     props = metadata().to_props()
@@ -59,6 +73,10 @@ def test_each_missing_key_is_named(key):
         ("precision", "int8"),
         ("precision", None),
         ("schema_version", 99),
+        ("batch", 0),
+        ("batch", 10_000),
+        ("batch", True),
+        ("batch", 2.0),
     ],
 )
 def test_bad_values_are_refused(key, value):

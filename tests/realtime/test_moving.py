@@ -19,6 +19,7 @@ from realtime.faces.tracker import FaceTracker
 from realtime.image_io import read_image, write_image
 from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
+from realtime.inference.timed import OneAtATime
 from realtime.pipeline import Pipeline
 from realtime.regions.frames import FrameDetector
 from realtime.regions.tiles import Reach
@@ -66,7 +67,7 @@ class Scene(FrameSource):
         return x < centre[0] < x + self._face.shape[1] and y < centre[1] < y + self._face.shape[0]
 
 
-class Counting:
+class Counting(OneAtATime):
     """Counts looks."""
 
     def __init__(self, network):

@@ -10,6 +10,7 @@ from realtime.errors import RegionError
 from realtime.image_io import read_image
 from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
+from realtime.inference.timed import OneAtATime
 from realtime.regions.close_ups import COLUMNS, close_ups
 from realtime.regions.detector import CloserDetector
 from realtime.regions.merge import Seen, cut_off, merge
@@ -197,7 +198,7 @@ def test_a_near_face_is_found_as_before(network, photos):
 def test_a_candidate_that_its_close_up_does_not_show_is_dropped(network, photos):
     image = read_image(photos / "chelsea.jpg")
 
-    class Imagines:
+    class Imagines(OneAtATime):
         metadata = network.metadata
         preprocess = staticmethod(network.preprocess)
 
