@@ -112,9 +112,7 @@ def test_no_frame_is_older_than_a_turn_of_every_camera(rig_of):
     class Stamped(LiveSource):
         def read(self):
             frame = super().read()
-            return frame and type(frame)(
-                np.full_like(frame.image, 0), frame.index, float(looks[0]), frame.captured_at_s
-            )
+            return frame and replace(frame, pts_s=float(looks[0]))
 
     def look():
         time.sleep(0.003)
@@ -285,9 +283,9 @@ def test_a_sink_that_fails_ends_the_run_with_its_error(rig_of):
         raise SinkError("disk full")
 
     rig, sink, kept = rig_of(), RecordingSink(on_write=fail), RecordingSink()
-    rig.add("a", LiveSource(), writer=ResultWriter([sink], lambda result: result.canvas))
     rig.add("b", LiveSource(), writer=ResultWriter([kept], lambda result: result.canvas))
-    rig.wait_for(1)
+    wait_until(lambda: kept.frames)
+    rig.add("a", LiveSource(), writer=ResultWriter([sink], lambda result: result.canvas))
     assert rig.engine.wait(WAIT_S)
     with pytest.raises(SinkError, match="disk full"):
         rig.engine.close()
