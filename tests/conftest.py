@@ -90,7 +90,9 @@ def no_thread_left() -> Iterator[None]:
 
 def _is_ours(thread: threading.Thread) -> bool:
     """torch and its exporter keep helper threads of their own."""
-    return thread.name in {"capture", "receive", "encode", "stop"} or thread.name.startswith(("Thread-", "test-"))
+    return thread.name in {"capture", "receive", "encode", "stop", "serve"} or thread.name.startswith(
+        ("Thread-", "test-", "detect-")
+    )
 
 
 @pytest.fixture

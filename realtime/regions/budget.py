@@ -21,6 +21,8 @@ DECAY = 0.998
 class FrameBudget:
     """Each frame brings some time, and detection spends it; while there is a debt, nothing is looked at closer."""
 
+    share: float = 1.0
+    """The part of the time between two frames that this source has, where others share the detector."""
     _left_s: float = 0.0
     _interval_s: float = 0.0
     _one_look_s: float = math.inf
@@ -45,5 +47,5 @@ class FrameBudget:
             self._one_look_s = spent_s
         else:
             self._one_look_s += SMOOTHING * (spent_s - self._one_look_s)
-        allowance_s = min(MAX_SHARE * self._interval_s, (1 + MAX_GROWTH) * self._one_look_s)
+        allowance_s = min(MAX_SHARE * self.share * self._interval_s, (1 + MAX_GROWTH) * self._one_look_s)
         self._left_s = min(max(self._left_s + allowance_s - spent_s, -MAX_DEBT_FRAMES * allowance_s), allowance_s)

@@ -34,7 +34,7 @@ from realtime.regions.detector import (
     targets_of,
     whole_first,
 )
-from realtime.regions.planner import LAG_FRAMES, NearPlanner, Plan, planner_for
+from realtime.regions.planner import LAG_FRAMES, LivePlanner, NearPlanner, Plan, planner_for
 from realtime.regions.tiles import Reach
 from realtime.structures import Frame
 
@@ -47,7 +47,9 @@ class FrameDetector:
     Whoever takes a result has to ``note`` it before the next.
     """
 
-    def __init__(self, network: Detector, reach: Reach, *, is_live: bool, frame_wh: tuple[int, int]) -> None:
+    def __init__(
+        self, network: Detector, reach: Reach, *, is_live: bool, frame_wh: tuple[int, int], uses_helper: bool = True
+    ) -> None:
         """No thread runs yet.
 
         Args:
@@ -55,15 +57,17 @@ class FrameDetector:
             reach: how far to look.
             is_live: somebody waits for each frame, so that its cost is bounded.
             frame_wh: width and height in pixels of the frames; those that come live may change.
+            uses_helper: do some of the looks of a frame in another thread; else all are done by the caller's.
         """
         self._network = network
         self._planner = planner_for(network.metadata, reach, is_live=is_live, frame_wh=frame_wh)
         is_near = isinstance(self._planner, NearPlanner)
         cores = core_count() if is_live and network.is_thread_safe else network.concurrency
-        spare = 0 if is_near else min(1, cores - 1) if is_live else cores - LAG_FRAMES
+        spare = 0 if is_near or not uses_helper else min(1, cores - 1) if is_live else cores - LAG_FRAMES
         self._helpers = ThreadPoolExecutor(spare, thread_name_prefix="look") if spare > 0 else None
+        self._begin: Begin = partial(_beside, self._helpers) if self._helpers else here
         self._pool = OrderedPool(
-            partial(_detect, network, partial(_beside, self._helpers) if self._helpers else here),
+            partial(_detect, network, self._begin),
             network.concurrency,
             name="detect",
             max_ahead=None if is_near else LAG_FRAMES,
@@ -79,6 +83,19 @@ class FrameDetector:
         if self._frames_in_run > 1:
             return self._map_together(frames)
         return self._pool.map((frame, self._planner.plan(frame)) for frame in frames)
+
+    def plan(self, frame: Frame) -> Plan | None:
+        """What to look at in the next frame; None for the whole of it, once."""
+        return self._planner.plan(frame)
+
+    def detect(self, frame: Frame, plan: Plan | None) -> Detected:
+        """What is in one frame, looked at as planned, in the caller's thread."""
+        return _detect(self._network, self._begin, (frame, plan))
+
+    def share(self, part: float) -> None:
+        """Let closer looks at live frames spend only this part, 0..1, of the time that they have otherwise."""
+        if isinstance(self._planner, LivePlanner):
+            self._planner.budget.share = part
 
     def _map_together(self, frames: Iterator[Frame]) -> Iterator[Detected]:
         for some, error in in_groups(frames, self._frames_in_run):

@@ -95,7 +95,7 @@ class LivePlanner:
     def __init__(self, metadata: ModelMetadata, reach: Reach) -> None:
         self._rotation = TileRotation(metadata.input_wh, reach, LIVE_ROUND_S)
         self._input_wh = metadata.input_wh
-        self._budget = FrameBudget()
+        self.budget = FrameBudget()
         self._known = KnownFaces.none()
         self._next_face = 0
         self._tile_was_last = False
@@ -103,13 +103,13 @@ class LivePlanner:
 
     def plan(self, frame: Frame) -> Plan | None:
         """What to look at in the next frame."""
-        self._budget.begin(frame)
+        self.budget.begin(frame)
         self._current = self._plan(frame) if len(self._rotation.tiles(_size_wh(frame))) else None
         return self._current
 
     def _plan(self, frame: Frame) -> Plan:
         whole = Plan(_whole(frame), KnownFaces.none(), confirms=False)
-        if not self._budget.allows_more:
+        if not self.budget.allows_more:
             return whole
         known = _followed(self._known.at(frame.pts_s), frame, self._input_wh)
         if self._rotation.is_due(frame.pts_s) and not (len(known) and self._tile_was_last):
@@ -124,7 +124,7 @@ class LivePlanner:
             return
         shown = self._current.known
         looked_closer = len(self._current.regions) > 1 or len(shown) > 0
-        self._budget.end((detected.preprocess_ms + detected.infer_ms) / 1000, looked_closer=looked_closer)
+        self.budget.end((detected.preprocess_ms + detected.infer_ms) / 1000, looked_closer=looked_closer)
         found = detected.found
         candidate = is_face(found) & (found.scores >= MIN_CANDIDATE)
         fresh = candidate & ~inside_any(found.boxes, np.concatenate([tracked.boxes, shown.boxes]))

@@ -36,14 +36,25 @@ def open_live(
     Raises:
         SourceError: it cannot be opened, or ``device`` is neither a camera nor an address.
     """
+    open_source = live_opener(device, mode=mode, stream=stream, on_message=on_message)
+    if "://" in device or reconnect:
+        return ReconnectingSource(
+            open_source, retry_first=bool(reconnect), retry_later=reconnect is not False, on_message=on_message
+        ).start()
+    return open_source()
+
+
+def live_opener(
+    device: str, *, mode: CameraMode, stream: StreamOptions, on_message: Callable[[str], None]
+) -> Callable[[], FrameSource]:
+    """What opens a camera or a stream once; the arguments are those of ``open_live``.
+
+    Raises:
+        SourceError: ``device`` is neither a camera nor an address, or ``mode`` is not for it.
+    """
     if "://" in device:
         _refuse_mode(mode)
-        return ReconnectingSource(
-            lambda: StreamSource(device, stream),
-            retry_first=bool(reconnect),
-            retry_later=reconnect is not False,
-            on_message=on_message,
-        ).start()
+        return lambda: StreamSource(device, stream)
     name = _camera_name(device)
 
     def open_camera() -> FrameSource:
@@ -52,9 +63,7 @@ def open_live(
             on_message(camera.difference)
         return camera
 
-    if reconnect:
-        return ReconnectingSource(open_camera, retry_first=True, retry_later=True, on_message=on_message).start()
-    return open_camera()
+    return open_camera
 
 
 def _refuse_mode(mode: CameraMode) -> None:

@@ -101,6 +101,7 @@ class ReconnectingSource(FrameSource):
         """Wake everyone who waits; nothing is read any more."""
         self._closing.set()
         self._latest.close(discard=True)
+        self._is_opened.set()
 
     def close(self) -> None:
         """End the thread, which closes the source; if it hangs in the network, do not wait for it."""

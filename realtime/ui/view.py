@@ -9,8 +9,9 @@ from realtime.controls import Controls
 from realtime.drawing import text
 from realtime.drawing.render import WHITE, draw, labelled_boxes
 from realtime.results import Result
+from realtime.stats import Meter
 from realtime.structures import Detections, Frame
-from realtime.ui.overlay import Meter, Status, Toast, draw_table, help_rows, status_rows
+from realtime.ui.overlay import Status, Toast, draw_table, help_rows, status_rows
 
 SMALLEST_PX = 64
 """Smallest side that is drawn for; windows pass through odd sizes while they open."""

@@ -7,8 +7,9 @@ import pytest
 from realtime.controls import BINDINGS, Controls
 from realtime.drawing.render import PALETTE_BGR, WHITE
 from realtime.results import Result
+from realtime.stats import Meter
 from realtime.structures import Detections, Frame
-from realtime.ui.overlay import Meter, Status, Toast, draw_table, help_rows, status_rows
+from realtime.ui.overlay import Status, Toast, draw_table, help_rows, status_rows
 from realtime.ui.view import View, fit
 
 NAMES = ("face", "eye")

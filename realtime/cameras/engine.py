@@ -1,0 +1,214 @@
+"""The scheduler of many cameras: threads that detect in the newest frames, in turn."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+
+from realtime.cameras.camera import Camera
+from realtime.cameras.turns import Job, Turns
+from realtime.errors import RealtimeError
+from realtime.inference.timed import Detected, Detector
+from realtime.sinks.base import Ending
+from realtime.structures import Detections, Frame
+
+Done = TypeVar("Done")
+CLOSE_TIMEOUT_S = 1.0
+"""How long closing waits for the captures; one that hangs in a driver is left behind."""
+
+
+@runtime_checkable
+class BatchDetector(Protocol):
+    """A detector that takes several images in one run."""
+
+    max_batch: int
+    """The most images of a run."""
+
+    def detect_batch(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        """All detections in each image, uint8 (H,W,3) BGR, of any sizes; boxes in pixels of their image."""
+
+
+class Engine:
+    """Cameras that share one detector.
+
+    Each camera has a thread that reads it, whose newest frame waits; threads that detect, one on a GPU, take the
+    waiting frames in turn. A batch takes the frames of several cameras at once. The detector is loaded by the thread
+    that runs it, since a GPU's is bound to it. Whatever fails in detection or in a sink ends all; a source that fails
+    ends its camera alone.
+    """
+
+    def __init__(self, load: Callable[[], Detector]) -> None:
+        """Nothing is loaded yet; ``load`` opens the detector, which says how many threads run it."""
+        self._load = load
+        self._turns: Turns[Camera] = Turns()
+        self._loaded: Future[Detector] = Future()
+        self._workers = [threading.Thread(target=self._work_first, name="detect-1", daemon=True)]
+        self._captures: dict[Camera, threading.Thread] = {}
+        self._cameras: dict[str, Camera] = {}
+        self._changed = threading.Condition()
+        self.error: BaseException | None = None
+        """What ended the detection."""
+
+    def start(self) -> Detector:
+        """Load the detector and start its threads.
+
+        Raises:
+            RealtimeError: it cannot be loaded.
+        """
+        self._workers[0].start()
+        detector = self._loaded.result()
+        for number in range(1, detector.concurrency):
+            self._workers.append(threading.Thread(target=self._work, name=f"detect-{number + 1}", daemon=True))
+            self._workers[-1].start()
+        return detector
+
+    @property
+    def detector(self) -> Detector:
+        """The detector, once it is loaded."""
+        return self._loaded.result()
+
+    @property
+    def cameras(self) -> list[Camera]:
+        """In the order in which they were added."""
+        with self._changed:
+            return list(self._cameras.values())
+
+    def camera(self, name: str) -> Camera | None:
+        """The camera of that name."""
+        with self._changed:
+            return self._cameras.get(name)
+
+    def add(self, camera: Camera) -> None:
+        """Start to read a camera.
+
+        Raises:
+            ValueError: there is one of that name.
+        """
+        thread = threading.Thread(target=self._capture, args=(camera,), name="capture", daemon=True)
+        with self._changed:
+            if camera.name in self._cameras:
+                raise ValueError(f"there is a camera {camera.name} already")
+            self._cameras[camera.name] = camera
+            self._captures[camera] = thread
+        self._turns.add(camera)
+        self._share_time()
+        thread.start()
+
+    def remove(self, name: str) -> None:
+        """Stop reading a camera, close its source and its sinks, and forget it."""
+        with self._changed:
+            camera = self._cameras.pop(name, None)
+            thread = self._captures.pop(camera) if camera else None
+        if camera is None or thread is None:
+            return
+        self._turns.remove(camera)
+        camera.source.interrupt()
+        thread.join(CLOSE_TIMEOUT_S)
+        self._share_time()
+        camera.close(Ending.STOPPED)
+
+    def submit(self, work: Callable[[], Done]) -> "Future[Done]":
+        """Have ``work`` done by a thread that detects, in turn with the cameras.
+
+        Raises:
+            TooManyJobsError: too much waits already.
+        """
+        return self._turns.submit(work)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until detection has failed or every camera is over and its frames are done; False after the time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.error is not None or self._is_over(), timeout_s)
+
+    def close(self, ending: Ending = Ending.STOPPED) -> None:
+        """End all threads, sources and sinks.
+
+        Raises:
+            RealtimeError: the first error of a sink, if detection has not failed before.
+        """
+        self._turns.close()
+        cameras, deadline_s = self.cameras, time.monotonic() + CLOSE_TIMEOUT_S
+        for camera in cameras:
+            camera.source.interrupt()
+        for worker in self._workers:
+            if worker.ident is not None:
+                worker.join()
+        for camera in cameras:
+            self._captures[camera].join(max(0.0, deadline_s - time.monotonic()))
+        for camera in cameras:
+            try:
+                camera.close(ending)
+            except RealtimeError as error:
+                self.error = self.error or error
+        if self.error is not None:
+            raise self.error
+
+    def _is_over(self) -> bool:
+        return all(camera.is_over and not self._turns.has_work(camera) for camera in self._cameras.values())
+
+    def _share_time(self) -> None:
+        """Tell each camera which part of the time between its frames it may spend on looking closer."""
+        cameras = self.cameras
+        for camera in cameras:
+            camera.share(min(1.0, len(self._workers) / len(cameras)))
+
+    def _capture(self, camera: Camera) -> None:
+        camera.capture(partial(self._turns.put, camera))
+        self._notify()
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _work_first(self) -> None:
+        try:
+            detector = self._load()
+        except BaseException as error:  # raised by ``start``, whatever it is
+            self._loaded.set_exception(error)
+            return
+        self._loaded.set_result(detector)
+        self._work()
+
+    def _work(self) -> None:
+        detector = self._loaded.result()
+        limit = detector.max_batch if isinstance(detector, BatchDetector) else 1
+        try:
+            while (turn := self._turns.take(limit)) is not None:
+                if isinstance(turn, Job):
+                    turn.run()
+                else:
+                    self._detect(turn)
+        except BaseException as error:  # raised by ``close``, whatever it is
+            self.error = self.error or error
+            self._turns.close()
+        finally:
+            self._notify()
+
+    def _detect(self, turn: Sequence[tuple[Camera, Frame]]) -> None:
+        planned = [(camera, frame, camera.plan(frame)) for camera, frame in turn]
+        together = [(camera, frame) for camera, frame, plan in planned if plan is None]
+        if len(together) > 1:
+            for (camera, _), detected in zip(together, self._detect_batch([f for _, f in together]), strict=True):
+                self._finish(camera, detected)
+            planned = [(camera, frame, plan) for camera, frame, plan in planned if plan is not None]
+        for camera, frame, plan in planned:
+            self._finish(camera, camera.detect(frame, plan))
+
+    def _detect_batch(self, frames: Sequence[Frame]) -> list[Detected]:
+        detector, started_s = self.detector, time.perf_counter()
+        assert isinstance(detector, BatchDetector)
+        found = detector.detect_batch([frame.image for frame in frames])
+        infer_ms = 1000 * (time.perf_counter() - started_s)
+        return [Detected(frame, one, 0.0, infer_ms) for frame, one in zip(frames, found, strict=True)]
+
+    def _finish(self, camera: Camera, detected: Detected) -> None:
+        camera.finish(detected, partial(self._done, camera))
+
+    def _done(self, camera: Camera) -> None:
+        self._turns.done(camera)
+        if camera.is_over:
+            self._notify()
