@@ -1,8 +1,12 @@
 """Files and folders that are written beside their place, so that under their name there are only ever whole ones."""
 
 import os
+import re
+import shutil
 import tempfile
 import threading
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from realtime.errors import SinkError
@@ -10,6 +14,8 @@ from realtime.errors import SinkError
 MAX_STEM = 60
 MAX_SUFFIX = 10
 """Characters of a file's name that begin and end that of its unfinished copy."""
+RANDOM_PART = re.compile(r"-[a-z0-9_]{8}\.partial")
+"""What ``tempfile`` puts into the name of an unfinished copy."""
 _UMASK_LOCK = threading.Lock()
 
 
@@ -55,6 +61,22 @@ def partial_folder(folder: Path) -> Path:
         raise SinkError(f"cannot write to {folder}: {error.strerror}", value=folder) from error
     partial.chmod(0o777 & ~_umask())  # as mkstemp's
     return partial
+
+
+def remove_partials(paths: Iterable[Path]) -> None:
+    """Remove the unfinished copies of files and folders that processes left behind which were killed.
+
+    No living process may be writing to these paths.
+    """
+    by_folder: dict[Path, set[str]] = {}
+    for path in paths:
+        names = (path.stem, _shortened(path.suffix)[:MAX_SUFFIX]), (path.name, "")  # of a file, of a folder
+        by_folder.setdefault(path.parent, set()).update(f".{_shortened(name)}-*.partial{end}" for name, end in names)
+    for folder, patterns in by_folder.items():
+        with suppress(OSError):
+            for entry in list(folder.iterdir()):
+                if RANDOM_PART.sub("-*.partial", entry.name) in patterns:
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
 
 
 def _shortened(name: str) -> str:

@@ -16,6 +16,9 @@ from realtime.results import Result
 from realtime.stills import StillDetector, detect_still
 from realtime.structures import Detections
 
+Renderer = Callable[[np.ndarray, Detections], np.ndarray]
+"""Makes the image to write, uint8 (H,W,3) BGR, of an image and what was found in it."""
+
 
 def find_images(paths: Iterable[Path], outputs: Iterable[Path | None] = ()) -> Inputs:
     """The files as given, and the images in and below the folders.
@@ -53,7 +56,7 @@ def detect_images(
     places: Mapping[Path, Path] | None = None,
     on_unreadable: Callable[[SourceError], object],
     is_stopped: Callable[[], bool] = lambda: False,
-    renderer: Callable[[np.ndarray, Detections], np.ndarray] | None = None,
+    renderer: Renderer | None = None,
 ) -> Iterator[Result]:
     """Detect in each image; with ``out``, a folder, write the drawn image there under the same name.
 
@@ -67,20 +70,10 @@ def detect_images(
     Raises:
         SinkError: ``out`` is no folder, or a drawn image would replace an original or another one.
     """
-    targets = _targets(paths, places or {}, out) if out else [None] * len(paths)
+    targets = targets_of(paths, places or {}, out) if out else [None] * len(paths)
 
     def detect_one(job: tuple[Path, Path | None]) -> tuple[Result | None, list[SourceError]]:
-        path, target = job
-        errors: list[SourceError] = []
-        try:
-            image = read_image(path, on_damage=errors.append)
-        except SourceError as error:
-            return None, [error]
-        result = detect_still(detector, image, threshold, path)
-        if target is not None:
-            make_folders([target.parent])
-            write_image(target, renderer(image, result.detections) if renderer else result.draw())
-        return result, errors
+        return detect_image(*job, detector, threshold, renderer)
 
     jobs = takewhile(lambda _: not is_stopped(), zip(paths, targets, strict=True))
     pool = OrderedPool(detect_one, detector.concurrency, name="detect")
@@ -94,8 +87,28 @@ def detect_images(
         pool.close()
 
 
-def _targets(paths: Collection[Path], places: Mapping[Path, Path], out: Path) -> list[Path]:
-    """Where each drawn image goes; checked before the first is written."""
+def detect_image(
+    path: Path, target: Path | None, detector: StillDetector, threshold: float, renderer: Renderer | None
+) -> tuple[Result | None, list[SourceError]]:
+    """Detect in one image, and write the drawn one to ``target``; what was found, and what is wrong with the file."""
+    errors: list[SourceError] = []
+    try:
+        image = read_image(path, on_damage=errors.append)
+    except SourceError as error:
+        return None, [error]
+    result = detect_still(detector, image, threshold, path)
+    if target is not None:
+        make_folders([target.parent])
+        write_image(target, renderer(image, result.detections) if renderer else result.draw())
+    return result, errors
+
+
+def targets_of(paths: Collection[Path], places: Mapping[Path, Path], out: Path) -> list[Path]:
+    """Where each drawn image goes; checked before the first is written.
+
+    Raises:
+        SinkError: ``out`` is no folder, or a drawn image would replace an original or another one.
+    """
     check_folder(out)
     originals = {path.resolve() for path in paths}
     targets: dict[Path, None] = {}

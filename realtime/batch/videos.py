@@ -73,6 +73,8 @@ class Job:
 
     video: Path
     targets: Targets
+    place: Path | None = None
+    """Of several videos, where the results lie below the folders of results, named as the video is."""
 
 
 def plan(places: Mapping[Path, Path], targets: Targets, *, many: bool) -> list[Job]:
@@ -91,7 +93,10 @@ def plan(places: Mapping[Path, Path], targets: Targets, *, many: bool) -> list[J
             raise SinkError("several videos need a folder, and this is standard output", parameter=parameter, value="-")
         if path.exists() and not path.is_dir():
             raise SinkError("several videos need a folder, and this is a file", parameter=parameter, value=path)
-    return [Job(video, _targets_of(video, place, targets, many=many)) for video, place in places.items()]
+    return [
+        Job(video, _targets_of(video, place, targets, many=many), place if many else None)
+        for video, place in places.items()
+    ]
 
 
 def _targets_of(video: Path, place: Path, targets: Targets, *, many: bool) -> Targets:

@@ -56,6 +56,10 @@ class Notices:
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = list(lines)
 
+    def put_first(self, lines: Iterable[str]) -> None:
+        """Add lines before the others."""
+        self._lines[:0] = lines
+
     def print(self) -> None:
         """Print the lines that were not printed yet."""
         for line in self._lines:

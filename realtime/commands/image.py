@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from realtime.commands.batching import BatchOptions, DryRun, Resume, Workers
 from realtime.commands.console import Notices, exit_if_stopped, print_error, print_message, printable, wrote
-from realtime.commands.opening import chosen_threshold, open_detector, speed_notices
+from realtime.commands.opening import speed_notices
 from realtime.commands.options import (
     OUTPUT,
     BlurLabels,
@@ -25,6 +26,8 @@ from realtime.inference.providers import Provider
 from realtime.stopping import StopRequests
 
 if TYPE_CHECKING:
+    from realtime.batch.inputs import Inputs
+    from realtime.commands.image_worker import ImageSpec
     from realtime.results import Result
 
 
@@ -42,41 +45,60 @@ def image(
     provider: ProviderOption = Provider.AUTO,
     threshold: Threshold = None,
     reach: ReachOption = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    workers: Workers = None,
 ) -> None:
     """Detect in still images. Without --out and --jsonl the JSON lines are printed.
 
     A file that is not an image is reported and left out, one that is cut short only reported; the exit code is then 1.
     """
-    from realtime.batch.images import detect_images, find_images
-    from realtime.drawing.hiding import Pixelate
+    from realtime.batch.images import find_images
+    from realtime.commands.image_batch import do_images
+    from realtime.commands.image_worker import ImageSettings, ImageSpec
+    from realtime.sinks.text_file import STANDARD_OUTPUT, is_stream
+
+    settings = ImageSettings(
+        threshold=threshold, reach=chosen_reach(reach, hides=blur is not None), blur=blur, draws=out is not None
+    )
+    batch = BatchOptions(resume=resume, dry_run=dry_run, workers=workers)
+    jsonl = STANDARD_OUTPUT if out is None and jsonl is None else jsonl
+    lines_file = jsonl if jsonl is not None and jsonl != STANDARD_OUTPUT and not is_stream(jsonl) else None
+    batch.check_written(out, lines_file)
+    inputs = find_images(paths, [out])
+    check_blur(blur, crops=None, shown=out is not None)
+    check_outputs(jsonl, originals=inputs.files)
+    many = len(paths) > 1 or paths[0].is_dir()
+    if (out or lines_file) and (many or not batch.is_default):
+        do_images(inputs, out, jsonl, ImageSpec(model, provider, settings), batch)
+    else:
+        _do_here(inputs, out, jsonl, ImageSpec(model, provider, settings))
+
+
+def _do_here(inputs: "Inputs", out: Path | None, jsonl: Path | None, spec: "ImageSpec") -> None:
+    """One image, or several whose lines are printed."""
+    from realtime.batch.images import detect_images
+    from realtime.commands.image_batch import exit_if_unreadable
     from realtime.sinks.base import Ending
     from realtime.sinks.jsonl import JsonLinesFile
-    from realtime.sinks.text_file import STANDARD_OUTPUT
-    from realtime.stills import with_reach
 
-    how_far = chosen_reach(reach, hides=blur is not None)
-    jsonl = STANDARD_OUTPUT if out is None and jsonl is None else jsonl
-    inputs = find_images(paths, [out])
     images = inputs.files
-    check_blur(blur, crops=None, shown=out is not None)
-    check_outputs(jsonl, originals=images)
-    network = open_detector(model, provider, concurrency=min(len(images), file_concurrency()))
-    notices = Notices(speed_notices(network, model) + inputs.notices)
-    renderer = Pixelate(network.metadata.class_names, blur).still if blur is not None else None
-    tally = _Tally(blur)
+    worker = spec.open_here(min(len(images), file_concurrency()))
+    notices = Notices(speed_notices(worker.network, spec.model) + inputs.notices)
+    tally = _Tally(spec.settings.blur)
     with StopRequests() as requests:
         file = JsonLinesFile(jsonl) if jsonl else None
         ending = Ending.FAILED
         try:
             for result in detect_images(
                 images,
-                with_reach(network, how_far),
-                threshold=chosen_threshold(threshold, network),
+                worker.detector,
+                threshold=worker.threshold,
                 out=out,
                 places=inputs.places,
                 on_unreadable=tally.skip,
                 is_stopped=requests.is_stopped,
-                renderer=renderer,
+                renderer=worker.renderer,
             ):
                 notices.print()
                 if file:
@@ -89,7 +111,7 @@ def image(
                 file.close(ending)
     tally.print(out, jsonl)
     exit_if_stopped(requests, f"stopped after {tally.images} of {counted(len(images), 'image')}")
-    _exit_if_unreadable(tally.unreadable, len(images))
+    exit_if_unreadable(tally.unreadable, len(images))
 
 
 class _Tally:
@@ -122,11 +144,3 @@ class _Tally:
             print_message(f"{counted(self.images, 'image')}, {counted(self._faces, 'face')}{wrote(*outputs)}")
         if self._unsure:
             print_message(images_report(self._unsure))
-
-
-def _exit_if_unreadable(count: int, total: int) -> None:
-    if not count:
-        return
-    if total > 1:
-        print_message(f"{count} of {counted(total, 'image')} could not be read in full")
-    raise typer.Exit(1)

@@ -43,6 +43,18 @@ class RunOptions:
     """Names of what is hidden, instead of drawing boxes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a run."""
+
+    frames: int
+    faces: int
+    messages: tuple[str, ...]
+    """Lines for the user."""
+    exit_code: int | None
+    """Of the signal that stopped it, if one did."""
+
+
 def run(
     source: "FrameSource",
     detector: "OnnxDetector",
@@ -65,25 +77,58 @@ def run(
         RealtimeError: an output cannot be opened, or the first error of the run.
         typer.Exit: a signal stopped it.
     """
+    with StopRequests() as requests:
+        report = run_reported(source, detector, outputs, options, notices=notices, title=title, requests=requests)
+    for line in report.messages:
+        print_message(line)
+    exit_if_stopped(requests)
+
+
+def run_reported(
+    source: "FrameSource",
+    detector: "OnnxDetector",
+    outputs: "Outputs",
+    options: RunOptions,
+    *,
+    notices: Notices | None = None,
+    title: str = "",
+    requests: StopRequests | None = None,
+    sinks: "Sequence[Sink]" = (),
+) -> Report:
+    """The same, without a line printed and without an exit.
+
+    Args:
+        source: where the frames come from; closed in any case.
+        detector: finds what is in them.
+        outputs: where the results go.
+        options: of the user.
+        notices: printed once everything is open.
+        title: begins the lines where there are several files.
+        requests: of signals that end it with its files kept; None where signals are another process's business.
+        sinks: that get the results too.
+
+    Raises:
+        RealtimeError: an output cannot be opened, or the first error of the run.
+    """
     from realtime.commands.face_counter import FaceCounter
     from realtime.commands.unsure import UnsureFrames
     from realtime.controls import Controls
 
     faces = FaceCounter()
     unsure = UnsureFrames(options.blur) if options.blur is not None else None
-    counters: list[Sink] = [faces, unsure] if unsure else [faces]
-    with StopRequests() as requests:
-        controls = Controls(chosen_threshold(options.threshold, detector))
-        pipeline = _open_pipeline(source, detector, outputs, options, controls, counters)
+    counters: list[Sink] = [faces, *([unsure] if unsure else []), *sinks]
+    controls = Controls(chosen_threshold(options.threshold, detector))
+    pipeline = _open_pipeline(source, detector, outputs, options, controls, counters)
+    if requests:
         requests.call(pipeline.stop)
-        if notices:
-            notices.print()
-        stats = pipeline.run(max_frames=options.max_frames, duration_s=options.duration_s)
+    if notices:
+        notices.print()
+    stats = pipeline.run(max_frames=options.max_frames, duration_s=options.duration_s)
     written = outputs.files if stats.frames else ()  # of a run without a frame nothing is kept
-    print_message(f"{title}{_summary(stats, faces, detector, is_live=source.is_live)}{wrote(*written)}")
+    lines = [f"{title}{_summary(stats, faces, detector, is_live=source.is_live)}{wrote(*written)}"]
     if unsure and unsure.report:
-        print_message(f"{title}{unsure.report}")
-    exit_if_stopped(requests)
+        lines.append(f"{title}{unsure.report}")
+    return Report(stats.frames, faces.count, tuple(lines), requests.exit_code if requests else None)
 
 
 def _open_pipeline(

@@ -1,13 +1,13 @@
 """``realtime video``."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from realtime.commands.batching import BatchOptions, DryRun, Resume, Workers
 from realtime.commands.console import Notices, print_error, print_message, printable
 from realtime.commands.opening import open_both, open_detector, speed_notices
 from realtime.commands.options import (
@@ -30,8 +30,8 @@ from realtime.commands.options import (
 )
 from realtime.commands.outputs import Outputs, check_blur, check_outputs
 from realtime.commands.running import RunOptions, run
-from realtime.errors import RealtimeError, SinkError, SourceError
-from realtime.file_names import input_path
+from realtime.errors import RealtimeError, SinkError
+from realtime.file_names import DASH, input_path
 from realtime.formatting import counted
 from realtime.inference.cores import file_concurrency
 from realtime.inference.providers import Provider
@@ -39,21 +39,9 @@ from realtime.inference.providers import Provider
 if TYPE_CHECKING:
     from realtime.batch.inputs import Inputs
     from realtime.batch.videos import Job, Targets
+    from realtime.commands.video_worker import Settings
     from realtime.inference.detector import OnnxDetector
-    from realtime.sinks.encoding import Encoding
     from realtime.sources.video_file import VideoFileSource
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What is done with each video."""
-
-    encoding: "Encoding"
-    start_s: float
-    duration_s: float | None
-    """Seconds of the video, not of the run."""
-    captures: Path
-    run: RunOptions
 
 
 def video(
@@ -94,12 +82,17 @@ def video(
     reach: ReachOption = None,
     raw: Raw = False,
     captures: Captures = Path(),
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    workers: Workers = None,
 ) -> None:
     """Detect in every frame of video files. With nothing to write, they are shown in a window.
 
     With several videos, or a folder of them, --out, --jsonl, --csv and --crops name folders.
     """
     from realtime.batch.videos import Targets, find_videos
+    from realtime.commands.video_batch import do_videos
+    from realtime.commands.video_worker import Settings, VideoSpec, open_video_file
     from realtime.sinks.encoding import Encoding
 
     settings = Settings(
@@ -116,23 +109,28 @@ def video(
         ),
     )
     targets = Targets(out=out, jsonl=jsonl, csv=csv, crops=crops)
+    batch = BatchOptions(resume=resume, dry_run=dry_run, workers=workers)
+    batch.check_written(*(path for path in targets.paths if path != DASH))
     inputs = find_videos(videos, targets.paths)
     many = len(inputs.places) > 1 or list(inputs.places) != [input_path(text) for text in videos]
     jobs = _plan(inputs, targets, settings, many=many)
+    if targets.paths and (many or not batch.is_default):
+        do_videos(jobs, targets, VideoSpec(model, provider, settings), batch, inputs.notices, many=many)
+        return
     # A window shows frames as they come, and lets the user hold them.
     concurrency = file_concurrency() if targets.paths else 1
     load = partial(open_detector, model, provider, concurrency=concurrency)
     if many:
         detector = load()
         notices = speed_notices(detector, model, is_live=not targets.paths) + inputs.notices
-        _process_all(jobs, targets, settings, detector, Notices(notices))
+        _show_all(jobs, settings, detector, Notices(notices))
     else:
-        source, detector = open_both(lambda: _open(jobs[0], settings), load, provider)
+        source, detector = open_both(lambda: open_video_file(jobs[0].video, settings), load, provider)
         notices = speed_notices(detector, model, is_live=not targets.paths) + inputs.notices
         _process(jobs[0], settings, source, detector, Notices(notices))
 
 
-def _plan(inputs: "Inputs", targets: "Targets", settings: Settings, *, many: bool) -> list["Job"]:
+def _plan(inputs: "Inputs", targets: "Targets", settings: "Settings", *, many: bool) -> list["Job"]:
     """What goes where, checked as far as it can be before a video is opened."""
     from realtime.batch.videos import plan
     from realtime.sinks.encoding import Encoding, choose
@@ -148,19 +146,15 @@ def _plan(inputs: "Inputs", targets: "Targets", settings: Settings, *, many: boo
     return jobs
 
 
-def _process_all(
-    jobs: Sequence["Job"], targets: "Targets", settings: Settings, detector: "OnnxDetector", notices: Notices
-) -> None:
-    """One after another; what is wrong with one does not stop the others."""
-    from realtime.batch.output_folders import make_folders
+def _show_all(jobs: Sequence["Job"], settings: "Settings", detector: "OnnxDetector", notices: Notices) -> None:
+    """One after another in a window; what is wrong with one does not stop the others."""
+    from realtime.commands.video_worker import open_video_file
 
-    make_folders(targets.paths)
     failed: list[str] = []
     for number, job in enumerate(jobs, start=1):
         try:
-            make_folders(path.parent for path in job.targets.paths)
             title = f"[{number}/{len(jobs)}] {printable(job.video)}"
-            _process(job, settings, _open(job, settings), detector, notices, title)
+            _process(job, settings, open_video_file(job.video, settings), detector, notices, title)
         except RealtimeError as error:
             print_error(error)
             failed.append(printable(job.video))
@@ -173,15 +167,9 @@ def _process_all(
         raise typer.Exit(1)
 
 
-def _open(job: "Job", settings: Settings) -> "VideoFileSource":
-    from realtime.sources.video_file import VideoFileSource
-
-    return VideoFileSource(job.video, start_s=settings.start_s, duration_s=settings.duration_s)
-
-
 def _process(
     job: "Job",
-    settings: Settings,
+    settings: "Settings",
     source: "VideoFileSource",
     detector: "OnnxDetector",
     notices: Notices,
@@ -192,6 +180,8 @@ def _process(
     Raises:
         RealtimeError: it, or one of the outputs, is not what it should be; damage is reported when all else is done.
     """
+    from realtime.commands.video_worker import damage
+
     targets = job.targets
     is_shown = not targets.paths
     outputs = Outputs(
@@ -202,6 +192,6 @@ def _process(
     run(source, detector, outputs, settings.run, notices, title=f"{title}: " if title else "")
     errors = source.errors + outputs.audio_errors
     if errors:
-        raise SourceError(f"{job.video} is damaged: {errors}. What could be read is kept", value=job.video)
+        raise damage(job.video, errors)
     if errors.audio_tracks:
         print_message(f"{printable(job.video)}: {errors}")

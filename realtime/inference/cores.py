@@ -6,8 +6,20 @@ MAX_CONCURRENCY = 8
 """Each frame needs its own memory in the network: tens of megabytes, for ResNet-50 hundreds."""
 
 
+_limit: list[int] = []
+
+
+def limit_cores(count: int) -> None:
+    """Let this process detect on so many cores at most, since other processes work beside it."""
+    _limit[:] = [count]
+
+
 def core_count() -> int:
     """Cores that this process may use, which can be fewer than the machine has."""
+    return min([_available(), *_limit])
+
+
+def _available() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,10 @@ from realtime.structures import PARTS
 
 NOT_IN_NAMES = r'[/\\:*?"<>|]'
 """What some system does not allow in the name of a file."""
+
+
+NAME = re.compile(r"\d{6,}_(face\d{3,}|noface)_.*_\d+\.png")
+"""What crops are named."""
 
 
 class CropsSink(ClosingSink):
@@ -71,6 +76,15 @@ class CropsSink(ClosingSink):
             raise SinkError(f"cannot write crops to {self._folder}: {error.strerror}", value=self._folder) from error
         finally:
             shutil.rmtree(self._partial, ignore_errors=True)
+
+
+def remove_crops(folder: Path) -> None:
+    """Remove the crops of an earlier run, and their folder if nothing else is in it."""
+    with suppress(OSError):
+        for path in list(folder.iterdir()):
+            if NAME.fullmatch(path.name):
+                path.unlink()
+        folder.rmdir()
 
 
 def cut_out(image: np.ndarray, box: np.ndarray) -> np.ndarray:

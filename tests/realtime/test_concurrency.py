@@ -198,7 +198,7 @@ def test_commands_detect_at_a_time_where_nobody_waits(tmp_path, monkeypatch, arg
         make_video(tmp_path / name, frames=2)
     write_image(tmp_path / "a.png", np.zeros((48, 64, 3), np.uint8))
     monkeypatch.setattr("realtime.inference.detector.OnnxDetector", detector)
-    for command in ("video", "image"):
+    for command in ("video", "image", "video_batch", "image_batch"):
         monkeypatch.setattr(f"realtime.commands.{command}.file_concurrency", lambda: 5)
     monkeypatch.setattr("realtime.commands.cam.open_both", lambda _open, load, _provider: load())
     result = CliRunner().invoke(app, [*arguments.split(), "--provider", "cpu"])

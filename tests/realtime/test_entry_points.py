@@ -64,8 +64,8 @@ def test_the_short_option_for_help_works_everywhere(command):
     ("command", "panels"),
     [
         ("cam", ["Source", "Output", "Detection", "Window"]),
-        ("video", ["Source", "Output", "Video encoding", "Detection", "Window"]),
-        ("image", ["Output", "Detection"]),
+        ("video", ["Source", "Output", "Video encoding", "Detection", "Window", "Many files"]),
+        ("image", ["Output", "Detection", "Many files"]),
     ],
 )
 def test_options_stand_in_panels(command, panels):

@@ -59,7 +59,7 @@ def test_images_of_any_name(folder):
     done = realtime("image", "in", *outputs, "--model", f"{NAMES[0]}:%d.onnx", cwd=folder)
     assert done.returncode == 0, done.stderr
     names = {f"{name}.png" for name in [*NAMES, LONGEST]}
-    assert {path.name for path in (folder / "drawn").iterdir()} == names
+    assert {path.name for path in (folder / "drawn").glob("[!.]*")} == names
     lines = [json.loads(line) for line in (folder / "i:%d.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {line["image"] for line in lines} == {f"in/{name}" for name in names}
 
@@ -107,7 +107,9 @@ def test_no_locale_changes_a_name(folder, tmp_path, environment, name):
     done = realtime(*command, cwd=tmp_path, environment=environment)
     assert done.returncode == 0, done.stderr
     assert os.fsencode(json.loads(done.stdout)["image"]) == name + b".png"
-    assert [path.name for path in (tmp_path / os.fsdecode(b"out-" + name)).iterdir()] == [os.fsdecode(name + b".png")]
+    assert [path.name for path in (tmp_path / os.fsdecode(b"out-" + name)).glob("[!.]*")] == [
+        os.fsdecode(name + b".png")
+    ]
 
 
 def test_help_is_shown_in_every_locale(tmp_path):

@@ -85,14 +85,14 @@ def test_images_of_every_kind_in_a_folder_are_drawn(tmp_path):
     done = realtime("image", "in", "--out", "out", "--jsonl", "x.jsonl", "--model", "m.onnx", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "skipped 1 non-image file: 1 .heic" in done.stderr.splitlines()
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == [
         "a.jpg", "b.jfif.png", "c.JPE", "c.avif", "d.gif", "e.jp2", "f.webp", "photo.png",
     ]  # fmt: skip
     lines = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
     assert [line["image"] for line in lines] == [
         f"in/{name}" for name in ("a.jpg", "b.jfif", "c.JPE", "c.avif", "d.gif", "e.jp2", "f.webp", "photo")
     ]
-    for path in (tmp_path / "out").iterdir():
+    for path in (tmp_path / "out").glob("[!.]*"):
         assert cv2.imread(str(path)) is not None
 
 
@@ -120,7 +120,7 @@ def test_damaged_and_huge_images_are_reported_and_the_others_go_on(tmp_path):
         "3 of 4 images could not be read in full",
     ]
     assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == ["cut.jpg", "ok.png"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["cut.jpg", "ok.png"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == ["cut.jpg", "ok.png"]
 
 
 def test_an_animation_that_ffmpeg_cannot_decode_is_named(tmp_path):

@@ -3,6 +3,8 @@ import io
 import numpy as np
 import pytest
 
+from realtime.batch import progress as batch_progress
+from realtime.batch.progress import BatchProgress
 from realtime.formatting import clock
 from realtime.results import Result
 from realtime.sinks import progress
@@ -73,3 +75,36 @@ def test_a_terminal_shows_a_bar_that_is_taken_away(now, monkeypatch):
 
 def test_clock():
     assert [clock(s) for s in (0, 59.6, 3725)] == ["0:00:00", "0:01:00", "1:02:05"]
+
+
+def test_a_batch_has_one_display_for_all_files(now, monkeypatch):
+    monkeypatch.setattr(batch_progress.time, "monotonic", lambda: now["s"])
+    told = io.StringIO()
+    progress = BatchProgress(4, 4000, "video", stream=told)
+    progress.skip(1000)
+    now["s"] += 61
+    progress.part(1000, 0.5, 122)
+    now["s"] += 61
+    progress.finish(1000, 244)
+    now["s"] += 1
+    progress.finish(1000, 10)  # less than a minute later
+    progress.close()
+    assert told.getvalue().splitlines() == [
+        "1 of 4 videos, 122 frames, 2.0 frames/s, 0:05:05 left",
+        "2 of 4 videos, 244 frames, 2.0 frames/s, 0:04:04 left",
+    ]
+
+
+def test_a_terminal_shows_the_display_of_a_batch_below_the_other_lines(now, monkeypatch):
+    monkeypatch.setattr(batch_progress.time, "monotonic", lambda: now["s"])
+    told = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    progress = BatchProgress(2, 2000, "image", stream=told)
+    now["s"] += 1
+    progress.finish(500, 1)
+    assert "25 %" in told.getvalue()
+    assert "1 of 2 images, 1 frames" not in told.getvalue()
+    assert "1 of 2 images, 0:00:03 left" in told.getvalue()
+    progress.hide()
+    assert told.getvalue().endswith("\x1b[?25h\r\x1b[1A\x1b[2K")

@@ -33,6 +33,11 @@ def realtime(*arguments, cwd):
     )  # fmt: skip
 
 
+def names_in(folder):
+    """But for the folder of records."""
+    return sorted(path.name for path in folder.iterdir() if path.name != ".realtime")
+
+
 def told(done):
     return [line for line in done.stderr.splitlines() if not line.startswith("running on the CPU")]
 
@@ -62,7 +67,7 @@ def test_one_bad_file_does_not_stop_the_others(folder, given):
     assert lines[2].startswith("[3/3] clips/c.mkv: 10 frames")
     assert lines[3:] == ["3 videos, 1 with errors: clips/b.avi"]
     for place, end in (("drawn", "mkv"), ("found", "jsonl"), ("tables", "csv")):
-        assert sorted(p.name for p in (folder / place).iterdir()) == [f"a.{end}", f"c.{end}"]
+        assert names_in(folder / place) == [f"a.{end}", f"c.{end}"]
     assert len(read_video(folder / "drawn" / "c.mkv")) == 10
 
 
@@ -114,7 +119,7 @@ def test_a_signal_ends_all_and_keeps_what_was_done(folder, number, code):
     _, errors = process.communicate(timeout=WAIT_S)
     assert process.returncode == code, errors
     assert errors.splitlines()[-1] == "stopped in video 2 of 3"
-    assert sorted(p.name for p in (folder / "drawn").iterdir()) == ["a.mkv", "b.mp4"]
+    assert names_in(folder / "drawn") == ["a.mkv", "b.mp4"]
     assert 0 < len(read_video(folder / "drawn" / "b.mp4")) < 20_000
 
 
@@ -158,7 +163,7 @@ def test_a_table_says_what_the_lines_of_json_say(folder):
 def test_crops_are_cut_from_the_undrawn_image(folder):
     done = realtime("video", "clips/a.mkv", "--crops", "crops", cwd=folder)
     assert done.returncode == 0, done.stderr
-    names = sorted(p.name for p in (folder / "crops").iterdir())
+    names = names_in(folder / "crops")
     assert len(names) == 20
     assert names[0].startswith("000000_")
     assert names[0].endswith(("face_0.png", "eye_0.png"))
@@ -174,7 +179,7 @@ def test_crops_are_cut_from_the_undrawn_image(folder):
 
 def test_crops_of_several_videos_lie_in_folders_of_their_own(folder):
     realtime("video", "clips", "--crops", "crops", cwd=folder)
-    assert sorted(p.name for p in (folder / "crops").iterdir()) == ["a", "c"]
+    assert names_in(folder / "crops") == ["a", "c"]
     assert len(list((folder / "crops" / "c").iterdir())) == 20
 
 

@@ -1,0 +1,177 @@
+"""Which run works on what, so that several share a batch without doing a file twice."""
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from realtime.batch.store import Store
+
+FOLDER = "claims"
+BEAT_S = 10.0
+"""How often a run shows that it is alive."""
+STALE_S = 60.0
+"""A claim that was not renewed for longer belongs to a run that has died, or to a machine that has."""
+
+
+class Claims:
+    """A file for each task that a run has begun, made by whoever comes first and removed when the task is over.
+
+    A run renews its claims from a thread. A claim is stale, and is taken over, if its process has ended, which a run on
+    the same machine sees at once, or if it was not renewed for ``stale_s``.
+    """
+
+    def __init__(self, store: Store, *, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> None:
+        """Claim nothing yet.
+
+        Args:
+            store: of the batch.
+            beat_s: seconds between two renewals.
+            stale_s: seconds without one after which a claim is stale.
+        """
+        self.began = time.time()
+        """When this run, or the first of those that share the batch with it, began; seconds since 1970."""
+        self._store = store
+        self._beat_s, self._stale_s = beat_s, stale_s
+        self._token = uuid.uuid4().hex
+        self._held: set[str] = set()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def join_others(self) -> list[str]:
+        """Begin when the first live run of this batch began; return the names of the tasks whose claims are stale."""
+        stale = []
+        for file in list(self._store.names(FOLDER)):
+            holder = self._holder(file)
+            if self._is_stale(file, holder):
+                stale.append(_task_name(file, holder))
+            elif isinstance(holder.get("began"), float):
+                self.began = min(self.began, holder["began"])
+        return stale
+
+    def take(self, name: str) -> bool:
+        """Claim a task; False if another live run has it.
+
+        Raises:
+            SinkError: the claim cannot be written.
+        """
+        file = _file(name)
+        mine = {"run": self._token, "began": self.began, "task": name} | _process()
+        data = json.dumps(mine).encode()
+        taken = self._store.create(file, data) or (self._remove_stale(file) and self._store.create(file, data))
+        if taken:
+            self._held.add(name)
+            self._start_beating()
+        return taken
+
+    def release(self, name: str) -> None:
+        """Give a task up that this run has claimed."""
+        self._held.discard(name)
+        self._store.remove(_file(name))
+
+    def close(self) -> None:
+        """Give everything up, and end the thread. May be called twice."""
+        for name in tuple(self._held):
+            self.release(name)
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _start_beating(self) -> None:
+        if self._thread is None:
+            self._ended.clear()
+            self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+            self._thread.start()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._beat_s):
+            for name in tuple(self._held):
+                self._store.touch(_file(name))
+
+    def _holder(self, file: str) -> dict[str, Any]:
+        """What a claim says; nothing if it is just being written, or damaged."""
+        with suppress(ValueError):
+            holder = json.loads(self._store.read(file) or b"")
+            if isinstance(holder, dict):
+                return holder
+        return {}
+
+    def _is_stale(self, file: str, holder: dict[str, Any]) -> bool:
+        if holder.get("machine") == _process()["machine"]:
+            return not _is_alive(holder.get("pid"), holder.get("started"))
+        age_s = self._store.age_s(file)
+        return age_s is not None and age_s > self._stale_s
+
+    def _remove_stale(self, file: str) -> bool:
+        """Remove a stale claim; False if it is not stale, or another run was faster."""
+        holder = self._holder(file)
+        if not self._is_stale(file, holder):
+            return False
+        aside = f"stale/{self._token}"
+        if not self._store.move(file, aside):
+            return False
+        if self._holder(aside) == holder:
+            self._store.remove(aside)
+            return True
+        self._store.move(aside, file)  # another run took it over in this very moment
+        return False
+
+
+def _file(name: str) -> str:
+    from realtime.batch.records import file_name
+
+    return f"{FOLDER}/{file_name(name)}"
+
+
+def _task_name(file: str, holder: dict[str, Any]) -> str:
+    return str(holder.get("task", file.removeprefix(f"{FOLDER}/").removesuffix(".json")))
+
+
+def _process() -> dict[str, Any]:
+    """Which process this is: its number is known on this machine alone, and may be given again."""
+    return {"machine": _machine(), "host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
+
+
+def _machine() -> str:
+    """One system of processes: a machine since it was started, or a container on it."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)
+
+
+def _started(pid: int) -> str:
+    """When a process began, in ticks; empty where the system does not say so in a file."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def _is_alive(pid: object, started: object) -> bool:
+    if not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return started == _started(pid)
+
+
+def held_by_others(store: Store, names: Collection[str]) -> list[str]:
+    """Which hosts work on tasks of these names, for a message."""
+    hosts = set()
+    for name in names:
+        with suppress(ValueError):
+            hosts.add(str(json.loads(store.read(_file(name)) or b"{}").get("host", "")))
+    return sorted(filter(None, hosts))

@@ -1,0 +1,116 @@
+"""What a batch is made of: tasks, workers that carry them out, and what came of each."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from realtime.errors import RealtimeError, SourceError, one_line
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One input and where its results go."""
+
+    name: str
+    """Its place below the folder of results, with slashes; unique in the batch."""
+    source: Path
+    outputs: Mapping[str, Path]
+    """By parameter, such as ``out`` and ``jsonl``: files, and folders of crops."""
+    number: int = 1
+    """Position in the batch, from 1."""
+    total: int = 1
+    """Tasks of the batch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a task. It can be pickled."""
+
+    error: RealtimeError | None = None
+    """What went wrong."""
+    is_written: bool = True
+    """Whether the results were written all the same, of the part of a damaged file that could be read."""
+    frames: int = 0
+    faces: int = 0
+    seconds: float = 0.0
+    """Wall time of the worker."""
+    messages: tuple[str, ...] = ()
+    """Lines for the user."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values that are kept with the record."""
+    exit_code: int | None = None
+    """Set if a signal stopped it; it is then neither done nor failed."""
+
+
+class Worker(Protocol):
+    """Carries out tasks with a model that it loaded once."""
+
+    def process(self, task: Task) -> Outcome:
+        """Carry out one task.
+
+        Raises:
+            Exception: something that is no ``RealtimeError``; ``attempt`` makes an outcome of it.
+        """
+
+
+class WorkerSpec(Protocol):
+    """What a process needs to start a worker. It can be pickled."""
+
+    def open(self, cores: int | None) -> Worker:
+        """Load the model.
+
+        Args:
+            cores: how many it may use; None for all of this process, as a worker that is alone.
+
+        Raises:
+            RealtimeError: it cannot be loaded, which ends the batch.
+        """
+
+
+class ModelSpec(WorkerSpec, Protocol):
+    """The same for a process on another machine. It is a dataclass."""
+
+    model: str
+    """Name or path of the model."""
+
+    def model_bytes(self) -> bytes | None:
+        """The content of the model's file; None for one that comes with the app.
+
+        Raises:
+            RealtimeError: there is no such file.
+        """
+
+
+class Executor(Protocol):
+    """Has tasks carried out."""
+
+    def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Outcome]]:
+        """The outcome of each task, as they come in; a task is taken from the iterator when it can be started.
+
+        Raises:
+            RealtimeError: no worker can be started.
+        """
+
+    def close(self) -> None:
+        """End all workers, with what they are doing. May be called twice."""
+
+
+def attempt(worker: Worker, task: Task) -> Outcome:
+    """Carry out a task; an exception that nobody expected is a failure of this task alone."""
+    try:
+        return worker.process(task)
+    except RealtimeError as error:
+        return Outcome(error=error, is_written=False)
+    except Exception as error:
+        reason = one_line(f"{type(error).__name__}: {error}")
+        return Outcome(error=_error(task, reason), is_written=False)
+
+
+def lost(task: Task, attempts: int, why: str) -> Outcome:
+    """The outcome of a task that ended its worker each time."""
+    return Outcome(error=_error(task, f"{why} in each of {attempts} attempts"), is_written=False)
+
+
+def _error(task: Task, reason: str) -> SourceError:
+    return SourceError(f"cannot process {task.source}: {reason}", value=task.source)

@@ -1,0 +1,193 @@
+"""Running a batch for a command: its options, where its records lie, and what is printed."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from realtime.commands.console import Notices, print_error, print_message, printable
+from realtime.errors import RealtimeError, SinkError
+from realtime.formatting import counted
+from realtime.stopping import StopRequests
+
+if TYPE_CHECKING:
+    from realtime.batch.batch import Summary, Watcher
+    from realtime.batch.progress import BatchProgress
+    from realtime.batch.records import Conditions, Record
+    from realtime.batch.store import Store
+    from realtime.batch.tasks import Executor, Outcome, Task, WorkerSpec
+
+BATCH = "Many files"
+MAX_NAMED = 5
+"""Failed files that are named in the last line."""
+
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Skip what is done already with the same input, model, options and version.",
+        rich_help_panel=BATCH,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say what would be done, and about how long it takes.", rich_help_panel=BATCH),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Processes that work at the same time, each on a file of its own; by default this one alone.",
+        rich_help_panel=BATCH,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOptions:
+    """What the user may choose of a batch."""
+
+    resume: bool = False
+    dry_run: bool = False
+    workers: int | None = None
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing was chosen."""
+        return self == BatchOptions()
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether other processes do the work."""
+        return (self.workers or 1) > 1
+
+    def check_written(self, *outputs: Path | None) -> None:
+        """Refuse options that need something to be written.
+
+        Raises:
+            SinkError: nothing is.
+        """
+        chosen = {"--resume": self.resume, "--dry-run": self.dry_run, "--workers": self.workers is not None}
+        for option in (option for option, is_chosen in chosen.items() if is_chosen):
+            if not any(outputs):
+                raise SinkError(f"{option} is for results that are written to files: name some", value=option)
+
+
+def executor_for(options: BatchOptions, spec: "WorkerSpec", requests: StopRequests) -> "Executor":
+    """What carries out tasks in other processes."""
+    from realtime.batch.local import ProcessExecutor
+
+    return ProcessExecutor(spec, options.workers or 1, is_stopped=requests.is_stopped)
+
+
+def conditions_for(model: str, options: dict[str, Any]) -> "Conditions":
+    """What the results depend on.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    from realtime.batch.records import Conditions, hash_file, package_version
+    from realtime.inference.detector import find_model
+
+    return Conditions(hash_file(find_model(model)), options, package_version())
+
+
+def size_of(task: "Task") -> int:
+    """Bytes of its input; 0 if that is not known."""
+    with suppress(OSError):
+        return task.source.stat().st_size
+    return 0
+
+
+def run_batch(
+    tasks: "Sequence[Task]",
+    store: "Store",
+    conditions: "Conditions",
+    make_executor: "Callable[[StopRequests], Executor]",
+    options: BatchOptions,
+    watcher: "Watcher",
+    requests: StopRequests,
+) -> "Summary":
+    """Do all tasks.
+
+    Raises:
+        RealtimeError: no worker can be started, or nothing can be written.
+    """
+    from realtime.batch.batch import Batch
+
+    batch = Batch(
+        tasks,
+        store,
+        conditions,
+        make_executor(requests),
+        resume=options.resume,
+        watcher=watcher,
+        is_stopped=lambda: requests.exit_code,
+    )
+    return batch.run()
+
+
+def open_display(tasks: "Sequence[Task]", noun: str) -> "BatchProgress":
+    """The display of a batch."""
+    from realtime.batch.progress import BatchProgress
+
+    return BatchProgress(len(tasks), sum(map(size_of, tasks)), noun)
+
+
+class PrintingWatcher:
+    """Prints the lines of each task as it ends, above the progress of all."""
+
+    def __init__(self, progress: "BatchProgress", notices: Notices) -> None:
+        self._progress = progress
+        self._notices = notices
+        self._has_said_waiting = False
+
+    def skipped(self, task: "Task", record: "Record") -> None:
+        """As of ``Watcher``."""
+        self._progress.skip(size_of(task))
+        if record.error is not None:
+            self._progress.hide()
+            print_error(RealtimeError(record.error, value=task.source))
+
+    def finished(self, task: "Task", outcome: "Outcome") -> None:
+        """As of ``Watcher``."""
+        self._progress.hide()
+        if outcome.error is None:
+            self._notices.print()
+        for line in outcome.messages:
+            print_message(line)
+        if outcome.error is not None:
+            print_error(outcome.error)
+        self._progress.finish(size_of(task), outcome.frames)
+
+    def waiting(self, text: str) -> None:
+        """As of ``Watcher``."""
+        if not self._has_said_waiting:
+            self._progress.hide()
+            print_message(text)
+        self._has_said_waiting = True
+
+    def idle(self) -> None:
+        """As of ``Watcher``."""
+        self._progress.refresh()
+
+
+def closing_line(summary: "Summary", noun: str, store: "Store") -> str:
+    """How a batch ended: how many files, how many of them were done before, and which failed."""
+    from realtime.batch.batch import FAILED
+
+    parts = [counted(summary.tasks, noun)]
+    if summary.skipped:
+        parts.append(f"{summary.skipped} done before")
+    if summary.by_others:
+        parts.append(f"{summary.by_others} done by another run")
+    if summary.failed:
+        names = [printable(task.source) for task, _ in summary.failed[:MAX_NAMED]]
+        more = len(summary.failed) - MAX_NAMED
+        rest = f" and {counted(more, 'other')}, all in {printable(store)}/{FAILED}" if more > 0 else ""
+        parts.append(f"{len(summary.failed)} with errors: {', '.join(names)}{rest}")
+    return ", ".join(parts)
