@@ -14,6 +14,7 @@ from realtime.commands.console import print_error, print_message
 from realtime.commands.doctor import doctor
 from realtime.commands.image import image
 from realtime.commands.parsing import AppCommand, AppGroup
+from realtime.commands.serve import serve
 from realtime.commands.training import FORWARD, export, train
 from realtime.commands.video import video
 from realtime.errors import RealtimeError
@@ -29,7 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
     help="Detect faces, eyes, eyebrows, noses and mouths, live.",
 )
-for command in (cam, video, image, bench, doctor):
+for command in (cam, serve, video, image, bench, doctor):
     app.command(cls=AppCommand)(command)
 for forwarded in (train, export):
     app.command(context_settings=FORWARD, add_help_option=False, rich_help_panel="Your own model")(forwarded)
