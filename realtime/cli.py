@@ -15,6 +15,7 @@ from realtime.commands.doctor import doctor
 from realtime.commands.image import image
 from realtime.commands.label import label
 from realtime.commands.parsing import AppCommand, AppGroup
+from realtime.commands.serve import serve
 from realtime.commands.training import FORWARD, export, train
 from realtime.commands.video import video
 from realtime.errors import RealtimeError
@@ -30,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
     help="Detect faces, eyes, eyebrows, noses and mouths, live.",
 )
-for command in (cam, video, image, bench, doctor):
+for command in (cam, serve, video, image, bench, doctor):
     app.command(cls=AppCommand)(command)
 app.command(cls=AppCommand, rich_help_panel="Your own model")(label)
 for forwarded in (train, export):

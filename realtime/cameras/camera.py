@@ -83,6 +83,8 @@ class Camera:
         self.figures = FigureKeeper()
         self.latest: Result | None = None
         """The newest result."""
+        self.infer_ms = 0.0
+        """Time of the network for it."""
         self._on_result = list(on_result)
         self._tracker = FaceTracker(detector.metadata.class_names, raw=looking.raw)
         reach = looking.reach or Reach.near()
@@ -160,7 +162,7 @@ class Camera:
         self._frames.note(detected, self._tracker.known())
         result = Result(frame, candidates.above_or_in_face(threshold), candidates=candidates)
         self.figures.note(result, detected.infer_ms)
-        self.latest = result
+        self.latest, self.infer_ms = result, detected.infer_ms
         for call in self._on_result:
             call(result)
         if self._writer:

@@ -5,31 +5,19 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Protocol, TypeVar, runtime_checkable
-
-import numpy as np
+from typing import TypeVar
 
 from realtime.cameras.camera import Camera
 from realtime.cameras.turns import Job, Turns
 from realtime.errors import RealtimeError
+from realtime.inference.batches import detect_in_batches
 from realtime.inference.timed import Detected, Detector
 from realtime.sinks.base import Ending
-from realtime.structures import Detections, Frame
+from realtime.structures import Frame
 
 Done = TypeVar("Done")
 CLOSE_TIMEOUT_S = 1.0
 """How long closing waits for the captures; one that hangs in a driver is left behind."""
-
-
-@runtime_checkable
-class BatchDetector(Protocol):
-    """A detector that takes several images in one run."""
-
-    max_batch: int
-    """The most images of a run."""
-
-    def detect_batch(self, images: Sequence[np.ndarray]) -> list[Detections]:
-        """All detections in each image, uint8 (H,W,3) BGR, of any sizes; boxes in pixels of their image."""
 
 
 class Engine:
@@ -175,9 +163,8 @@ class Engine:
 
     def _work(self) -> None:
         detector = self._loaded.result()
-        limit = detector.max_batch if isinstance(detector, BatchDetector) else 1
         try:
-            while (turn := self._turns.take(limit)) is not None:
+            while (turn := self._turns.take(detector.max_batch)) is not None:
                 if isinstance(turn, Job):
                     turn.run()
                 else:
@@ -200,8 +187,7 @@ class Engine:
 
     def _detect_batch(self, frames: Sequence[Frame]) -> list[Detected]:
         detector, started_s = self.detector, time.perf_counter()
-        assert isinstance(detector, BatchDetector)
-        found = detector.detect_batch([frame.image for frame in frames])
+        found = detect_in_batches(detector, [frame.image for frame in frames])
         infer_ms = 1000 * (time.perf_counter() - started_s)
         return [Detected(frame, one, 0.0, infer_ms) for frame, one in zip(frames, found, strict=True)]
 

@@ -211,20 +211,13 @@ def test_two_threads_detect_in_two_cameras_at_the_same_time(rig_of):
 class BatchDetector(FakeDetector):
     """Detects in up to four images at once; the first run waits until all cameras have a frame."""
 
-    max_batch = 4
-
     def __init__(self, gate):
-        super().__init__()
-        self.sizes, self._gate = [], gate
+        super().__init__(gate, max_batch=4)
+        self.sizes = []
 
-    def infer(self, network_input, transform):
-        self._gate()
-        self.sizes.append(1)
-        return super().infer(network_input, transform)
-
-    def detect_batch(self, images):
-        self.sizes.append(len(images))
-        return [super(BatchDetector, self).infer(*self.preprocess(image)) for image in images]
+    def infer_batch(self, network_input, transforms):
+        self.sizes.append(len(transforms))
+        return super().infer_batch(network_input, transforms)
 
 
 def test_a_detector_that_takes_batches_gets_the_frames_of_several_cameras(rig_of):
