@@ -65,6 +65,9 @@ def measure(
     pictures: Annotated[int, typer.Option(min=1, help="Pictures a round.")] = 40,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds over the pictures.")] = 10,
     threads: Annotated[int, typer.Option(min=1, help="Cores that each contender may use.")] = os.cpu_count() or 1,
+    graphs_in: Annotated[
+        Path | None, typer.Option("--graphs", help="Folder with graphs of this checkpoint that card.py prepared.")
+    ] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
 ) -> None:
     """Time both ways in turns at each size; with --data, score them too."""
@@ -84,7 +87,8 @@ def measure(
         weights = Path(folder) / "model.pt"
         loaded.save(weights)
         for size in sizes.split(","):
-            graphs = {name: exported(loaded, size, name, Path(folder)) for name in precisions.split(",")}
+            kept = graphs_in or Path(folder)
+            graphs = {name: exported(loaded, size, name, kept) for name in precisions.split(",")}
             specs = contenders(device, size, weights, modes.split(","), graphs, settings.split(","))
             shown = pictures_of(size, pictures)
             rows = timed(specs, shown, threads, rounds)
@@ -129,9 +133,11 @@ def untrained(arch: str) -> Checkpoint:
 
 
 def exported(checkpoint: Checkpoint, size: str, precision: str, folder: Path) -> Path:
-    """Our graph of a size such as 640x480."""
+    """Our graph of a size such as 640x480, unless it is there already."""
     width, height = map(int, size.split("x"))
     path = folder / f"{size}-{precision}.onnx"
+    if path.exists():
+        return path
     export_onnx(checkpoint, path, size_wh=(width, height), images=IMAGES, half=precision == "half")
     return path
 

@@ -24,8 +24,9 @@ import typer
 from train.data.data_yaml import load_data_config
 from train.distributed import World
 from train.loop.engine import train_steps
+from train.loop.examples import RunExamples
 from train.loop.interrupt import Interrupt
-from train.loop.loading import Batch, EpochExamples, load_batches
+from train.loop.loading import Batch, load_batches
 from train.loop.options import FitOptions
 from train.loop.run import Run
 from train.models.architectures import ARCHITECTURES
@@ -100,9 +101,9 @@ def speed(run: Run, batches: Iterable[Batch]) -> float:
 
 
 def batches_of(run: Run, epoch: int, workers: int) -> Iterable[Batch]:
-    """The batches of an epoch, made as ``Run`` makes them."""
-    examples = EpochExamples(run.images.train, run.options, epoch)
-    return load_batches(examples, 0, world=run.world, workers=workers, pin_memory=run.device.type == "cuda")
+    """The batches from an epoch on, made as ``Run`` makes them."""
+    examples = RunExamples(run.images.train, run.options)
+    return load_batches(examples, epoch, 0, world=run.world, workers=workers, pin_memory=run.device.type == "cuda")
 
 
 def make_data_set(root: Path, count: int, side_px: int) -> Path:

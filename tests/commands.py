@@ -13,6 +13,7 @@ SMALLER = [
     ("fit data.yaml --arch nano", "fit data.yaml --arch nano --size 64 --batch-size 4 --workers 0"),
     ("--epochs 100", "--epochs 1"),
     ("--epochs 30", "--epochs 1"),
+    ("--time 8m --sizes 192,256", "--time 30s --sizes 64,96"),
     ("--size 256x256", "--size 64x64"),
 ]
 

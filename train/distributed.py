@@ -28,6 +28,11 @@ class World:
         """True for the one process that writes files and output."""
         return self.rank == 0
 
+    @property
+    def local_size(self) -> int:
+        """The processes of this machine."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.size > 1 else 1
+
     def mean(self, values: Tensor) -> Tensor:
         """Mean over all processes of a tensor of one shape and device; changed in place."""
         if self.size > 1:

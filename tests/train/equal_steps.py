@@ -14,8 +14,9 @@ from train.data.data_yaml import load_data_config
 from train.data.dataset import load_split
 from train.distributed import World, init_distributed
 from train.loop.engine import train_steps
+from train.loop.examples import RunExamples
 from train.loop.interrupt import Interrupt
-from train.loop.loading import EpochExamples, load_batches
+from train.loop.loading import load_batches
 from train.loop.options import FitOptions
 from train.loop.train_state import build_train_state
 from train.models.architectures import ModelConfig, build_model
@@ -34,8 +35,7 @@ def equal_steps(data: Path, options: FitOptions, world: World) -> tuple[list[dic
     state = build_train_state(model, options, len(images) // options.batch_size, torch.device("cpu"), world)
     # A batch norm in training sees its process's images alone; at rest, steps are the same however they are shared out.
     state.frozen = [module for module in state.model.modules() if isinstance(module, nn.BatchNorm2d)]
-    examples = EpochExamples(images, options, epoch=0)
-    batches = load_batches(examples, 0, world=world, workers=0, pin_memory=False)
+    batches = load_batches(RunExamples(images, options), 0, 0, world=world, workers=0, pin_memory=False)
     losses = [step.losses for step in train_steps(state, batches, options, world, Interrupt())]
     weights = {n: p.flatten()[:5].tolist() for n, p in state.average.module.named_parameters()}
     return losses, weights

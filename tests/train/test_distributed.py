@@ -18,7 +18,7 @@ from train.data.dataset import load_split
 from train.distributed import World
 from train.errors import TrainError
 from train.evaluation.evaluate import evaluate
-from train.loop.loading import EpochExamples, sizes
+from train.loop.examples import EpochExamples, sizes_around
 from train.models.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -114,9 +114,9 @@ def test_gathered_results_are_in_order_and_shards_cover_all():
 
 
 def test_sizes_of_steps_are_the_multiples_of_32_in_the_range(data):
-    assert sizes(replace(OPTIONS, size=256, multi_scale=0.25)) == [192, 224, 256, 288, 320]
-    assert sizes(replace(OPTIONS, size=64, multi_scale=0.5)) == [64, 96]
-    assert sizes(replace(OPTIONS, multi_scale=0.0)) == [64]
+    assert sizes_around(256, 0.25) == [192, 224, 256, 288, 320]
+    assert sizes_around(64, 0.5) == [64, 96]
+    assert sizes_around(64, 0.0) == [64]
 
     examples = EpochExamples(load_split(load_data_config(data), "train"), OPTIONS, epoch=0)
     sides = [len(examples[position][0].image) for position in range(12)]

@@ -585,8 +585,8 @@ def test_run_that_diverges_in_the_last_step_of_an_epoch_ends_in_one_line(tiny_ya
     """No loss shows it; validation meets it. What was saved before is kept."""
     value = torch.nan if spoiled == "weights" else 1e30
 
-    def spoil(state, batches, options, world, interrupt):
-        for step in train_steps(state, batches, options, world, interrupt):
+    def spoil(state, *others):
+        for step in train_steps(state, *others):
             if state.scheduler.last_epoch == STEPS:
                 for module in (state.model, state.average.module):
                     module.rpn.head.bbox_pred.bias.data.fill_(value)

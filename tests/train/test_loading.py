@@ -16,21 +16,22 @@ from train.data.data_yaml import load_data_config
 from train.data.dataset import load_split
 from train.distributed import World
 from train.errors import TrainError
-from train.loop.loading import SHARED_MEMORY_FULL, Batch, EpochExamples, load_batches, worker_errors
+from train.loop.examples import RunExamples
+from train.loop.loading import SHARED_MEMORY_FULL, Batch, load_batches, worker_errors
 from train.loop.options import FitOptions
 
 ROOT = Path(__file__).parents[2]
-OPTIONS = FitOptions(arch="nano", weights="none", size=64, batch_size=2)
+OPTIONS = FitOptions(arch="nano", weights="none", size=64, batch_size=2, epochs=1)
 FULL = "unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)"
 
 
 @pytest.fixture(scope="module")
-def examples(tiny_yaml) -> EpochExamples:
-    return EpochExamples(load_split(load_data_config(tiny_yaml), "train"), OPTIONS, epoch=0)
+def examples(tiny_yaml) -> RunExamples:
+    return RunExamples(load_split(load_data_config(tiny_yaml), "train"), OPTIONS)
 
 
-def load(examples: EpochExamples, workers: int) -> list[Batch]:
-    return list(load_batches(examples, 0, world=World(), workers=workers, pin_memory=False))
+def load(examples: RunExamples, workers: int) -> list[Batch]:
+    return list(load_batches(examples, 0, 0, world=World(), workers=workers, pin_memory=False))
 
 
 def fails(*_: object) -> None:

@@ -7,7 +7,7 @@ from train.data.data_yaml import load_data_config
 from train.data.dataset import load_split
 from train.data.examples import Example, letterboxed_example
 from train.evaluation.drawing import CLASS_COLOURS, OUTLINE, Mark, class_colour, draw_boxes, draw_legend
-from train.loop.loading import EpochExamples
+from train.loop.examples import EpochExamples
 from train.loop.options import FitOptions
 from train.loop.preview import GAP_PX, draw_grid, first_examples
 

@@ -122,6 +122,38 @@ def test_plain_state_dict_file(tmp_path):
     assert equal_tensors(state, source.state_dict()) == set(state)
 
 
+def to_int8(tensor):
+    """int8 values and a scale of each output channel, for weights; other tensors as they are."""
+    if tensor.dim() < 2:
+        return tensor
+    scales = (tensor.abs().flatten(1).amax(1) / 127).clamp(min=1e-12)
+    return (tensor / scales.view(-1, *[1] * (tensor.dim() - 1))).round().to(torch.int8), scales
+
+
+def test_weights_stored_as_int8_with_scales_are_read(tmp_path):
+    source = random_model().state_dict()
+    torch.save({"model": {name: to_int8(value) for name, value in source.items()}, "info": {}}, tmp_path / "int8.pt")
+
+    start = initial_model(NANO, str(tmp_path / "int8.pt"))
+
+    assert start.reinitialized == ()
+    for name, value in start.model.state_dict().items():
+        step = source[name].abs().max().float() / 127
+        assert (value.float() - source[name].float()).abs().max() <= step, name
+
+
+@pytest.mark.parametrize("kept", ["trained", "frozen"])
+def test_norms_of_a_state_dict_are_frozen_if_they_have_counted_no_batches(tmp_path, kept):
+    state = random_model("resnet50").state_dict()
+    if kept == "frozen":
+        state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+    torch.save(state, tmp_path / "weights.pth")
+
+    config = initial_model(ModelConfig("resnet50", ("face", "eye"), 64), str(tmp_path / "weights.pth")).config
+
+    assert config.frozen_norm == (kept == "frozen")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -11,6 +11,7 @@ from train.cli_options import option_name, takes_options
 from train.commands.arguments import DataFile, Device, choose_device, make_folder
 from train.data.data_yaml import load_data_config
 from train.data.dataset import warn_of_shared_labels
+from train.data.image_cache import Cache
 from train.distributed import init_distributed
 from train.errors import TrainError
 from train.folder_lock import FolderLock
@@ -26,6 +27,13 @@ def fit(
     out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, logs and plots.")],
     options: FitOptions,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read and augment.", rich_help_panel=EXAMPLES)] = 2,
+    cache: Annotated[
+        Cache,
+        typer.Option(
+            help="Keep decoded training images in memory: auto in up to half of what is left, ram in more, off.",
+            rich_help_panel=EXAMPLES,
+        ),
+    ] = Cache.AUTO,
     save_every_steps: Annotated[int, typer.Option(min=1, help="Steps between writes of last.pt.")] = 200,
     device: Device = None,
     resume: Annotated[
@@ -51,7 +59,7 @@ def fit(
             lock.acquire()
             _refuse_existing(out / "last.pt")  # of a run that has ended meanwhile
         _announce(run, reporter)
-        run.fit(workers=workers, save_every_steps=save_every_steps, reporter=reporter)
+        run.fit(workers=workers, save_every_steps=save_every_steps, reporter=reporter, cache=cache)
         reporter.message(f"done: {out / 'best.pt'}. Next: realtime export onnx {out / 'best.pt'} -o model.onnx")
 
 

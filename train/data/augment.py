@@ -16,6 +16,7 @@ from realtime.letterbox import PADDING_VALUE
 from train.data.dataset import LabelledImage, boxes_in_pixels
 from train.data.examples import Example
 from train.data.geometry import outermost, transform_boxes, warp_onto
+from train.data.image_cache import ReadImage
 from train.data.images import read_image
 from train.data.photometric import photometric_transform
 
@@ -72,11 +73,18 @@ class Augment:
     Every example is a function of (index, rng), so that runs can be repeated and resumed exactly.
     """
 
-    def __init__(self, images: list[LabelledImage], size: int, options: AugmentOptions | None = None) -> None:
-        """Take the images of a split; ``size`` is the side in pixels of the examples."""
+    def __init__(
+        self,
+        images: list[LabelledImage],
+        size: int,
+        options: AugmentOptions | None = None,
+        read: ReadImage = read_image,
+    ) -> None:
+        """Take the images of a split, which ``read`` reads; ``size`` is the side in pixels of the examples."""
         self.images = images
         self.size = size
         self.options = options or AugmentOptions()
+        self._read = read
         self._backgrounds = [image for image in images if not len(image.classes)]
         self._photometric = photometric_transform()
 
@@ -111,7 +119,7 @@ class Augment:
         x1, y1, x2, y2 = cell
         view, cell_wh = canvas[y1:y2, x1:x2], (x2 - x1, y2 - y1)
         self._fill(view, rng)
-        image = read_image(labelled.path)
+        image = self._read(labelled.path)
         boxes = boxes_in_pixels(labelled, image.shape[1], image.shape[0])
         matrix = random_affine((image.shape[1], image.shape[0]), boxes, cell_wh, box_side, self.options, rng)
         warp_onto(view, image, matrix)
@@ -121,7 +129,7 @@ class Augment:
     def _fill(self, view: np.ndarray, rng: np.random.Generator) -> None:
         """Fill a cell with what surrounds the image: an image without objects, letterbox grey, or any colour."""
         if self._backgrounds and rng.random() < self.options.background:
-            fill_with_image(view, read_image(self._backgrounds[rng.integers(len(self._backgrounds))].path), rng)
+            fill_with_image(view, self._read(self._backgrounds[rng.integers(len(self._backgrounds))].path), rng)
         else:
             view[:] = PADDING_VALUE if rng.random() < 0.5 else rng.integers(256, size=3)
 

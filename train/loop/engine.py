@@ -16,6 +16,7 @@ from train.loop.interrupt import Interrupt
 from train.loop.loading import Batch
 from train.loop.options import FitOptions
 from train.loop.train_state import TrainState
+from train.loop.wall_clock import WallClock, WallClockSchedule
 
 BOX_LOSSES = ("loss_box_reg", "loss_rpn_box_reg")
 
@@ -32,10 +33,17 @@ class Step:
     """Wall time since the step before, waiting for data included."""
     is_stopped: bool = False
     """A signal was received: the run ends after this step."""
+    share: float = 0.0
+    """Of a run that is limited in time: how much of the time has passed, the same in all processes."""
 
 
 def train_steps(
-    state: TrainState, batches: Iterable[Batch], options: FitOptions, world: World, interrupt: Interrupt
+    state: TrainState,
+    batches: Iterable[Batch],
+    options: FitOptions,
+    world: World,
+    interrupt: Interrupt,
+    clock: WallClock | None = None,
 ) -> Iterator[Step]:
     """Train on each batch; after each step yield what happened, so that the caller may log, save or stop.
 
@@ -45,6 +53,7 @@ def train_steps(
         options: of the run.
         world: the processes that each work on a part of the same batch.
         interrupt: checked in each step.
+        clock: of a run that is limited in time.
 
     Raises:
         TrainError: the loss or its gradient is no longer finite. The weights are then those before the step.
@@ -59,9 +68,10 @@ def train_steps(
             is_last = i == len(parts) - 1
             with contextlib.nullcontext() if is_last else state.no_sync():
                 losses = _losses(state, part, options, device)
-                # One all-reduce for the losses and for whether any process is to stop.
-                local = torch.stack([*losses.values(), losses["loss"].new_tensor(interrupt.signal)]).detach()
-                *reduced, stop_signal = world.mean(local.float()).tolist()
+                # One all-reduce for the losses, for whether any process is to stop, and for the time.
+                others = losses["loss"].new_tensor([interrupt.signal, clock.share() if clock else 0.0])
+                local = torch.cat([torch.stack(list(losses.values())), others]).detach()
+                *reduced, stop_signal, share = world.mean(local.float()).tolist()
                 parts_of_loss = dict(zip(losses, reduced, strict=True))
                 _check_finite(parts_of_loss)
                 sums.update(parts_of_loss)
@@ -70,11 +80,13 @@ def train_steps(
         _check_finite({"norm of the gradient": norm})
         lr = state.optimizer.param_groups[0]["lr"]
         state.optimizer.step()
+        if isinstance(state.scheduler, WallClockSchedule):
+            state.scheduler.share = share
         state.scheduler.step()
         state.average.update_parameters(state.model)
         means = {name: value / options.accumulate for name, value in sums.items()}
         now = time.monotonic()
-        yield Step(means, lr, options.batch_size, now - started, is_stopped=stop_signal > 0)
+        yield Step(means, lr, options.batch_size, now - started, is_stopped=stop_signal > 0, share=share)
         started = now
 
 

@@ -1,33 +1,27 @@
-"""From a data set to batches: which examples a step sees, and the processes that make them.
+"""From examples to batches: the processes that make them, and what may happen to these.
 
-Every example is a function of (seed, epoch, position in the epoch) alone. So a run can be resumed anywhere, and divided
-among any number of processes, without a change in what each step sees.
+One set of processes serves a whole run, so that the first batches of an epoch are ready when it begins.
 """
 
 import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from train.data.augment import Augment, AugmentOptions
 from train.data.dataset import LabelledImage
-from train.data.examples import Example
 from train.distributed import World
 from train.errors import TrainError
+from train.loop.examples import RunExamples, SeededExample, first_examples
 from train.loop.options import FitOptions
-from train.models.architectures import SIZE_MULTIPLE_PX
 from train.models.targets import Targets, pad_targets
 
-SeededExample = tuple[Example, int]
-"""An example, and the seed of the draws that a step makes for it."""
 SHARED_MEMORY_FULL = (
     "shared memory (/dev/shm) is full, through which workers pass images on. Use --workers 0 or, in Docker, "
     "--shm-size 1g or more"
@@ -41,63 +35,33 @@ class Batch(NamedTuple):
     targets: Targets
 
 
-class EpochExamples(Dataset[SeededExample]):
-    """The augmented examples of one epoch in their shuffled order."""
-
-    def __init__(self, images: list[LabelledImage], options: FitOptions, epoch: int) -> None:
-        self.options = options
-        self.epoch = epoch
-        self.order = np.random.default_rng([options.seed, epoch]).permutation(len(images))
-        self.steps = len(images) // options.batch_size
-        augment_options = AugmentOptions(mosaic=options.mosaic, flip=options.flip, rotation_deg=options.rotation_deg)
-        self._augment = {size: Augment(images, size, augment_options) for size in sizes(options)}
-        choices = list(self._augment)
-        rng = np.random.default_rng([options.seed, epoch, 1])
-        self._step_sizes = [choices[i] for i in rng.integers(len(choices), size=self.steps)]
-
-    def __len__(self) -> int:
-        return self.steps * self.options.batch_size
-
-    def __getitem__(self, position: int) -> SeededExample:
-        """The example of side S that of its step, and its seed."""
-        rng = np.random.default_rng([self.options.seed, self.epoch, position, 2])
-        augment = self._augment[self._step_sizes[position // self.options.batch_size]]
-        return augment(int(self.order[position]), rng), int(rng.integers(2**62))
-
-    def parts(self, first_step: int, world: World) -> list[list[int]]:
-        """Positions of the examples of each part of each step from ``first_step`` on that belong to this process."""
-        images = self.options.images_per_part(world.size)
-        parts = range(first_step * self.options.accumulate, self.steps * self.options.accumulate)
-        starts = [(part * world.size + world.rank) * images for part in parts]
-        return [list(range(start, start + images)) for start in starts]
-
-
-def first_augmented_images(images: list[LabelledImage], options: FitOptions, count: int) -> Tensor:
-    """Up to ``count`` images of the first epoch at the input size of the run: float32 (B,3,S,S) RGB in 0..1."""
-    examples = EpochExamples(images, replace(options, multi_scale=0.0), epoch=0)
-    chosen = [examples[position] for position in range(min(count, len(examples)))]
-    return collate(chosen).images.float().div_(255)
-
-
-def sizes(options: FitOptions) -> list[int]:
-    """Input sides in pixels that the steps of a run may have: the multiples of 32 within its range."""
-    spread = options.size * options.multi_scale
-    low, high = options.size - spread, options.size + spread
-    multiples = range(2 * SIZE_MULTIPLE_PX, int(high) + 1, SIZE_MULTIPLE_PX)
-    return [size for size in multiples if size >= low] or [options.size]
-
-
 def load_batches(
-    examples: EpochExamples, first_step: int, *, world: World, workers: int, pin_memory: bool
-) -> Iterator[Batch]:
-    """This process's parts of an epoch's batches, made by ``workers`` processes, in order.
+    examples: RunExamples,
+    epoch: int,
+    first_step: int,
+    *,
+    world: World,
+    workers: int,
+    pin_memory: bool,
+    share: Callable[[], float] | None = None,
+) -> Generator[Batch]:
+    """This process's parts of the batches of a run, made by ``workers`` processes, in order.
+
+    Args:
+        examples: of the run.
+        epoch: to begin in.
+        first_step: of that epoch.
+        world: the processes that share each step.
+        workers: processes to start; with 0, this one makes the batches.
+        pin_memory: for faster copies to a GPU.
+        share: tells how much is done of a run that is limited in time.
 
     Raises:
         TrainError: an image cannot be read, a worker was killed, or shared memory is full.
     """
     loader: DataLoader[Batch] = DataLoader(
         examples,  # type: ignore[arg-type]
-        batch_sampler=examples.parts(first_step, world),
+        batch_sampler=examples.parts(epoch, first_step, world, share),
         num_workers=workers,
         collate_fn=collate if workers == 0 else collate_in_worker,
         worker_init_fn=worker_init,
@@ -107,6 +71,11 @@ def load_batches(
     return unwrap_worker_errors(loader, workers)
 
 
+def first_augmented_images(images: list[LabelledImage], options: FitOptions, count: int) -> Tensor:
+    """Up to ``count`` images of the first epoch at the input size of the run: float32 (B,3,S,S) RGB in 0..1."""
+    return collate(first_examples(images, options, count)).images.float().div_(255)
+
+
 def worker_init(_worker: int) -> None:
     """Keep a worker process away from the signals of the run, and below it in priority."""
     if os.name == "posix":
@@ -114,7 +83,7 @@ def worker_init(_worker: int) -> None:
         os.nice(10)  # on a CPU the compute threads wait for one another: on two cores this gives 15 % more steps
 
 
-def unwrap_worker_errors(batches: Iterable[Batch], workers: int) -> Iterator[Batch]:
+def unwrap_worker_errors(batches: Iterable[Batch], workers: int) -> Generator[Batch]:
     """Pass batches on; reduce an error from a worker, which holds its traceback as text, to its message."""
     try:
         with worker_errors(workers):

@@ -6,6 +6,7 @@ from typing import Any
 from train.cli_options import option
 from train.data.augment import AugmentOptions
 from train.errors import TrainError
+from train.loop.schedule_text import seconds_of, size_schedule
 from train.models.architectures import ARCHITECTURES
 
 MODEL, TRAINING, EXAMPLES = "Model", "Training", "Examples"
@@ -13,6 +14,7 @@ MODEL, TRAINING, EXAMPLES = "Model", "Training", "Examples"
 LR = {"sgd": 0.02, "adamw": 0.001}
 WEIGHT_DECAY = {"sgd": 1e-4, "adamw": 0.05}
 """Defaults by optimizer."""
+EPOCHS = 26
 AUGMENT = AugmentOptions()
 
 
@@ -36,7 +38,18 @@ class FitOptions:
         panel=MODEL,
         is_derived=True,
     )
-    epochs: int = option(26, min=1, panel=TRAINING)
+    sizes: str | None = option(
+        None,
+        "Sides of the input one after the other, such as 384,480, or with shares of the run: 384:0.65,480:0.35. "
+        "The last is the default of --size, with which the model is validated.",
+        panel=TRAINING,
+    )
+    epochs: int = option(EPOCHS, "By default 26.", min=1, panel=TRAINING, is_derived=True)
+    time: str | None = option(
+        None,
+        "Train for so long in place of --epochs, such as 90s, 8m or 1h30m; the last validation is included.",
+        panel=TRAINING,
+    )
     batch_size: int = option(16, "Images of a step, over all processes.", min=1, panel=TRAINING)
     accumulate: int = option(1, "Parts to split a batch into, to save memory.", min=1, panel=TRAINING)
     optimizer: str = option("sgd", panel=TRAINING, choices=tuple(LR))
@@ -57,7 +70,11 @@ class FitOptions:
         is_derived=True,
     )
     schedule: str = option(
-        "step", "Learning rate: steps (StepLR) or half a cosine.", panel=TRAINING, choices=("step", "cosine")
+        "step",
+        "Learning rate: steps (StepLR) or half a cosine; by default step, with --time cosine.",
+        panel=TRAINING,
+        choices=("step", "cosine"),
+        is_derived=True,
     )
     step_epochs: int = option(8, "Epochs between the steps of StepLR.", min=1, panel=TRAINING)
     gamma: float = option(0.1, "Factor of each step of StepLR.", min=0, max=1, panel=TRAINING)
@@ -95,13 +112,40 @@ class FitOptions:
     @classmethod
     def from_command_line(cls, **given: Any) -> "FitOptions":
         """Options whose derived defaults, None if they were not given, follow from architecture and optimizer."""
-        optimizer = given["optimizer"]
+        optimizer, sizes, time = given["optimizer"], given["sizes"], given["time"]
+        if time and given["epochs"]:
+            raise TrainError(f"--time {time} and --epochs {given['epochs']}: a run ends by one of them. Leave one out")
+        if time and given["schedule"] == "step":
+            raise TrainError(f"--time {time} and --schedule step, whose steps are counted in epochs. Use cosine")
+        if time:
+            seconds_of(time)  # raises if it is none
         derived = {
-            "size": ARCHITECTURES[given["arch"]].default_size,
+            "size": size_schedule(sizes)[-1][0] if sizes else ARCHITECTURES[given["arch"]].default_size,
+            "epochs": EPOCHS,
+            "schedule": "cosine" if time else "step",
             "lr": LR[optimizer],
             "weight_decay": WEIGHT_DECAY[optimizer],
         }
         return cls(**given | {name: value for name, value in derived.items() if given[name] is None})
+
+    @property
+    def time_s(self) -> float | None:
+        """Seconds that the run may take; None if it is counted in epochs."""
+        return seconds_of(self.time) if self.time else None
+
+    @property
+    def last_epoch(self) -> int | None:
+        """The number of epochs; None if the run is limited in time."""
+        return None if self.time else self.epochs
+
+    def size_at(self, share: float) -> int:
+        """Side in pixels of the input once this share of the run, from 0 to 1, is done."""
+        end, size = 0.0, self.size
+        for size, part in size_schedule(self.sizes) if self.sizes else []:
+            end += part
+            if share < end:
+                return size
+        return size
 
     def images_per_part(self, processes: int) -> int:
         """Images in one forward pass of one process.

@@ -14,7 +14,7 @@ from train.data.dataset import load_split
 from train.data.examples import Example, letterboxed_example
 from train.errors import TrainError
 from train.evaluation.drawing import OUTLINE, Mark, class_colour, draw_boxes, draw_legend
-from train.loop.loading import EpochExamples
+from train.loop.examples import EpochExamples
 from train.loop.options import FitOptions
 
 MIN_CELL_PX = 320

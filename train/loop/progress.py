@@ -10,6 +10,7 @@ from train.evaluation.metrics import Metrics
 from train.loop.engine import Step
 from train.loop.options import FitOptions
 from train.loop.reporting import LOG_EVERY_STEPS, Status
+from train.loop.wall_clock import WallClock
 
 
 @dataclass(slots=True)
@@ -26,6 +27,10 @@ class Progress:
     best: dict[str, Any] | None = None
     """Metrics of the best epoch, in the form of ``Metrics.as_dict``."""
     best_epoch: int = 0
+    validated_epoch: int = 0
+    """The epoch of the last validation: a run that is limited in time has some without."""
+    share: float = 0.0
+    """Of a run that is limited in time: how much of the time had passed at the latest step."""
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -35,17 +40,25 @@ class Progress:
     def from_state_dict(cls, state: dict[str, Any]) -> "Progress":
         """The progress in a checkpoint's ``resume``, which has other keys too."""
         names = ("epoch", "step", "images_seen", "best", "best_epoch")
-        return cls(**{name: state[name] for name in names}, window=[Step(**step) for step in state["window"]])
+        values = {name: state[name] for name in names}
+        values |= {"validated_epoch": state.get("validated_epoch", state["epoch"]), "share": state.get("share", 0.0)}
+        return cls(**values, window=[Step(**step) for step in state["window"]])
 
     def add(self, step: Step) -> None:
         """Count a step."""
         self.step += 1
         self.images_seen += step.images
         self.window.append(step)
+        self.share = step.share
+
+    def skip_validation(self) -> None:
+        """Count an epoch that has no metrics."""
+        self.epoch, self.step = self.epoch + 1, 0
 
     def end_epoch(self, metrics: Metrics) -> bool:
-        """Count an epoch; True if its metrics are the best so far."""
-        self.epoch, self.step = self.epoch + 1, 0
+        """Count an epoch, or what was begun of it; True if its metrics are the best so far."""
+        self.epoch, self.step = self.epoch + (self.step > 0), 0
+        self.validated_epoch = self.epoch
         is_best = self.best is None or (metrics.map50_95 or 0) > (self.best["map50_95"] or 0)
         if is_best:
             self.best, self.best_epoch = metrics.as_dict(), self.epoch
@@ -55,19 +68,22 @@ class Progress:
         """Whether the log gets a line after this step."""
         return len(self.window) == LOG_EVERY_STEPS or self.step == steps_per_epoch
 
-    def status(self, latest: Sequence[Step], options: FitOptions, steps_per_epoch: int) -> Status:
+    def status(
+        self, latest: Sequence[Step], options: FitOptions, steps_per_epoch: int, clock: WallClock | None
+    ) -> Status:
         """What to show of a run whose latest steps are these."""
         speed = images_per_s(latest)
         steps_left = (options.epochs - self.epoch) * steps_per_epoch - self.step
+        left_s = clock.left_s() if clock else steps_left * options.batch_size / speed
         return Status(
             self.epoch + 1,
-            options.epochs,
+            options.last_epoch,
             self.step,
             steps_per_epoch,
             mean_losses(latest),
             latest[-1].lr,
             speed,
-            steps_left * options.batch_size / speed,
+            left_s,
         )
 
 

@@ -25,7 +25,8 @@ class Status:
 
     epoch: int
     """From 1 on."""
-    epochs: int
+    epochs: int | None
+    """None if the run is limited in time."""
     step: int
     steps: int
     losses: dict[str, float]
@@ -45,6 +46,11 @@ class Status:
         return f"lr {self.lr:.4f}  {self.images_per_s:.1f} images/s  {minutes // 60}:{minutes % 60:02} h left"
 
 
+def epoch_text(epoch: int, epochs: int | None) -> str:
+    """Which epoch, and of how many if that is known."""
+    return f"epoch {epoch}/{epochs}" if epochs else f"epoch {epoch}"
+
+
 class LineReporter:
     """Plain lines, for files and pipes; the interface of the others."""
 
@@ -59,12 +65,12 @@ class LineReporter:
     def step(self, status: Status, *, is_logged: bool) -> None:
         """Report one step: a line for each window of the log, which ends where ``is_logged``."""
         if is_logged:
-            place = f"epoch {status.epoch}/{status.epochs} step {status.step}/{status.steps}"
+            place = f"{epoch_text(status.epoch, status.epochs)} step {status.step}/{status.steps}"
             self.message(f"{place}  {status.losses_text()}  {status.speed_text()}")
 
-    def validated(self, epoch: int, epochs: int, metrics: Metrics) -> None:
+    def validated(self, epoch: int, epochs: int | None, metrics: Metrics) -> None:
         """Print the table of metrics."""
-        self.message(f"epoch {epoch}/{epochs} on val:\n{metrics_table(metrics)}")
+        self.message(f"{epoch_text(epoch, epochs)} on val:\n{metrics_table(metrics)}")
 
     def message(self, text: str) -> None:
         """Print a line."""
@@ -96,13 +102,13 @@ class LiveReporter(LineReporter):
 
     def step(self, status: Status, *, is_logged: bool) -> None:
         """Update the progress bar."""
-        title = f"epoch {status.epoch}/{status.epochs}"
+        title = epoch_text(status.epoch, status.epochs)
         self._progress.update(
             self._task, completed=status.step, total=status.steps, title=title, speed=status.speed_text()
         )
         self._losses.plain = status.losses_text()
 
-    def validated(self, epoch: int, epochs: int, metrics: Metrics) -> None:
+    def validated(self, epoch: int, epochs: int | None, metrics: Metrics) -> None:
         """Show the table, and keep its means on the screen."""
         super().validated(epoch, epochs, metrics)
         self._metrics.plain = f"epoch {epoch} on val: mAP50-95 {metrics.map50_95:.3f}  F1 {metrics.mean_f1:.3f}"

@@ -5,9 +5,12 @@ that was stopped anywhere continues as if it had not been.
 """
 
 import contextlib
+import itertools
+import math
 import signal
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,13 +18,15 @@ from pathlib import Path
 import torch
 
 from train.data.data_yaml import DataConfig
+from train.data.image_cache import Cache, image_reader
 from train.distributed import World
 from train.errors import TrainError
 from train.evaluation.evaluate import detect, evaluate
 from train.evaluation.metrics import Metrics
 from train.loop.engine import Step, diverged, train_steps
+from train.loop.examples import RunExamples
 from train.loop.interrupt import Interrupt, InterruptedRunError
-from train.loop.loading import EpochExamples, first_augmented_images, load_batches, worker_errors
+from train.loop.loading import Batch, first_augmented_images, load_batches, worker_errors
 from train.loop.options import FitOptions
 from train.loop.progress import Progress
 from train.loop.recorder import RunRecorder
@@ -29,6 +34,7 @@ from train.loop.reporting import LOG_EVERY_STEPS, LineReporter
 from train.loop.run_images import check_unchanged, load_run_images
 from train.loop.run_log import versions, write_run_json
 from train.loop.train_state import build_train_state
+from train.loop.wall_clock import WallClock
 from train.models.architectures import ModelConfig, build_model
 from train.models.checkpoint import Checkpoint, load_checkpoint
 from train.models.finite import MAX_OUTPUT, DivergedModelError, is_finite
@@ -37,6 +43,11 @@ from train.models.weights import Start, initial_model
 
 RESTORE_IMAGES = 32
 """Images whose statistics the norms of an exported model get."""
+PROBED_IMAGES = 8
+"""Images of val that tell how long all of them will take."""
+WRITING_S = 3.0
+WRITTEN_BYTES_PER_S = 300e6
+"""A cautious guess of the time for plots and logs, and of how fast checkpoints are written."""
 
 
 class Run:
@@ -57,6 +68,7 @@ class Run:
             TrainError: the data, the weights or the options cannot be used, or are not those of ``last``.
         """
         self.options, self.data, self.out, self.device, self.world = options, data, out, device, world
+        self.clock = WallClock(options.time_s) if options.time_s else None
         options.images_per_part(world.size)  # raises if the batch cannot be divided
         self.images = load_run_images(data, options)
         torch.manual_seed(options.seed)
@@ -67,8 +79,10 @@ class Run:
         if last is not None:
             self._resume(last)
 
-    def fit(self, *, workers: int, save_every_steps: int, reporter: LineReporter) -> None:
-        """Train to the last epoch, or until ``patience`` runs out; validate after each.
+    def fit(self, *, workers: int, save_every_steps: int, reporter: LineReporter, cache: Cache = Cache.AUTO) -> None:
+        """Train to the last epoch, or until the time or ``patience`` runs out; validate after each epoch.
+
+        A run that is limited in time skips validations that would take much of it, but not the last.
 
         Raises:
             InterruptedRunError: Ctrl+C or SIGTERM; the state has been saved.
@@ -78,18 +92,19 @@ class Run:
         if is_main and not self.progress.images_seen:
             splits = {"train": self.images.train, "val": self.images.val}
             write_run_json(self.out, self.options, self.data, splits, self.device)
+        if self.clock and self.progress.share < 1:
+            self.clock.expect_closing(self._guess_closing_s())
         recorder = RunRecorder(self.out, self.progress, is_main=is_main)
-        with recorder, Interrupt(verbose=is_main) as interrupt:
-            while self.progress.epoch < self.options.epochs and not self._out_of_patience(reporter):
-                self._train_epoch(workers, save_every_steps, recorder, reporter, interrupt)
-                metrics = self._validate()
-                is_best = self.progress.end_epoch(metrics)
-                reporter.validated(self.progress.epoch, self.options.epochs, metrics)
-                recorder.metrics(self.progress, metrics)
-                if is_best:
-                    recorder.best(metrics, partial(self.checkpoint, with_resume=False))
-                recorder.last(partial(self.checkpoint, with_resume=True))  # after best.pt, whose existence it implies
-                recorder.curves()
+        batches = self._batches(workers, cache)
+        with recorder, Interrupt(verbose=is_main) as interrupt, contextlib.closing(batches):
+            while not self._is_over(reporter):
+                ended_s = self._train_epoch(batches, workers, save_every_steps, recorder, reporter, interrupt)
+                if self._affords_validation():
+                    self._close_epoch(recorder, reporter)
+                    if self.clock:
+                        self.clock.closed(time.monotonic() - ended_s)
+                else:
+                    self.progress.skip_validation()
 
     def checkpoint(self, *, with_resume: bool) -> Checkpoint:
         """The run as it is now: averaged weights for use, and on demand all that resuming needs."""
@@ -104,6 +119,8 @@ class Run:
             "versions": versions(),
         }
         resume = self.state.state_dict() | self.progress.state_dict() if with_resume else None
+        if resume is not None and self.clock:
+            resume["clock"] = self.clock.state_dict()
         return Checkpoint(self.config, self.state.average.module.state_dict(), info, resume)
 
     def _begin(self) -> Start:
@@ -119,35 +136,99 @@ class Run:
         check_unchanged(self.images, last, self.data, self.out / "last.pt")
         self.state.load_state_dict(last.resume)
         self.progress = Progress.from_state_dict(last.resume)
+        if self.clock:
+            self.clock.load_state_dict(last.resume["clock"])
+
+    def _batches(self, workers: int, cache: Cache) -> Generator[Batch]:
+        """This process's parts of the batches from here to the end of the run."""
+        paths = [image.path for image in self.images.train]
+        read = image_reader(paths, cache, workers=workers, processes=self.world.local_size)
+        return load_batches(
+            RunExamples(self.images.train, self.options, read),
+            self.progress.epoch,
+            self.progress.step,
+            world=self.world,
+            workers=workers,
+            pin_memory=self.device.type == "cuda",
+            share=self.clock.share if self.clock else None,
+        )
 
     def _train_epoch(
         self,
+        batches: Iterator[Batch],
         workers: int,
         save_every_steps: int,
         recorder: RunRecorder,
         reporter: LineReporter,
         interrupt: Interrupt,
-    ) -> None:
+    ) -> float:
+        """Train to the end of the epoch, or of the time; when the last step ended, on the monotonic clock."""
         progress, steps_per_epoch = self.progress, self.images.steps_per_epoch
-        examples = EpochExamples(self.images.train, self.options, progress.epoch)
-        is_cuda = self.device.type == "cuda"
-        batches = load_batches(examples, progress.step, world=self.world, workers=workers, pin_memory=is_cuda)
         latest: deque[Step] = deque(maxlen=LOG_EVERY_STEPS)
+        # No step is left if the run was stopped in its last validation.
+        steps_left = 0 if progress.share >= 1 else steps_per_epoch - progress.step
+        of_epoch = itertools.islice(batches, steps_left * self.options.accumulate)
+        ended_s = time.monotonic()
         with worker_errors(workers):
-            for step in train_steps(self.state, batches, self.options, self.world, interrupt):
+            for step in train_steps(self.state, of_epoch, self.options, self.world, interrupt, self.clock):
+                ended_s = time.monotonic()
                 progress.add(step)
                 latest.append(step)
-                is_logged = progress.is_window_complete(steps_per_epoch)
-                reporter.step(progress.status(latest, self.options, steps_per_epoch), is_logged=is_logged)
+                is_last = progress.step == steps_per_epoch or step.share >= 1
+                is_logged = is_last or progress.is_window_complete(steps_per_epoch)
+                status = progress.status(latest, self.options, steps_per_epoch, self.clock)
+                reporter.step(status, is_logged=is_logged)
                 if is_logged:
                     recorder.losses(progress)
                 # At the end of an epoch too: validation may take long.
-                is_saved = progress.step % save_every_steps == 0 or progress.step == steps_per_epoch
-                if is_saved or step.is_stopped:
+                if progress.step % save_every_steps == 0 or is_last or step.is_stopped:
                     self._check_finite()
                     recorder.last(partial(self.checkpoint, with_resume=True))
                 if step.is_stopped:
                     raise self._interrupted(interrupt)
+                if step.share >= 1:
+                    break
+        return ended_s
+
+    def _close_epoch(self, recorder: RunRecorder, reporter: LineReporter) -> None:
+        """Validate, and write what comes of it."""
+        metrics = self._validate()
+        is_best = self.progress.end_epoch(metrics)
+        reporter.validated(self.progress.epoch, self.options.last_epoch, metrics)
+        recorder.metrics(self.progress, metrics)
+        if is_best:
+            recorder.best(metrics, partial(self.checkpoint, with_resume=False))
+        recorder.last(partial(self.checkpoint, with_resume=True))  # after best.pt, whose existence it implies
+        recorder.curves()
+
+    def _is_over(self, reporter: LineReporter) -> bool:
+        """Whether the run has come to its end, validated, or gains nothing any more."""
+        if self.clock:
+            is_validated = not self.progress.step and self.progress.validated_epoch == self.progress.epoch
+            is_over = self.progress.share >= 1 and is_validated
+        else:
+            is_over = self.progress.epoch >= self.options.epochs
+        return is_over or self._out_of_patience(reporter)
+
+    def _affords_validation(self) -> bool:
+        """Whether to validate after this epoch; the same in all processes."""
+        if self.clock is None or self.progress.share >= 1:
+            return True
+        wish = torch.tensor(float(self.clock.affords_validation()), device=self.device)
+        return self.world.mean(wish).item() > 0.5
+
+    def _guess_closing_s(self) -> float:
+        """How long the last validation, plots and checkpoints may take."""
+        probed = self.images.val[:PROBED_IMAGES]
+        for _ in range(2):  # the first time is longer
+            started = time.monotonic()
+            model, size = self.state.average.module, self.options.size
+            list(detect(model, probed, size=size, device=self.device))
+            seconds = time.monotonic() - started
+        validation_s = seconds / len(probed) * math.ceil(len(self.images.val) / self.world.size)
+        weights = float(sum(p.numel() * p.element_size() for p in self.state.model.parameters()))
+        # last.pt twice, of weights, averaged weights and optimizer (at most two values for each weight); and best.pt.
+        return validation_s + WRITING_S + (2 * 4 + 1) * weights / WRITTEN_BYTES_PER_S
 
     def _check_finite(self) -> None:
         """Refuse to save weights that are spoiled: the loss of a step says nothing about those after it.

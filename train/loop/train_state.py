@@ -15,6 +15,7 @@ from torchvision.models.detection import FasterRCNN
 from train.distributed import World
 from train.errors import TrainError
 from train.loop.options import FitOptions
+from train.loop.wall_clock import WallClockSchedule
 from train.models.training_losses import TrainingLosses
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
@@ -128,7 +129,12 @@ def make_optimizer(parameters: list[nn.Parameter], options: FitOptions) -> Optim
 
 
 def make_scheduler(optimizer: Optimizer, options: FitOptions, steps_per_epoch: int) -> LRScheduler:
-    """Linear warm-up, then steps by ``gamma`` every ``step_epochs`` epochs, or half a cosine down to 1 % at the end."""
+    """Linear warm-up, then steps by ``gamma`` every ``step_epochs`` epochs, or half a cosine down to 1 % at the end.
+
+    That of a run that is limited in time goes by the clock.
+    """
+    if options.time:
+        return WallClockSchedule(optimizer, options.warmup_steps)
     total = options.epochs * steps_per_epoch
     warmup_steps = min(options.warmup_steps, max(1, total // 5))
     warmup = LinearLR(optimizer, start_factor=0.01, total_iters=warmup_steps)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torchvision.models import MobileNet_V3_Small_Weights
 from torchvision.models.detection import FasterRCNN, FasterRCNN_ResNet50_FPN_Weights
 
@@ -45,7 +46,8 @@ def initial_model(config: ModelConfig, weights: str) -> Start:
         config: what to build.
         weights: ``none``, ``coco`` (torchvision's pretrained weights: COCO for ``resnet50``, ImageNet bodies for the
             light ones), the name of a model that comes with the app, or a file: an ONNX file or a checkpoint of this
-            project, or a state dict of the same torchvision model. Tensors with fewer channels than the model's become
+            project, or a state dict of the same torchvision model, as it is or as ``model`` in a dict; its tensors may
+            be stored as ``from_int8`` reads them. Tensors with fewer channels than the model's become
             a part of them; those of another shape, such as the predictor for other classes, keep their random start.
 
     Raises:
@@ -78,11 +80,26 @@ def _read_onnx(path: Path) -> tuple[Any, bool]:
 
 
 def _read_torch(path: Path) -> tuple[Any, bool]:
-    """As ``_read_onnx``, from a checkpoint of this project or a plain state dict."""
+    """As ``_read_onnx``, from a checkpoint of this project or a state dict, plain or stored as ``model``."""
     content = load_file(path)
     if isinstance(content, dict) and content.get("format") == FORMAT:
         return content["model"], content["config"].get("frozen_norm", False)
-    return content, True
+    state = content.get("model", content) if isinstance(content, dict) else content
+    if not isinstance(state, dict):
+        return state, True
+    # torchvision's frozen norms count no batches.
+    has_trained_norms = any(str(name).endswith("num_batches_tracked") for name in state)
+    return {name: from_int8(value) for name, value in state.items()}, not has_trained_norms
+
+
+def from_int8(value: Any) -> Any:
+    """A tensor that was stored as int8 values and a float32 scale of each output channel; all else as it is."""
+    if not (isinstance(value, tuple) and len(value) == 2 and all(isinstance(v, Tensor) for v in value)):
+        return value
+    stored, scales = value
+    if stored.dtype != torch.int8 or scales.shape != stored.shape[:1]:
+        return value
+    return stored.float() * scales.view(-1, *[1] * (stored.dim() - 1))
 
 
 def load_matching(model: FasterRCNN, state: Any, source: str) -> tuple[str, ...]:
