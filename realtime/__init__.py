@@ -17,6 +17,7 @@ from realtime import privacy as privacy  # before anything that imports onnxrunt
 
 if TYPE_CHECKING:
     from realtime.api import Detector, Stream, stream
+    from realtime.drawing.styles import Style
     from realtime.errors import (
         ImageError,
         ModelError,
@@ -36,6 +37,7 @@ _MODULES = {
         "errors",
     ),
     "Result": "results",
+    "Style": "drawing.styles",
     **dict.fromkeys(("PARTS", "Detections", "Face", "Feature", "Frame"), "structures"),
 }
 
@@ -55,6 +57,7 @@ __all__ = [
     "SinkError",
     "SourceError",
     "Stream",
+    "Style",
     "stream",
 ]
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from realtime.drawing.render import draw, labelled_boxes
+from realtime.drawing.render import drawn
+from realtime.drawing.styles import Style
 from realtime.faces.grouping import assign_faces
 from realtime.formatting import counted
 from realtime.image_io import write_image
@@ -70,27 +71,30 @@ class Result:
         detections = self.candidates.above(threshold)
         return replace(self, detections=assign_faces(detections) if self.is_still else detections)
 
-    def draw(self, *, labels: bool = True, hidden: Collection[int] = ()) -> np.ndarray:
+    def draw(self, style: Style | None = None, *, labels: bool = True, hidden: Collection[int] = ()) -> np.ndarray:
         """Draw the detections.
 
         Args:
-            labels: write class and score at each box.
+            style: what is drawn of them; by default the corners of each face, its features, and a tag a face.
+            labels: False leaves out all tags.
             hidden: labels of the classes that are left out.
 
         Returns:
             A new image uint8 (H,W,3) BGR.
         """
-        canvas = self.image.copy()
-        draw(canvas, labelled_boxes(self.detections, hidden), labels=labels)
-        return canvas
+        return drawn(self.image, self.detections, style, labels=labels, hidden=hidden)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, style: Style | None = None) -> None:
         """Write the drawn image; the format is that of the file's name.
+
+        Args:
+            path: of the file.
+            style: what is drawn, as in ``draw``.
 
         Raises:
             SinkError: the format is unknown, the folder does not exist, or the disk is full.
         """
-        write_image(Path(path), self.draw())
+        write_image(Path(path), self.draw(style))
 
     def to_dict(self) -> dict[str, object]:
         """Plain JSON values, the line of ``--jsonl``; boxes are in pixels of the image."""

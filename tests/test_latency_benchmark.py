@@ -13,7 +13,8 @@ import scenes
 from fakes import FakeDetector, stub_model
 
 from realtime.controls import Controls
-from realtime.drawing.render import LabelledBox, draw
+from realtime.drawing.marks import Mark
+from realtime.drawing.render import draw
 from realtime.results import Result
 from realtime.structures import Detections, Frame
 from realtime.ui.overlay import Toast
@@ -38,7 +39,7 @@ def test_the_time_is_read_back_from_a_drawn_canvas(size_wh, time_us):
     canvas = scenes.images(size_wh, 1)[0].copy()
     latency.write_time(canvas, time_us)
     width, height = size_wh
-    draw(canvas, [LabelledBox((0.2 * width, 0.1 * height, 0.8 * width, 0.8 * height), "face 99", (0, 159, 230))])
+    draw(canvas, [Mark((0.2 * width, 0.1 * height, 0.8 * width, 0.8 * height), "face", 0.99, (0, 159, 230))])
 
     assert latency.read_time(canvas) == time_us
 

@@ -19,16 +19,24 @@ from realtime.commands.options import (
     Captures,
     Crops,
     Csv,
+    Fill,
+    FontScale,
     JsonLines,
+    LabelsOption,
+    Line,
     LiveReach,
     MaxFrames,
     Model,
     ProviderOption,
     Raw,
+    Sides,
+    StyleOption,
     Threshold,
+    chosen_style,
 )
 from realtime.commands.outputs import Outputs, check_blur, check_outputs
 from realtime.commands.running import RunOptions, run
+from realtime.drawing.styles import Labels, Shape
 from realtime.inference.providers import Provider
 
 if TYPE_CHECKING:
@@ -91,6 +99,12 @@ def cam(
     csv: Csv = None,
     crops: Crops = None,
     blur: BlurLabels = None,
+    style: StyleOption = Shape.CORNERS,
+    labels: LabelsOption = Labels.FACE,
+    line: Line = None,
+    font_scale: FontScale = 1.0,
+    fill: Fill = False,
+    sides: Sides = False,
     model: Model = "nano",
     provider: ProviderOption = Provider.AUTO,
     threshold: Threshold = None,
@@ -127,8 +141,9 @@ def cam(
 
     source, detector = open_both(open_source, partial(open_detector, model, provider), provider)
     outputs = Outputs(window=window, video=record, jsonl=jsonl, csv=csv, crops=crops, captures=captures)
+    drawn = chosen_style(style, labels, line=line, font_scale=font_scale, fill=fill, sides=sides)
     options = RunOptions(
-        threshold=threshold, max_frames=max_frames, duration_s=duration, raw=raw, blur=blur, reach=how_far
+        threshold=threshold, max_frames=max_frames, duration_s=duration, raw=raw, blur=blur, reach=how_far, style=drawn
     )
     run(source, detector, outputs, options, Notices(speed_notices(detector, model, is_live=True)))
 

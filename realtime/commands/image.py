@@ -11,14 +11,22 @@ from realtime.commands.opening import speed_notices
 from realtime.commands.options import (
     OUTPUT,
     BlurLabels,
+    Fill,
+    FontScale,
     JsonLines,
+    LabelsOption,
+    Line,
     Model,
     ProviderOption,
     ReachOption,
+    Sides,
+    StyleOption,
     Threshold,
     chosen_reach,
+    chosen_style,
 )
 from realtime.commands.outputs import check_blur, check_outputs
+from realtime.drawing.styles import Labels, Shape
 from realtime.errors import SourceError
 from realtime.formatting import counted
 from realtime.inference.cores import file_concurrency
@@ -41,6 +49,12 @@ def image(
     ] = None,
     jsonl: JsonLines = None,
     blur: BlurLabels = None,
+    style: StyleOption = Shape.CORNERS,
+    labels: LabelsOption = Labels.FACE,
+    line: Line = None,
+    font_scale: FontScale = 1.0,
+    fill: Fill = False,
+    sides: Sides = False,
     model: Model = "nano",
     provider: ProviderOption = Provider.AUTO,
     threshold: Threshold = None,
@@ -59,7 +73,11 @@ def image(
     from realtime.sinks.text_file import STANDARD_OUTPUT, is_stream
 
     settings = ImageSettings(
-        threshold=threshold, reach=chosen_reach(reach, hides=blur is not None), blur=blur, draws=out is not None
+        threshold=threshold,
+        reach=chosen_reach(reach, hides=blur is not None),
+        blur=blur,
+        style=chosen_style(style, labels, line=line, font_scale=font_scale, fill=fill, sides=sides),
+        draws=out is not None,
     )
     batch = BatchOptions(resume=resume, dry_run=dry_run, workers=workers)
     jsonl = STANDARD_OUTPUT if out is None and jsonl is None else jsonl

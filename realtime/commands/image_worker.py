@@ -1,7 +1,8 @@
 """What is done with each still image, in this process or in another."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from realtime.commands.opening import chosen_threshold, open_detector
@@ -10,6 +11,7 @@ from realtime.inference.providers import Provider
 
 if TYPE_CHECKING:
     from realtime.batch.tasks import Outcome, Task
+    from realtime.drawing.styles import Style
     from realtime.inference.detector import OnnxDetector
     from realtime.regions.tiles import Reach
 
@@ -24,12 +26,20 @@ class ImageSettings:
     """How far to look for faces."""
     blur: str | None
     """Names of what is hidden, instead of drawing boxes."""
+    style: "Style"
+    """What is drawn of the detections."""
     draws: bool
     """Whether images are written."""
 
     def to_dict(self) -> dict[str, Any]:
         """What shapes the results, as JSON values."""
-        return {"threshold": self.threshold, "reach": str(self.reach), "blur": self.blur, "draws": self.draws}
+        return {
+            "threshold": self.threshold,
+            "reach": str(self.reach),
+            "blur": self.blur,
+            "style": asdict(self.style),
+            "draws": self.draws,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +70,15 @@ class ImageWorker:
 
     def __init__(self, network: "OnnxDetector", settings: ImageSettings) -> None:
         from realtime.drawing.hiding import Pixelate
+        from realtime.drawing.render import drawn
         from realtime.stills import with_reach
 
         self.network = network
         self.detector = with_reach(network, settings.reach)
         self.threshold = chosen_threshold(settings.threshold, network)
         blur = settings.blur
-        self.renderer = None if blur is None else Pixelate(network.metadata.class_names, blur).still
+        hider = None if blur is None else Pixelate(network.metadata.class_names, blur)
+        self.renderer = hider.still if hider else partial(drawn, style=settings.style)
         self._blur = blur
 
     def process(self, task: "Task") -> "Outcome":

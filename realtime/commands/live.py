@@ -9,6 +9,7 @@ import typer
 from realtime.commands.outputs import Outputs
 from realtime.controls import Controls
 from realtime.drawing.hiding import Pixelate
+from realtime.drawing.styles import Style
 from realtime.errors import SinkError
 from realtime.inference.detector import OnnxDetector
 from realtime.sinks.base import Sink
@@ -30,9 +31,16 @@ class Live:
 
 
 def open_window(
-    source: FrameSource, detector: OnnxDetector, outputs: Outputs, controls: Controls, hider: Pixelate | None = None
+    source: FrameSource,
+    detector: OnnxDetector,
+    outputs: Outputs,
+    controls: Controls,
+    hider: Pixelate | None = None,
+    style: Style | None = None,
 ) -> Live:
     """Prepare window and recorder; with ``hider``, nothing of the frames themselves is to be seen or kept.
+
+    ``style`` says what is drawn.
 
     Raises:
         SinkError: no window can be opened here, or there is no such folder for what the keys save.
@@ -62,6 +70,7 @@ def open_window(
         is_recorded=outputs.video is not None,
         canvas_only=hider is not None,
         begin_s=outputs.original.begin_s if outputs.original else 0.0,
+        style=style,
     )
     window = WindowSink(
         "realtime",

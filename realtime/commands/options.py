@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from realtime.drawing.styles import Labels, Shape, Style
 from realtime.inference.providers import Provider
 
 if TYPE_CHECKING:
     from realtime.regions.tiles import Reach
 
-SOURCE, OUTPUT, WINDOW, DETECTION, ENCODING = "Source", "Output", "Window", "Detection", "Video encoding"
+SOURCE, OUTPUT, DRAWING, WINDOW, DETECTION = "Source", "Output", "Drawing", "Window", "Detection"
+ENCODING = "Video encoding"
 
 Model = Annotated[
     str,
@@ -82,6 +84,38 @@ BlurLabels = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+StyleOption = Annotated[
+    Shape,
+    typer.Option(
+        "--style",
+        help="What is drawn: boxes, the corners of faces and boxes of features, ellipses, dots, or faces alone.",
+        rich_help_panel=DRAWING,
+    ),
+]
+LabelsOption = Annotated[
+    Labels,
+    typer.Option("--labels", help="Write tags at all that is drawn, one a face, or none.", rich_help_panel=DRAWING),
+]
+Line = Annotated[
+    int | None,
+    typer.Option(
+        "--line", min=2, max=100, help="Width of lines in pixels; by default by the image.", rich_help_panel=DRAWING
+    ),
+]
+FontScale = Annotated[
+    float,
+    typer.Option(min=0.1, max=10, help="Size of letters, relative to the usual one.", rich_help_panel=DRAWING),
+]
+Fill = Annotated[
+    bool,
+    typer.Option("--fill", help="Tint features in place of drawing lines around them.", rich_help_panel=DRAWING),
+]
+Sides = Annotated[
+    bool,
+    typer.Option(
+        "--sides", help="Write left eye, right eye …, the person's own, with --labels full.", rich_help_panel=DRAWING
+    ),
+]
 Captures = Annotated[
     Path,
     typer.Option(
@@ -103,6 +137,13 @@ def seconds(text: str, option: str) -> float:
         raise typer.BadParameter(f"expected seconds or hh:mm:ss, found {text!r}", param_hint=option)
     hours, minutes, rest = match.groups(default="0")
     return 3600 * int(hours) + 60 * int(minutes) + float(rest)
+
+
+def chosen_style(
+    style: Shape, labels: Labels, *, line: int | None, font_scale: float, fill: bool, sides: bool
+) -> Style:
+    """What the user wants drawn."""
+    return Style(shape=style, labels=labels, line_px=line, font_scale=font_scale, fill=fill, sides=sides)
 
 
 def chosen_reach(given: str | None, *, hides: bool) -> "Reach":

@@ -15,15 +15,19 @@ from realtime.stopping import StopRequests
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+
     from realtime.commands.face_counter import FaceCounter
     from realtime.commands.outputs import Outputs
     from realtime.controls import Controls
+    from realtime.drawing.styles import Style
     from realtime.inference.detector import OnnxDetector
-    from realtime.pipeline import Pipeline
+    from realtime.pipeline import Pipeline, Renderer
     from realtime.regions.tiles import Reach
     from realtime.sinks.base import Sink
     from realtime.sources.base import FrameSource
     from realtime.stats import RunStats
+    from realtime.structures import Detections, Frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,8 @@ class RunOptions:
     """How far to look for faces; None for one look at the whole of each frame."""
     blur: str | None = None
     """Names of what is hidden, instead of drawing boxes."""
+    style: "Style | None" = None
+    """What is drawn of the detections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,18 +158,29 @@ def _open_pipeline(
             # First of all, since there may be no display; but last in the row: its keys count from the next frame.
             from realtime.commands.live import open_window
 
-            live = open_window(source, detector, outputs, controls, hider)
+            live = open_window(source, detector, outputs, controls, hider, options.style)
         sinks: list[Sink] = [*counters, *outputs.open(source)]
         if live:
             sinks += [live.recorder, live.window]
         on_error.pop_all()
     on_idle = live.window.refresh if live else None
     pipeline = Pipeline(
-        source, detector, sinks, controls, on_idle=on_idle, raw=options.raw, reach=options.reach, renderer=hider
-    )
+        source, detector, sinks, controls, on_idle=on_idle, raw=options.raw, reach=options.reach,
+        renderer=hider or _drawing(options.style, controls),
+    )  # fmt: skip
     if live:
         live.window.on_lost_display(partial(_end_without_display, pipeline, live.window, outputs))
     return pipeline
+
+
+def _drawing(style: "Style | None", controls: "Controls") -> "Renderer":
+    """Draws what the user wants to see at the moment."""
+    from realtime.drawing.render import drawn
+
+    def render(frame: "Frame", detections: "Detections") -> "np.ndarray":
+        return drawn(frame.image, detections, style, labels=controls.labels, hidden=controls.hidden)
+
+    return render
 
 
 def _end_without_display(pipeline: "Pipeline", window: "Sink", outputs: "Outputs") -> None:

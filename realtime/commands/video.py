@@ -18,18 +18,26 @@ from realtime.commands.options import (
     Captures,
     Crops,
     Csv,
+    Fill,
+    FontScale,
     JsonLines,
+    LabelsOption,
+    Line,
     MaxFrames,
     Model,
     ProviderOption,
     Raw,
     ReachOption,
+    Sides,
+    StyleOption,
     Threshold,
     chosen_reach,
+    chosen_style,
     seconds,
 )
 from realtime.commands.outputs import Outputs, check_blur, check_outputs
 from realtime.commands.running import RunOptions, run
+from realtime.drawing.styles import Labels, Shape
 from realtime.errors import RealtimeError, SinkError
 from realtime.file_names import DASH, input_path
 from realtime.formatting import counted
@@ -69,6 +77,12 @@ def video(
     csv: Csv = None,
     crops: Crops = None,
     blur: BlurLabels = None,
+    style: StyleOption = Shape.CORNERS,
+    labels: LabelsOption = Labels.FACE,
+    line: Line = None,
+    font_scale: FontScale = 1.0,
+    fill: Fill = False,
+    sides: Sides = False,
     codec: Annotated[
         str | None, typer.Option(help="h264 (default), hevc, av1 or vp9 (default in .webm).", rich_help_panel=ENCODING)
     ] = None,
@@ -106,6 +120,7 @@ def video(
             raw=raw,
             blur=blur,
             reach=chosen_reach(reach, hides=blur is not None),
+            style=chosen_style(style, labels, line=line, font_scale=font_scale, fill=fill, sides=sides),
         ),
     )
     targets = Targets(out=out, jsonl=jsonl, csv=csv, crops=crops)

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,7 @@ class Settings:
             "raw": run.raw,
             "reach": str(run.reach),
             "blur": run.blur,
+            "style": asdict(run.style) if run.style else None,
             "codec": self.encoding.codec,
             "crf": self.encoding.crf,
         }

@@ -9,8 +9,11 @@ Rect = tuple[int, int, int, int]
 
 
 def place_labels(
-    boxes: Sequence[Rect], sizes_wh: Sequence[tuple[int, int]], frame_wh: tuple[int, int]
-) -> list[tuple[int, int]]:
+    boxes: Sequence[Rect],
+    sizes_wh: Sequence[tuple[int, int]],
+    frame_wh: tuple[int, int],
+    keep_clear: Sequence[Rect] = (),
+) -> list[tuple[int, int] | None]:
     """A place for each box's label: beside the box, inside the frame, on as little else as possible.
 
     Small boxes choose first. A box that holds the middle of a smaller one, as a face holds an eye, counts as ground.
@@ -19,21 +22,27 @@ def place_labels(
         boxes: one or none.
         sizes_wh: width and height in pixels of each label.
         frame_wh: width and height in pixels of the image.
+        keep_clear: what no label may cover, such as eyes and mouths.
 
     Returns:
-        The upper left corner of each label.
+        The upper left corner of each label; None where each place would cover something of ``keep_clear``.
     """
     if not boxes:
         return []
     taken = TakenMap(frame_wh, cell_px=max(2, sizes_wh[0][1] // 4))
-    corners = np.array(boxes)
+    corners, clear = np.array(boxes), np.array(keep_clear).reshape(-1, 4)
     areas = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
     for i in np.flatnonzero(~_holds_smaller(corners, areas)).tolist():
         taken.mark(boxes[i])
-    places = [(0, 0)] * len(boxes)
+    for rect in keep_clear:
+        taken.mark(rect)
+    places: list[tuple[int, int] | None] = [None] * len(boxes)
     for i in np.argsort(areas, kind="stable").tolist():
-        places[i] = _best(_beside(boxes[i], sizes_wh[i], frame_wh), sizes_wh[i], taken)
-        taken.mark(_rect(places[i], sizes_wh[i]))
+        size_wh = sizes_wh[i]
+        allowed = (p for p in _beside(boxes[i], size_wh, frame_wh) if not _overlaps(_rect(p, size_wh), clear))
+        place = places[i] = _best(allowed, size_wh, taken)
+        if place:
+            taken.mark(_rect(place, size_wh))
     return places
 
 
@@ -79,9 +88,9 @@ def _beside(box: Rect, size_wh: tuple[int, int], frame_wh: tuple[int, int]) -> I
             yield max(0, min(x, right)), max(0, min(y, bottom))
 
 
-def _best(places: Iterator[tuple[int, int]], size_wh: tuple[int, int], taken: TakenMap) -> tuple[int, int]:
-    """The first free place, or else the one with least below it."""
-    least, best = None, (0, 0)
+def _best(places: Iterator[tuple[int, int]], size_wh: tuple[int, int], taken: TakenMap) -> tuple[int, int] | None:
+    """The first free place, or else the one with least below it; None of none."""
+    least, best = None, None
     for place in places:
         covered = taken.count(_rect(place, size_wh))
         if covered == 0:
@@ -89,6 +98,13 @@ def _best(places: Iterator[tuple[int, int]], size_wh: tuple[int, int], taken: Ta
         if least is None or covered < least:
             least, best = covered, place
     return best
+
+
+def _overlaps(rect: Rect, others: np.ndarray) -> bool:
+    """Whether a rectangle shares a pixel with any of (N,4)."""
+    x1, y1, x2, y2 = rect
+    left, top, right, bottom = others.T
+    return bool(((left < x2) & (x1 < right) & (top < y2) & (y1 < bottom)).any())
 
 
 def _rect(corner: tuple[int, int], size_wh: tuple[int, int]) -> Rect:

@@ -1,96 +1,166 @@
-"""Drawing detections onto an image."""
+"""Drawing detections onto an image: as much of each as there are pixels for."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cache
 
-import cv2
 import numpy as np
 
-from realtime.drawing import text
-from realtime.drawing.placement import place_labels
-from realtime.drawing.text import Colour
-from realtime.structures import Detections
+from realtime.drawing import strokes, tags, text
+from realtime.drawing.marks import Mark, marks_of
+from realtime.drawing.placement import Rect, place_labels
+from realtime.drawing.styles import MIN_LINE_PX, Labels, Shape, Style
+from realtime.structures import FACE, NO_FACE, PARTS, Detections
 
-# The palette of Okabe and Ito, which the colour-blind can tell apart too; BGR.
-PALETTE_BGR: tuple[Colour, ...] = (
-    (115, 158, 0), (233, 180, 86), (0, 159, 230), (167, 121, 204), (0, 94, 213), (66, 228, 240), (178, 114, 0),
-)  # fmt: skip
-BLACK: Colour = (0, 0, 0)
-WHITE: Colour = (255, 255, 255)
-LUMA_BGR = np.array((0.114, 0.587, 0.299))
-"""Rec. ITU-R BT.601: how much each channel adds to perceived brightness."""
+# What is drawn of a face, by its shorter side.
+FEATURES_FROM = 36
+"""In line widths: from here on there is room for lines around features."""
+FEATURE_TAGS_FROM = 8
+"""In font sizes: from here on there is room for tags at features."""
+SCORES_FROM = 5
+"""In font sizes: below, a tag has no score."""
+FACE_TAGS_FROM = 2.5
+"""In font sizes: below, a face has no tag, and a closed outline in place of corners."""
+
+KEPT_CLEAR = tuple(PARTS.index(part) for part in ("left_eye", "right_eye", "mouth"))
+"""No line of another part crosses them."""
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledBox:
-    """A box to draw, and its label."""
+class Sizes:
+    """In pixels of one image."""
 
-    box: tuple[float, float, float, float]
-    """xyxy in pixels."""
-    label: str
-    """Written as it is: pass foreign text through ``text.drawable`` first."""
-    colour: Colour
+    line_px: int
+    thin_px: int
+    """Width of lines around features."""
+    font_px: int
 
-    def scaled(self, factor: float) -> "LabelledBox":
-        """For an image scaled by ``factor``."""
-        x1, y1, x2, y2 = self.box
-        return LabelledBox((x1 * factor, y1 * factor, x2 * factor, y2 * factor), self.label, self.colour)
-
-    def mirrored(self, width: float) -> "LabelledBox":
-        """For the mirror image, ``width`` pixels wide; the label stays: a left eye is its owner's left."""
-        x1, y1, x2, y2 = self.box
-        return LabelledBox((width - x2, y1, width - x1, y2), self.label, self.colour)
+    @classmethod
+    def of(cls, canvas: np.ndarray, style: Style) -> "Sizes":
+        """Those that suit an image (H,W,3) and the user's wishes."""
+        line_px = style.line_px or max(MIN_LINE_PX, 2 * round(min(canvas.shape[:2]) / 480))
+        return cls(line_px, max(MIN_LINE_PX, round(line_px / 2)), text.size_for(canvas, style.font_scale))
 
 
-def labelled_boxes(detections: Detections, hidden: Collection[int] = ()) -> list[LabelledBox]:
-    """Boxes with class name and score in percent, in the colour of their class; without those of ``hidden`` labels."""
-    return [
-        LabelledBox(tuple(box), f"{text.drawable(name)} {100 * score:.0f}", colour_of(label))
-        for label, name, score, box in zip(
-            detections.labels.tolist(),
-            detections.names,
-            detections.scores.tolist(),
-            detections.boxes.tolist(),
-            strict=True,
-        )
-        if label not in hidden
-    ]
+def draw(canvas: np.ndarray, marks: Sequence[Mark], style: Style | None = None, *, labels: bool = True) -> None:
+    """Draw what was found onto an image, in place; lines and letters scale with its size.
 
-
-def colour_of(label: int) -> Colour:
-    """The colour of a class."""
-    return PALETTE_BGR[label % len(PALETTE_BGR)]
-
-
-def draw(canvas: np.ndarray, boxes: Sequence[LabelledBox], *, labels: bool = True) -> None:
-    """Draw boxes onto an image, in place; lines and letters scale with its size.
+    Lines surround boxes, and tags stand beside them: neither covers eyes or mouth.
 
     Args:
         canvas: uint8 (H,W,3), BGR.
-        boxes: in pixels of ``canvas``.
-        labels: write the label of each box.
+        marks: what was found, in pixels of ``canvas``.
+        style: what is drawn of it.
+        labels: False leaves out all tags, whatever the style says.
     """
-    thickness_px = max(1, round(min(canvas.shape[:2]) / 240))
-    # Large boxes first and labels last, so that the small parts of a face stay readable.
-    boxes = sorted(boxes, key=lambda b: (b.box[2] - b.box[0]) * (b.box[3] - b.box[1]), reverse=True)
-    rects = [(round(x1), round(y1), round(x2), round(y2)) for x1, y1, x2, y2 in (box.box for box in boxes)]
-    rim = max(1, thickness_px // 2)  # dark, so that bright colours stay visible on light images
-    for (x1, y1, x2, y2), box in zip(rects, boxes, strict=True):
-        cv2.rectangle(canvas, (x1 - rim, y1 - rim), (x2 + rim, y2 + rim), BLACK, thickness_px)
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), box.colour, thickness_px)
-    if not labels:
+    style = style or Style()
+    sizes = Sizes.of(canvas, style)
+    # Large boxes first and tags last, so that the small parts of a face stay readable.
+    chosen = sorted((mark for mark in marks if _is_drawn(mark, style, sizes)), key=_area, reverse=True)
+    looks = [mark for mark in chosen if mark.part in KEPT_CLEAR]
+    kept = [_inside(canvas, mark).copy() for mark in looks]
+    for mark in chosen:
+        if mark.part not in KEPT_CLEAR:
+            _draw_mark(canvas, mark, style, sizes)
+    # Boxes of noses and eyebrows reach into those of eyes.
+    for mark, pixels in zip(looks, kept, strict=True):
+        _inside(canvas, mark)[:] = pixels
+    for mark in looks:
+        _draw_mark(canvas, mark, style, sizes)
+    if labels and style.labels is not Labels.NONE:
+        _draw_tags(canvas, chosen, marks, style, sizes)
+
+
+def drawn(
+    image: np.ndarray,
+    detections: Detections,
+    style: Style | None = None,
+    *,
+    labels: bool = True,
+    hidden: Collection[int] = (),
+) -> np.ndarray:
+    """A copy of an image uint8 (H,W,3) BGR with what was found in it, but for classes of ``hidden`` labels."""
+    style = style or Style()
+    canvas = image.copy()
+    draw(canvas, marks_of(detections, hidden, sides=style.sides), style, labels=labels)
+    return canvas
+
+
+def _is_drawn(mark: Mark, style: Style, sizes: Sizes) -> bool:
+    """Features only where there is room for them."""
+    if not mark.is_feature:
+        return True
+    return style.shape is not Shape.MINIMAL and mark.side_px >= FEATURES_FROM * sizes.thin_px
+
+
+def _inside(canvas: np.ndarray, mark: Mark) -> np.ndarray:
+    """What lies in the box of a mark: a view of ``canvas``."""
+    x1, y1, x2, y2 = strokes.clear_rect(mark.box)
+    return canvas[max(0, y1) : max(0, y2), max(0, x1) : max(0, x2)]
+
+
+def _draw_mark(canvas: np.ndarray, mark: Mark, style: Style, sizes: Sizes) -> None:
+    if style.fill and mark.part != FACE:
+        strokes.fill(canvas, mark.box, mark.colour)
+    if not (style.fill and mark.is_feature):
+        _draw_shape(canvas, mark, style, sizes)
+
+
+def _draw_shape(canvas: np.ndarray, mark: Mark, style: Style, sizes: Sizes) -> None:
+    is_small = mark.side_px < FEATURES_FROM * sizes.thin_px
+    is_tiny = mark.side_px < FACE_TAGS_FROM * sizes.font_px
+    is_thin = mark.is_feature or is_small or style.shape is Shape.MINIMAL
+    line_px = sizes.thin_px if is_thin else sizes.line_px
+    if style.shape is Shape.OUTLINE:
+        strokes.ellipse(canvas, mark.box, mark.colour, line_px)
+    elif style.shape is Shape.DOTS and mark.is_feature:
+        strokes.dot(canvas, mark.box, mark.colour, max(2.0, 0.75 * sizes.line_px))
+    elif style.shape is Shape.BOXES or mark.is_feature or is_tiny:
+        strokes.box(canvas, mark.box, mark.colour, line_px)
+    else:
+        strokes.brackets(canvas, mark.box, mark.colour, line_px)
+
+
+def _draw_tags(canvas: np.ndarray, chosen: Sequence[Mark], marks: Sequence[Mark], style: Style, sizes: Sizes) -> None:
+    tagged = [(mark, words) for mark in chosen if (words := tag_text(mark, style, sizes.font_px))]
+    if not tagged:
         return
-    size_px = text.size_for(canvas)
-    height, margin = text.height_px(size_px), size_px // 4
-    sizes_wh = [(text.width_px(box.label, size_px) + 2 * margin, height) for box in boxes]
-    places = place_labels(rects, sizes_wh, (canvas.shape[1], canvas.shape[0]))
-    for box, (x, y), (width, _) in zip(boxes, places, sizes_wh, strict=True):
-        cv2.rectangle(canvas, (x, y), (x + width - 1, y + height - 1), box.colour, cv2.FILLED)
-        text.write(canvas, box.label, (x + margin, y), ink_on(box.colour), size_px)
+    outside_px = sizes.line_px + strokes.halo_px(sizes.line_px)
+    rects = [_grown(mark, outside_px) for mark, _ in tagged]
+    sizes_wh = [tags.size_wh(words, sizes.font_px) for _, words in tagged]
+    frame_wh = canvas.shape[1], canvas.shape[0]
+    # Small faces as a whole: a tag would hide them.
+    clear = [_grown(m, 0) for m in marks if m.is_feature or m.side_px < FEATURE_TAGS_FROM * sizes.font_px]
+    places = place_labels(rects, sizes_wh, frame_wh, clear)
+    for (mark, words), place in zip(tagged, places, strict=True):
+        if place:
+            tags.put(canvas, words, place, mark.colour, sizes.font_px)
 
 
-@cache
-def ink_on(colour: Colour) -> Colour:
-    """Black or white, whichever contrasts more with a background."""
-    return BLACK if float(LUMA_BGR @ colour) > 100 else WHITE
+def tag_text(mark: Mark, style: Style, font_px: int) -> str:
+    """What a tag says; nothing where there is none."""
+    side = mark.side_px / font_px
+    if mark.is_feature:
+        is_tagged = style.labels is Labels.FULL and side >= FEATURE_TAGS_FROM
+        return f"{mark.name} {_percent(mark.score)}" if is_tagged else ""
+    if mark.part == FACE and side < FACE_TAGS_FROM:
+        return ""
+    number = f" {mark.face_id}" if mark.face_id != NO_FACE else ""
+    if style.shape is Shape.MINIMAL and number:
+        return number.strip()
+    if side < SCORES_FROM:
+        return f"{mark.name}{number}"
+    return f"{mark.name}{number}{' ·' if number else ''} {_percent(mark.score)}"
+
+
+def _percent(score: float) -> str:
+    return f"{100 * score:.0f}%"
+
+
+def _grown(mark: Mark, by_px: int) -> Rect:
+    x1, y1, x2, y2 = strokes.clear_rect(mark.box)
+    return x1 - by_px, y1 - by_px, x2 + by_px, y2 + by_px
+
+
+def _area(mark: Mark) -> float:
+    x1, y1, x2, y2 = mark.box
+    return (x2 - x1) * (y2 - y1)

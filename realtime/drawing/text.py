@@ -7,8 +7,8 @@ from functools import cache
 import cv2
 import numpy as np
 
-Colour = tuple[int, int, int]
-"""BGR, 0..255."""
+from realtime.drawing.colours import Colour
+
 FONT = cv2.FontFace("sans")
 """Latin, Greek, Cyrillic, Chinese, Japanese and Korean; letters of Hebrew and Arabic, unjoined."""
 _ONE_AT_A_TIME = threading.Lock()
@@ -19,9 +19,9 @@ LINE_HEIGHT = 1.3
 """Of the font size; OpenCV's fonts reach from one size above the base line to a quarter below it."""
 
 
-def size_for(image: np.ndarray) -> int:
-    """Font size in pixels that suits an image (H,W,3), and stays readable in the smallest."""
-    return int(max(11, round(min(image.shape[:2]) / 40)))
+def size_for(image: np.ndarray, scale: float = 1.0) -> int:
+    """Font size in pixels that suits an image (H,W,3), times ``scale``, and stays readable in the smallest."""
+    return int(max(11, round(scale * max(11, min(image.shape[:2]) / 40))))
 
 
 def width_px(text: str, size_px: int) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from realtime.drawing.render import colour_of
+from realtime.drawing.colours import colour_of
 from realtime.labelling.doubt import DOUBTFUL
 from realtime.labelling.labelled import Label, LabelledImage, labels_of
 from realtime.redaction import redacted

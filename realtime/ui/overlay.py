@@ -11,8 +11,7 @@ import numpy as np
 
 from realtime.controls import BINDINGS, CLASS_KEYS, Controls
 from realtime.drawing import text
-from realtime.drawing.render import WHITE, colour_of
-from realtime.drawing.text import Colour
+from realtime.drawing.colours import WHITE, Colour, colour_of
 
 Cell = tuple[str, Colour]
 GREY: Colour = (160, 160, 160)

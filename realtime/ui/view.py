@@ -7,7 +7,10 @@ import numpy as np
 
 from realtime.controls import Controls
 from realtime.drawing import text
-from realtime.drawing.render import WHITE, draw, labelled_boxes
+from realtime.drawing.colours import WHITE
+from realtime.drawing.marks import marks_of
+from realtime.drawing.render import draw
+from realtime.drawing.styles import Style
 from realtime.results import Result
 from realtime.stats import Meter
 from realtime.structures import Detections, Frame
@@ -32,6 +35,7 @@ class View:
         is_recorded: bool,
         canvas_only: bool = False,
         begin_s: float = 0.0,
+        style: Style | None = None,
     ) -> None:
         """
         Args:
@@ -44,10 +48,12 @@ class View:
             is_recorded: the whole run goes into a file.
             canvas_only: show the canvas of results, in which faces are hidden, and never the frame itself.
             begin_s: timestamp at which a file begins.
+            style: what is drawn of the detections.
         """  # noqa: D205
         self.meter = Meter()
         self.canvas_only = canvas_only
         self._begin_s = begin_s
+        self._style = style or Style()
         self._controls = controls
         self._toast = toast
         self._class_names = class_names
@@ -80,12 +86,12 @@ class View:
         return canvas
 
     def _draw_boxes(self, canvas: np.ndarray, detections: Detections, scale: float) -> None:
-        boxes = labelled_boxes(detections, self._controls.hidden)
+        marks = marks_of(detections, self._controls.hidden, sides=self._style.sides)
         if scale != 1:
-            boxes = [box.scaled(scale) for box in boxes]
+            marks = [mark.scaled(scale) for mark in marks]
         if self._controls.mirror:
-            boxes = [box.mirrored(canvas.shape[1]) for box in boxes]
-        draw(canvas, boxes, labels=self._controls.labels)
+            marks = [mark.mirrored(canvas.shape[1]) for mark in marks]
+        draw(canvas, marks, self._style, labels=self._controls.labels)
 
     def _draw_panels(self, canvas: np.ndarray, frame: Frame) -> None:
         size_px = text.size_for(canvas)

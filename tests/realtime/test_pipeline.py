@@ -8,7 +8,7 @@ from fakes import WAIT_S, FakeDetector, Gate, RecordingSink, ScriptedSource, wai
 
 from realtime.buffer import ClosableBuffer
 from realtime.controls import Controls
-from realtime.drawing.render import PALETTE_BGR
+from realtime.drawing.colours import PALETTE_BGR
 from realtime.errors import SinkError, SourceError
 from realtime.pipeline import Pipeline
 from realtime.sinks.base import Ending, StopRun

@@ -48,6 +48,14 @@ def test_where_nothing_is_free_the_least_is_covered():
     assert overlap_px2(first, large) == min(overlap_px2((x, y, x + 60, y + 20), large) for x, y in places)
 
 
+def test_what_must_stay_clear_is_never_covered():
+    """The label moves to the other side, and is left out where there is none."""
+    box = (40, 40, 80, 60)
+    ((x, y),) = place_labels([box], [(40, 15)], (200, 100), keep_clear=[(30, 20, 90, 40)])
+    assert overlap_px2((x, y, x + 40, y + 15), (30, 20, 90, 40)) == 0
+    assert place_labels([box], [(40, 15)], (200, 100), keep_clear=[(0, 0, 200, 100)]) == [None]
+
+
 def test_a_label_larger_than_the_frame_does_no_harm():
     assert rects([(2, 2, 8, 8)], (60, 20), frame_wh=(16, 12)) == [(0, 0, 60, 20)]
 

@@ -297,7 +297,7 @@ def test_blur_alone_means_faces(folder, monkeypatch, given, hidden):
     make_video(folder / "in.mp4", frames=1)
     monkeypatch.chdir(folder)
     result = CliRunner().invoke(app, ["video", "--csv", "x", *given])
-    assert str(result.exception).startswith(f"--blur {hidden}: no image is written"), result.output
+    assert str(result.exception).startswith(f"blur {hidden}: no image is written"), result.output
 
 
 def test_a_file_may_be_called_as_an_option_is(folder, monkeypatch):

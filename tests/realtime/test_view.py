@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from realtime.controls import BINDINGS, Controls
-from realtime.drawing.render import PALETTE_BGR, WHITE
+from realtime.drawing.colours import PALETTE_BGR, WHITE
 from realtime.results import Result
 from realtime.stats import Meter
 from realtime.structures import Detections, Frame

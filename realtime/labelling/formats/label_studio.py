@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from realtime.drawing.render import colour_of
+from realtime.drawing.colours import colour_of
 from realtime.labelling.labelled import Label, LabelledImage, labels_of
 
 FILE, INTERFACE = "tasks.json", "labels.xml"

@@ -1,0 +1,133 @@
+"""Lines and fills that keep their colour in video, and leave clear what they surround.
+
+H.264 and most other codecs store colour at half the resolution (4:2:0), one value for two by two pixels. A line keeps
+its colour if it fills such squares, so its inner edges lie on even coordinates and it is at least two pixels wide. The
+halo that sets it off from bright images lies outside and is of the same hue: black beside a thin line would take its
+colour away.
+"""
+
+from functools import cache
+
+import cv2
+import numpy as np
+
+from realtime.drawing.colours import Colour
+from realtime.structures import Box
+
+SHADE = 0.25
+"""Brightness of a halo, relative to the line's."""
+BRACKET = 0.24
+"""Length of a bracket's arms as a share of the box's shorter side."""
+FILL_OPACITY = 0.4
+SUBPIXELS = 8
+"""In which curves are positioned."""
+MAX_HALF_PX = 10_000
+"""Half a side of the largest ellipse: OpenCV's coordinates end at 2**15."""
+
+
+def clear_rect(box: Box) -> tuple[int, int, int, int]:
+    """The smallest rectangle around a box with even coordinates, which the lines around it leave clear."""
+    x1, y1, x2, y2 = box
+    return 2 * int(x1 // 2), 2 * int(y1 // 2), -2 * int(-x2 // 2), -2 * int(-y2 // 2)
+
+
+def halo_px(line_px: int) -> int:
+    """Width of the halo outside of a line."""
+    return max(1, line_px // 3)
+
+
+@cache
+def shade_of(colour: Colour) -> Colour:
+    """The colour of the halo of a line: dark, and of the same hue."""
+    blue, green, red = (round(SHADE * channel) for channel in colour)
+    return blue, green, red
+
+
+def box(canvas: np.ndarray, around: Box, colour: Colour, line_px: int) -> None:
+    """Draw a rectangle around a box, in place."""
+    x1, y1, x2, y2 = clear_rect(around)
+    for grown in range(line_px + halo_px(line_px), 0, -1):
+        ink = colour if grown <= line_px else shade_of(colour)
+        cv2.rectangle(canvas, (x1 - grown, y1 - grown), (x2 - 1 + grown, y2 - 1 + grown), ink)
+
+
+def brackets(canvas: np.ndarray, around: Box, colour: Colour, line_px: int) -> None:
+    """Draw the four corners of a rectangle around a box, in place; all of it where they would meet.
+
+    Args:
+        canvas: uint8 (H,W,3), BGR.
+        around: xyxy in pixels; nothing is drawn inside of it.
+        colour: of the lines.
+        line_px: their width.
+    """
+    x1, y1, x2, y2 = clear_rect(around)
+    arm = max(2 * line_px, 2 * round(BRACKET / 2 * min(x2 - x1, y2 - y1)))
+    if 2 * arm >= min(x2 - x1, y2 - y1):
+        box(canvas, around, colour, line_px)
+        return
+    left, top, right, bottom = x1 - line_px, y1 - line_px, x2 + line_px, y2 + line_px
+    columns, rows = ((left, x1 + arm), (x2 - arm, right)), ((top, y1 + arm), (y2 - arm, bottom))
+    halo = halo_px(line_px)
+    for grown, ink in ((halo, shade_of(colour)), (0, colour)):
+        for begin, end in columns:
+            x_begin, x_end = (begin - grown, end) if begin == left else (begin, end + grown)
+            _fill(canvas, x_begin, top - grown, x_end, y1, ink)
+            _fill(canvas, x_begin, y2, x_end, bottom + grown, ink)
+        for begin, end in rows:
+            _fill(canvas, left - grown, begin, x1, end, ink)
+            _fill(canvas, x2, begin, right + grown, end, ink)
+
+
+def ellipse(canvas: np.ndarray, inside: Box, colour: Colour, line_px: int) -> None:
+    """Draw the ellipse that touches the edges of a box from outside, in place."""
+    half_wh = np.array((inside[2] - inside[0], inside[3] - inside[1])) / 2
+    centre = np.array((inside[0] + inside[2], inside[1] + inside[3])) / 2 - 0.5
+    if not 0 < half_wh.max() < MAX_HALF_PX:
+        return
+    circle = _circle(int(min(96, max(32, half_wh.max() // 2))))
+    halo = halo_px(line_px)
+    for extra, ink, width in (((line_px + halo) / 2, shade_of(colour), line_px + halo), (line_px / 2, colour, line_px)):
+        points = (SUBPIXELS * (centre + circle * (half_wh + extra))).round().astype(np.int32)
+        cv2.polylines(canvas, [points], isClosed=True, color=ink, thickness=width, lineType=cv2.LINE_AA, shift=3)
+
+
+def dot(canvas: np.ndarray, at: Box, colour: Colour, radius_px: float) -> None:
+    """Draw a dot at the centre of a box, in place."""
+    x, y = (round(SUBPIXELS * ((low + high) / 2 - 0.5)) for low, high in ((at[0], at[2]), (at[1], at[3])))
+    for radius, ink in ((radius_px + max(1.0, radius_px / 4), shade_of(colour)), (radius_px, colour)):
+        cv2.circle(canvas, (x, y), round(SUBPIXELS * radius), ink, cv2.FILLED, cv2.LINE_AA, shift=3)
+
+
+def fill(canvas: np.ndarray, inside: Box, colour: Colour) -> None:
+    """Tint the ellipse in a box, in place, with soft edges."""
+    height, width = canvas.shape[:2]
+    x1, y1, x2, y2 = (round(value) for value in inside)
+    if x2 - x1 < 1 or y2 - y1 < 1 or x2 - x1 > 2 * width or y2 - y1 > 2 * height:
+        return
+    left, top, right, bottom = max(0, x1), max(0, y1), min(width, x2), min(height, y2)
+    if left >= right or top >= bottom:
+        return
+    mask = cv2.resize(_soft_ellipse(), (x2 - x1, y2 - y1))[top - y1 : bottom - y1, left - x1 : right - x1, None]
+    part = canvas[top:bottom, left:right]
+    part[:] = ((256 - mask) * part + mask * np.array(colour, np.uint16)) >> 8
+
+
+@cache
+def _soft_ellipse() -> np.ndarray:
+    """Weights 0..256 of a tint, uint16 (64,64)."""
+    mask = np.zeros((64, 64), np.float32)
+    cv2.ellipse(mask, (32, 32), (28, 28), 0, 0, 360, 1.0, cv2.FILLED)
+    weights: np.ndarray = np.rint(256 * FILL_OPACITY * cv2.GaussianBlur(mask, (0, 0), 2.5)).astype(np.uint16)
+    return weights
+
+
+@cache
+def _circle(points: int) -> np.ndarray:
+    """Points on the unit circle, (P,2)."""
+    angles = np.linspace(0, 2 * np.pi, points, endpoint=False)
+    return np.column_stack([np.cos(angles), np.sin(angles)])
+
+
+def _fill(canvas: np.ndarray, x1: int, y1: int, x2: int, y2: int, colour: Colour) -> None:
+    if x2 > 0 and y2 > 0 and x2 > x1 and y2 > y1:
+        cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), colour, cv2.FILLED)
