@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from detectors import clip_pictures
+from detectors import clip_images
 
 from realtime.errors import RealtimeError
 from realtime.inference.detector import OnnxDetector, find_model, shipped_models
@@ -31,7 +31,7 @@ def measure(
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
 ) -> None:
     """Time the shipped models, alone and for several frames in a run. Exit code 1 if a row is missing."""
-    pictures = clip_pictures(max(40, batch))
+    pictures = clip_images(max(40, batch))
     rows: dict[str, dict[str, Any]] = {}
     typer.echo(f"{'model':<12}{'p50 ms':>9}{'p95':>9}{'network':>9}{'frames/s':>10}")
     for name in models.split(","):
