@@ -4,12 +4,14 @@ import math
 
 import numpy as np
 
-from realtime.regions.tiles import FAR_SCALE, Reach, regions_of
+from realtime.regions.tiles import Reach, regions_of
 
 ROUND_S = 0.4
 """Time in which all tiles of a file have their turn, if the frames are close enough together."""
 LIVE_ROUND_S = 0.3
 """The same for a live source, where some turns go to close-ups."""
+IN_TURN, IN_TURN_FINE = Reach(0.36), Reach(0.6)
+"""Tiles of ``auto``: no more than these, so that a round stays short, but finer ones where those are few."""
 MAX_IN_TURN = 6
 """Tiles of ``auto`` at least, where they show more than larger ones: one in every second frame at 30 frames/s."""
 
@@ -30,13 +32,14 @@ class TileRotation:
     def tiles(self, frame_wh: tuple[int, int]) -> np.ndarray:
         """All tiles (T,4) int64, xyxy px, of frames of this size; none where the whole frame shows as much.
 
-        ``auto`` has smaller ones than for a still image, up to ``MAX_IN_TURN``: most of them are left to other frames.
+        ``auto`` has others than for a still image: most of them are left to other frames.
         """
         if frame_wh != self._frame_wh:
             self._frame_wh = frame_wh
-            self._tiles = regions_of(frame_wh, self._input_wh, self._reach)[1:]
+            reach = IN_TURN if self._reach.is_auto else self._reach
+            self._tiles = regions_of(frame_wh, self._input_wh, reach)[1:]
             if self._reach.is_auto and 0 < len(self._tiles) < MAX_IN_TURN:
-                self._tiles = regions_of(frame_wh, self._input_wh, Reach(FAR_SCALE), MAX_IN_TURN)[1:]
+                self._tiles = regions_of(frame_wh, self._input_wh, IN_TURN_FINE, MAX_IN_TURN)[1:]
         return self._tiles
 
     def is_due(self, pts_s: float) -> bool:

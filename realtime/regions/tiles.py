@@ -11,8 +11,8 @@ from realtime.errors import RegionError
 OVERLAP = 0.2
 """Share of its side by which a tile overlaps the next one: faces of up to that size are whole in one of them. Larger
 ones are found in the whole frame."""
-AUTO_SCALE, FAR_SCALE = 0.36, 0.6
-"""Pixels of the network's input in a pixel of the tile, at least: a face of 28 px, or of 17 px, is then 10 px high,
+AUTO_SCALE, FAR_SCALE = 0.45, 0.8
+"""Pixels of the network's input in a pixel of the tile, at least: a face of 22 px, or of 13 px, is then 10 px high,
 about the smallest that a detector finds."""
 MAX_TILES = 24
 SAME_SCALE = 1.2
