@@ -2,21 +2,38 @@
 
 import re
 import sys
+from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from export.errors import ExportError
-from export.score import compare_with_checkpoint, score_onnx
+from export.score import compare_with_checkpoint, differences_to_checkpoint, score_onnx
+from export.static import Budget
 from export.to_onnx import export_onnx
 from export.verify import IMAGES
-from realtime.metadata import MAX_BATCH
+from realtime.inference.onnx_file import read_metadata_props
+from realtime.metadata import MAX_BATCH, ModelMetadata
 from realtime.standard_streams import accept_any_text
 from train.data.data_yaml import load_data_config
 from train.errors import TrainError, missing_extra
+from train.evaluation.metrics import Metrics
 from train.evaluation.tables import metrics_table
-from train.models.checkpoint import load_checkpoint
+from train.models.checkpoint import Checkpoint, load_checkpoint
+from train.models.onnx_weights import read_onnx
+from train.models.weights import shipped_path
+
+BUDGET = "Less work"
+
+
+class Tail(StrEnum):
+    """What follows the network in the graph."""
+
+    EXACT = "exact"
+    SHORT = "short"
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,7 +51,13 @@ def main(debug: Annotated[bool, typer.Option(help="Show the traceback of an erro
 
 @app.command("onnx")
 def onnx_command(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="best.pt of a training run.")],
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="best.pt of a training run, an ONNX file of this project, or a model that comes with the app.",
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="ONNX file to write.")] = Path("model.onnx"),
     size: Annotated[
         str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Input size in pixels; by default that of training.")
@@ -51,16 +74,62 @@ def onnx_command(
             min=1, max=MAX_BATCH, help="Images in one run, for files and regions on a GPU; cameras are faster with 1."
         ),
     ] = 1,
+    tail: Annotated[
+        Tail,
+        typer.Option(help="short: a quarter of the operations after the network, for GPUs.", rich_help_panel=BUDGET),
+    ] = Tail.EXACT,
+    proposals: Annotated[
+        int | None,
+        typer.Option(min=1, help="Boxes that go to the second stage (short tail: 400).", rich_help_panel=BUDGET),
+    ] = None,
+    pre_nms: Annotated[
+        int | None,
+        typer.Option(min=1, help="Anchors of each level that the first stage suppresses.", rich_help_panel=BUDGET),
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=100,
+            help="Rounds of suppression, in place of twice those that the photos need (short tail: 2).",
+            rich_help_panel=BUDGET,
+        ),
+    ] = None,
+    candidates: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Boxes of all classes that the second stage suppresses; short tail alone (512).",
+            rich_help_panel=BUDGET,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATA.yaml",
+            help="Data set on whose val split the file is scored, beside its checkpoint.",
+            rich_help_panel=BUDGET,
+        ),
+    ] = None,
 ) -> None:
     """Export one fixed-shape graph and verify it against the checkpoint before OUT is replaced."""
-    loaded = load_checkpoint(checkpoint)
-    size_wh = _parse_size(size) if size else (loaded.config.input_size, loaded.config.input_size)
-    differences = export_onnx(loaded, out, size_wh=size_wh, images=_photos(images), half=half, batch=batch)
+    _check_budget(tail, pre_nms=pre_nms, candidates=candidates)
+    data_config = load_data_config(data) if data else None
+    loaded, default_wh = _load(checkpoint)
+    size_wh = _parse_size(size) if size else default_wh
+    is_short = tail is Tail.SHORT
+    differences = export_onnx(
+        loaded, out, size_wh=size_wh, images=_photos(images), half=half, batch=batch, short_tail=is_short,
+        budget=Budget(proposals=proposals, pre_nms=pre_nms, rounds=rounds, candidates=candidates),
+    )  # fmt: skip
     what = [f"{out.stat().st_size / 1e6:.1f} MB", f"input {size_wh[0]}x{size_wh[1]}"]
-    what += ["half precision"] * half + [f"{batch} images in a run"] * (batch > 1)
+    what += ["half precision"] * half + [f"{batch} images in a run"] * (batch > 1) + ["short tail"] * is_short
     typer.echo(f"{out}: {', '.join(what)}; verified: {differences}")
     if not differences.detections:
         typer.echo("nothing was found on these photos: verify on your own with --images FOLDER", err=True)
+    if data_config:
+        metrics, metadata = score_onnx(out, data_config, "val")
+        typer.echo(f"on {data}: mAP50 {metrics.map50:.4f}, mAP50-95 {metrics.map50_95:.4f}{_cost(metrics, metadata)}")
 
 
 @app.command()
@@ -73,6 +142,31 @@ def verify(
     metrics, metadata = score_onnx(model, load_data_config(data), split)
     typer.echo(metrics_table(metrics))
     typer.echo(compare_with_checkpoint(metrics, metadata))
+
+
+def _load(name: str) -> tuple[Checkpoint, tuple[int, int]]:
+    """A checkpoint, and width and height of its inputs: of training, or those of the ONNX file."""
+    path = shipped_path(name) or Path(name)
+    if path.suffix != ".onnx":
+        loaded = load_checkpoint(path)
+        return loaded, (loaded.config.input_size, loaded.config.input_size)
+    loaded = read_onnx(path)
+    metadata = ModelMetadata.from_props(read_metadata_props(path), str(path))
+    config = replace(loaded.config, model_options={"box_score_thresh": metadata.min_score})
+    return replace(loaded, config=config), metadata.input_wh
+
+
+def _check_budget(tail: Tail, *, pre_nms: int | None, candidates: int | None) -> None:
+    if tail is Tail.SHORT and pre_nms is not None:
+        raise ExportError("--pre-nms: the short tail suppresses nothing in the first stage. Use --proposals")
+    if tail is Tail.EXACT and candidates is not None:
+        raise ExportError("--candidates: for --tail short alone")
+
+
+def _cost(metrics: Metrics, metadata: ModelMetadata) -> str:
+    """How the file scores against its checkpoint, as the rest of a line."""
+    differences = differences_to_checkpoint(metrics, metadata)
+    return f"; against its checkpoint: {differences}" if differences else ""
 
 
 def _parse_size(text: str) -> tuple[int, int]:

@@ -12,8 +12,9 @@ a small detector's time is the overhead of operations, so their number matters.
 import copy
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,20 @@ MIN_VOTES = 1e-12
 """Avoids 0/0 in unused rows; a row with a box has at least its own vote, above 1e-6."""
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much a graph does; None for as much as the model, or as the images of the verification need."""
+
+    proposals: int | None = None
+    """Boxes that go from the first stage to the second."""
+    pre_nms: int | None = None
+    """Anchors of each level that the first stage suppresses; the short tail has no such suppression."""
+    rounds: int | None = None
+    """Rounds of suppression."""
+    candidates: int | None = None
+    """Boxes of all classes that the second stage suppresses, and rows of the outputs; of the short tail."""
+
+
 class StaticFasterRCNN(nn.Module):
     """The inference path of a ``FasterRCNN`` for images of one size, with fixed shapes throughout.
 
@@ -51,9 +66,18 @@ class StaticFasterRCNN(nn.Module):
 
     pixel_mean: Tensor
     """(3,1,1), BGR, in 0..255."""
+    rpn: Any
+    roi_features: Any
+    roi_heads: Any
+    """The tail: other modules in each form of it."""
 
-    def __init__(self, model: FasterRCNN, input_hw: tuple[int, int]) -> None:
+    def __init__(self, model: FasterRCNN, input_hw: tuple[int, int], budget: Budget | None = None) -> None:
         """Take a copy of the trained modules of ``model``, batch norms folded into their convolutions.
+
+        Args:
+            model: what ``train.models`` built.
+            input_hw: height and width in pixels of the input.
+            budget: where the graph is to do less than the model.
 
         Raises:
             ExportError: the model has a part without a fixed-shape implementation here.
@@ -63,15 +87,14 @@ class StaticFasterRCNN(nn.Module):
         if not isinstance(model.roi_heads, VotingRoIHeads):
             raise ExportError("only detectors that train.models built can be exported: this one has other RoI heads")
         self.input_hw = input_hw
+        self.budget = budget or Budget()
         self.dtype = torch.float32
         """Of the layers that have weights."""
         fold_batch_norms(model)
         pool_by_window(model.backbone)
         self._fold_normalisation(model)
         self.backbone = model.backbone
-        self.rpn = StaticRPN(model, input_hw)
-        self.roi_features = AtlasRoIAlign(model, input_hw)
-        self.roi_heads = StaticRoIHeads(model, input_hw, self.rpn.num_rois)
+        self._add_tail(model)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Detect objects.
@@ -87,15 +110,12 @@ class StaticFasterRCNN(nn.Module):
         # Planes first: a subtraction along a last axis of length three cannot be vectorised.
         x = image.permute(0, 3, 1, 2).float() - self.pixel_mean  # (B,3,H,W)
         features = list(self.backbone(x.to(self.dtype)).values())
-        rois, roi_exists = self.rpn(features)  # (4,B*R), (B*R,)
-        roi_features = self.roi_features(features, rois).to(self.dtype)
-        detections: tuple[Tensor, Tensor, Tensor] = self.roi_heads(roi_features, rois, roi_exists, batch)
-        return detections
+        return self._detect(features, batch)
 
     def to_float16(self) -> None:
         """Turn the layers that have weights to float16, in place."""
         self.dtype = torch.float16
-        for module in (self.backbone, self.rpn.head, self.roi_heads.box_head, self.roi_heads.predictor):
+        for module in (self.backbone, *self._layers()):
             module.to(self.dtype)
 
     def freeze(self, images: Iterable[Tensor]) -> None:
@@ -105,7 +125,24 @@ class StaticFasterRCNN(nn.Module):
                 self(image)
         for module in self.modules():
             if isinstance(module, Suppression):
-                module.freeze_rounds()
+                module.freeze_rounds(self.budget.rounds)
+
+    def _add_tail(self, model: FasterRCNN) -> None:
+        """Make the modules after the backbone, of the trained ones of a copy of the model."""
+        self.rpn = StaticRPN(model, self.input_hw)
+        self.roi_features = AtlasRoIAlign(model, self.input_hw)
+        self.roi_heads = StaticRoIHeads(model, self.input_hw, self.rpn.num_rois)
+
+    def _layers(self) -> list[nn.Module]:
+        """The modules after the backbone that have weights."""
+        return [self.rpn.head, self.roi_heads.box_head, self.roi_heads.predictor]
+
+    def _detect(self, features: list[Tensor], batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What ``forward`` returns, of the levels of the pyramid."""
+        rois, roi_exists = self.rpn(features)  # (4,B*R), (B*R,)
+        roi_features = self.roi_features(features, rois).to(self.dtype)
+        detections: tuple[Tensor, Tensor, Tensor] = self.roi_heads(roi_features, rois, roi_exists, batch)
+        return detections
 
     def _fold_normalisation(self, model: FasterRCNN) -> None:
         """Fold channel swap and division by the standard deviation into the first convolution.

@@ -52,9 +52,9 @@ class Suppression(nn.Module):
                 return keep.squeeze(2) > 0
             keep, rounds = settled, rounds + 1
 
-    def freeze_rounds(self) -> None:
-        """Fix the number of rounds, with a margin over what was needed so far."""
-        self.rounds = max(MIN_SUPPRESSION_ROUNDS, SUPPRESSION_MARGIN * self.max_rounds)
+    def freeze_rounds(self, rounds: int | None = None) -> None:
+        """Fix the number of rounds, by default with a margin over what was needed so far."""
+        self.rounds = rounds or max(MIN_SUPPRESSION_ROUNDS, SUPPRESSION_MARGIN * self.max_rounds)
 
 
 def overlap_terms(boxes: Tensor, iou: float) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,11 @@
 """Checkpoint in, verified ONNX file out."""
 
+import copy
 import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ import onnx
 import torch
 
 from export.errors import ExportError
-from export.static import StaticFasterRCNN
+from export.short_tail import ShortFasterRCNN
+from export.static import Budget, StaticFasterRCNN
 from export.verify import (
     EXACT,
     FLOAT16_TOLERANCE,
@@ -27,6 +30,7 @@ from train.models.architectures import SIZE_MULTIPLE_PX
 from train.models.checkpoint import Checkpoint
 
 OPSET = 18
+EVERYTHING = Budget()
 
 
 def export_onnx(
@@ -37,6 +41,8 @@ def export_onnx(
     images: Sequence[Path],
     half: bool = False,
     batch: int = 1,
+    budget: Budget = EVERYTHING,
+    short_tail: bool = False,
 ) -> Differences:
     """Write ``out``: the detector as one fixed-shape graph, with its metadata, verified against the checkpoint.
 
@@ -47,6 +53,9 @@ def export_onnx(
         images: photos to verify on.
         half: layers with weights in float16, for GPUs; coordinates, order and suppression stay float32.
         batch: images in one run of the graph.
+        budget: where the graph is to do less than the model.
+        short_tail: as few operations as possible after the network, for GPUs; see ``export.short_tail``. As with a
+            budget of rounds, the graph is then another function than the model, and verified against the same in torch.
 
     Raises:
         ExportError: the folder is missing, the size unsuitable, or the result differs.
@@ -65,9 +74,11 @@ def export_onnx(
     if out.suffix != ".onnx" or out.is_dir():
         raise ExportError(f"cannot write {out}: use the name of a file that ends in .onnx")
     _check_folder(out)
-    model = checkpoint.build()
+    model = _with_proposals(checkpoint, budget).build()
     reference_detections(model, network_input(images[0], size_wh))  # a model that diverged is refused here
-    static = StaticFasterRCNN(model, (height, width)).eval()
+    make = ShortFasterRCNN if short_tail else StaticFasterRCNN
+    static = make(model, (height, width), budget).eval()
+    reference = copy.deepcopy(static) if short_tail or budget.rounds else model
     static.freeze(torch.from_numpy(network_input(path, size_wh)) for path in images)
     if half:
         static.to_float16()
@@ -88,7 +99,15 @@ def export_onnx(
     onnx.checker.check_model(proto, full_check=True)
     check_static(proto)
     tolerance = FLOAT16_TOLERANCE if half else EXACT
-    return _write_verified(proto, out, lambda path: compare(path, model, images, metadata.class_names, tolerance))
+    return _write_verified(proto, out, lambda path: compare(path, reference, images, metadata.class_names, tolerance))
+
+
+def _with_proposals(checkpoint: Checkpoint, budget: Budget) -> Checkpoint:
+    """The same weights in a model with fewer or more proposals."""
+    options = {"rpn_post_nms_top_n_test": budget.proposals, "rpn_pre_nms_top_n_test": budget.pre_nms}
+    chosen = {name: value for name, value in options.items() if value is not None}
+    config = replace(checkpoint.config, model_options=checkpoint.config.model_options | chosen)
+    return replace(checkpoint, config=config)
 
 
 def trace(static: StaticFasterRCNN, batch: int = 1) -> onnx.ModelProto:

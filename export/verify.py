@@ -12,6 +12,7 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.ops import box_iou
 
 from export.errors import ExportError
+from export.static import StaticFasterRCNN
 from realtime.letterbox import PADDING_VALUE, Letterbox
 from realtime.metadata import INPUT_NAME, OUTPUT_NAMES
 from train.data.images import read_image
@@ -90,7 +91,7 @@ def check_static(model: onnx.ModelProto) -> None:
 
 def compare(
     onnx_path: Path,
-    model: FasterRCNN,
+    model: FasterRCNN | StaticFasterRCNN,
     images: Sequence[Path],
     class_names: Sequence[str],
     tolerance: Tolerance = EXACT,
@@ -124,8 +125,8 @@ def run_batch(session: ort.InferenceSession, inputs: np.ndarray) -> list[tuple[n
     return [tuple(found) for found in of_images][: len(inputs)]
 
 
-def reference_detections(model: FasterRCNN, bgr: np.ndarray) -> tuple[np.ndarray, ...]:
-    """What the torchvision model detects: boxes (N,4) float32 px, scores (N,) and zero-based labels (N,).
+def reference_detections(model: FasterRCNN | StaticFasterRCNN, bgr: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What the model detects in torch: boxes (N,4) float32 px, scores (N,) and zero-based labels (N,).
 
     Args:
         model: in evaluation mode.
@@ -134,6 +135,11 @@ def reference_detections(model: FasterRCNN, bgr: np.ndarray) -> tuple[np.ndarray
     Raises:
         DivergedModelError: the model's training diverged.
     """
+    if isinstance(model, StaticFasterRCNN):
+        with torch.inference_mode():
+            outputs = [output.numpy() for output in model(torch.from_numpy(bgr))]
+        used = outputs[1] > 0
+        return tuple(output[used] for output in outputs)
     with torch.inference_mode(), finite_outputs(model):
         rgb = torch.from_numpy(bgr[0, ..., ::-1].copy()).permute(2, 0, 1).float() / 255
         found = {name: value.numpy() for name, value in model([rgb])[0].items()}

@@ -43,8 +43,24 @@ def read_onnx(path: Path) -> Checkpoint:
     config = ModelConfig(arch, metadata.class_names, max(metadata.input_wh), frozen_norm=arch == "resnet50")
     model = build_model(config)
     stored = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in proto.graph.initializer}
+    if "rpn.shifts.weight" in stored:
+        stored |= _of_exact_tail(stored, len(metadata.class_names))
     load_folded(model, stored, str(path))
     return Checkpoint(config, model.state_dict(), metadata.training)
+
+
+def _of_exact_tail(stored: dict[str, Tensor], classes: int) -> dict[str, Tensor]:
+    """Layers of ``export.static``, of those of ``export.short_tail``, whose planes have each delta twice."""
+    layers = {}
+    for kind in ("weight", "bias"):
+        shifts, sizes = (stored[f"rpn.{name}.{kind}"].unflatten(0, (5, -1)) for name in ("shifts", "log_sizes"))
+        layers[f"rpn.head.bbox_pred.{kind}"] = torch.cat([shifts[2:4] / 2, sizes[:2]]).flatten(0, 1)
+        rows = stored[f"roi_heads.predictor.{kind}"]
+        rows = rows.flatten() if kind == "bias" else rows
+        logits, planes = rows[: classes + 1], rows[classes + 1 :].unflatten(0, (2, 6, classes))
+        deltas = torch.cat([planes[0, 2:4] / 2, planes[1, :2]]).flatten(0, 1)
+        layers[f"roi_heads.predictor.{kind}"] = torch.cat([logits, deltas])
+    return layers
 
 
 def _load(path: Path) -> onnx.ModelProto:
