@@ -5,6 +5,7 @@ import torch
 from equal_steps import OPTIONS
 from torch import nn
 
+import train.models.training_losses
 from train.distributed import World
 from train.errors import TrainError
 from train.loop.options import FitOptions
@@ -75,6 +76,25 @@ def test_boxes_are_decoded_in_float32_under_autocast():
     assert types[-1] == torch.float32  # what is decoded
     assert torch.bfloat16 in types  # what autocast is for
     assert all(loss.isfinite() for loss in losses.values())
+
+
+def test_anchors_are_not_rounded_under_autocast(monkeypatch):
+    """bfloat16 has eight bits: 257 px would be 256, and half pixels are lost from 128 on."""
+    state = state_of(replace(OPTIONS, amp=True))
+    used = []
+    losses = train.models.training_losses.sample_anchors
+    monkeypatch.setattr(
+        train.models.training_losses,
+        "sample_anchors",
+        lambda rpn, anchors, targets: used.append(anchors) or losses(rpn, anchors, targets),
+    )
+
+    state.losses(*inputs())
+    with torch.autocast("cpu", torch.bfloat16):
+        state.losses(*inputs())
+
+    assert used[1].dtype == torch.float32
+    assert torch.equal(*used)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])

@@ -6,7 +6,6 @@ that was stopped anywhere continues as if it had not been.
 
 import contextlib
 import itertools
-import math
 import signal
 import time
 from collections import deque
@@ -23,6 +22,7 @@ from train.distributed import World
 from train.errors import TrainError
 from train.evaluation.evaluate import detect, evaluate
 from train.evaluation.metrics import Metrics
+from train.loop.closing_time import guess_closing_s
 from train.loop.engine import Step, diverged, train_steps
 from train.loop.examples import RunExamples
 from train.loop.interrupt import Interrupt, InterruptedRunError
@@ -43,11 +43,6 @@ from train.models.weights import Start, initial_model
 
 RESTORE_IMAGES = 32
 """Images whose statistics the norms of an exported model get."""
-PROBED_IMAGES = 8
-"""Images of val that tell how long all of them will take."""
-WRITING_S = 3.0
-WRITTEN_BYTES_PER_S = 300e6
-"""A cautious guess of the time for plots and logs, and of how fast checkpoints are written."""
 
 
 class Run:
@@ -93,12 +88,16 @@ class Run:
             splits = {"train": self.images.train, "val": self.images.val}
             write_run_json(self.out, self.options, self.data, splits, self.device)
         if self.clock and self.progress.share < 1:
-            self.clock.expect_closing(self._guess_closing_s())
+            model, size = self.state.average.module, self.options.size
+            guess_s = guess_closing_s(model, self.images.val, size, self.device, self.world.size)
+            self.clock.expect_closing(guess_s)
         recorder = RunRecorder(self.out, self.progress, is_main=is_main)
         batches = self._batches(workers, cache)
         with recorder, Interrupt(verbose=is_main) as interrupt, contextlib.closing(batches):
             while not self._is_over(reporter):
                 ended_s = self._train_epoch(batches, workers, save_every_steps, recorder, reporter, interrupt)
+                if self.progress.share >= 1:
+                    batches.close()  # so that the last validation has all cores
                 if self._affords_validation():
                     self._close_epoch(recorder, reporter)
                     if self.clock:
@@ -216,19 +215,6 @@ class Run:
             return True
         wish = torch.tensor(float(self.clock.affords_validation()), device=self.device)
         return self.world.mean(wish).item() > 0.5
-
-    def _guess_closing_s(self) -> float:
-        """How long the last validation, plots and checkpoints may take."""
-        probed = self.images.val[:PROBED_IMAGES]
-        for _ in range(2):  # the first time is longer
-            started = time.monotonic()
-            model, size = self.state.average.module, self.options.size
-            list(detect(model, probed, size=size, device=self.device))
-            seconds = time.monotonic() - started
-        validation_s = seconds / len(probed) * math.ceil(len(self.images.val) / self.world.size)
-        weights = float(sum(p.numel() * p.element_size() for p in self.state.model.parameters()))
-        # last.pt twice, of weights, averaged weights and optimizer (at most two values for each weight); and best.pt.
-        return validation_s + WRITING_S + (2 * 4 + 1) * weights / WRITTEN_BYTES_PER_S
 
     def _check_finite(self) -> None:
         """Refuse to save weights that are spoiled: the loss of a step says nothing about those after it.

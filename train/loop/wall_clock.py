@@ -16,7 +16,7 @@ from train.errors import TrainError
 
 WARM_UP_SHARE = 0.2
 """Warm-up takes no more of a run than this."""
-MARGIN = 1.15
+MARGIN = 1.25
 """What ends a run takes longer at times than it did before."""
 MAX_CLOSING_SHARE = 0.5
 MAX_VALIDATING_SHARE = 0.1

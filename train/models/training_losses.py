@@ -1,5 +1,7 @@
 """The loss of a training step, from a batch of images to the four parts that are minimised."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
@@ -62,11 +64,16 @@ class TrainingLosses(nn.Module):
         logits, deltas = rpn.head(levels)
         per_level = [level[0].numel() for level in logits]
         flat_logits, flat_deltas = concat_box_prediction_layers(logits, deltas)
-        # The generator needs sizes alone, and gives each image the same anchors.
-        first = ImageList(images[:1], [(images.shape[-2], images.shape[-1])])
-        [anchors] = rpn.anchor_generator(first, levels)
         batch = len(images)
+        anchors = self._anchors(images, levels)
         return Predictions(flat_logits.view(batch, -1), flat_deltas.view(batch, -1, 4), anchors, per_level)
+
+    def _anchors(self, images: Tensor, levels: list[Tensor]) -> Tensor:
+        """The anchors of each image (A,4), in float32 also where autocast gives levels in bfloat16."""
+        first = ImageList(images[:1], [(images.shape[-2], images.shape[-1])])
+        shapes = [images.new_empty(1, 0, *level.shape[-2:]) for level in levels]  # all that the generator looks at
+        [anchors] = self.model.rpn.anchor_generator(first, shapes)
+        return cast("Tensor", anchors)
 
 
 def sample_rois(heads: RoIHeads, proposals: Proposals, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
