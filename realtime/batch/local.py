@@ -45,6 +45,11 @@ class ThreadExecutor(Executor):
     def close(self) -> None:
         """Nothing is left to end."""
 
+    @property
+    def lost_workers(self) -> bool:
+        """As of ``Executor``."""
+        return False
+
     def _opened(self, tasks: Iterator[Task]) -> Iterator[Task]:
         for task in tasks:
             self._worker = self._worker or self._spec.open(None)
@@ -74,6 +79,12 @@ class ProcessExecutor(Executor):
         self._count = workers
         self._is_stopped = is_stopped
         self._workers: list[_WorkerProcess] = []
+        self._has_lost = False
+
+    @property
+    def lost_workers(self) -> bool:
+        """As of ``Executor``."""
+        return self._has_lost
 
     def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Outcome]]:
         """As of ``Executor``."""
@@ -95,6 +106,7 @@ class ProcessExecutor(Executor):
                     yield job.task, outcome
                     continue
                 self._workers.remove(worker)
+                self._has_lost = True
                 if job.number < MAX_ATTEMPTS:
                     again.append(_Attempt(job.task, job.number + 1))
                     is_open = True

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from realtime.errors import RealtimeError, SourceError, one_line
 
@@ -71,8 +71,9 @@ class WorkerSpec(Protocol):
 class ModelSpec(WorkerSpec, Protocol):
     """The same for a process on another machine. It is a dataclass."""
 
-    model: str
-    """Name or path of the model."""
+    @property
+    def model(self) -> str:
+        """Name or path of the model."""
 
     def model_bytes(self) -> bytes | None:
         """The content of the model's file; None for one that comes with the app.
@@ -80,6 +81,9 @@ class ModelSpec(WorkerSpec, Protocol):
         Raises:
             RealtimeError: there is no such file.
         """
+
+    def with_model(self, model: str) -> Self:
+        """The same with a copy of the model's file."""
 
 
 class Executor(Protocol):
@@ -94,6 +98,10 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """End all workers, with what they are doing. May be called twice."""
+
+    @property
+    def lost_workers(self) -> bool:
+        """Whether a worker may have died, and left a half-written file."""
 
 
 def attempt(worker: Worker, task: Task) -> Outcome:

@@ -12,19 +12,22 @@ from realtime.commands.batching import (
     closing_line,
     conditions_for,
     executor_for,
+    is_remote,
     open_display,
     run_batch,
     size_of,
+    store_for,
 )
 from realtime.commands.console import Notices, print_message
 from realtime.commands.opening import open_detector, speed_notices
 from realtime.commands.video_worker import VideoEstimator, VideoSpec, VideoWorker
+from realtime.errors import SinkError
 from realtime.inference.cores import file_concurrency
 from realtime.stopping import StopRequests
 
 if TYPE_CHECKING:
     from realtime.batch.progress import BatchProgress
-    from realtime.batch.tasks import Executor, Task
+    from realtime.batch.tasks import Executor, ModelSpec, Task, WorkerSpec
     from realtime.batch.videos import Job, Targets
 
 
@@ -52,27 +55,34 @@ def do_videos(
         typer.Exit: a video has errors, or a signal stopped the batch.
     """
     from realtime.batch.output_folders import make_folders
-    from realtime.batch.store import FOLDER, FolderStore
+    from realtime.batch.remote import CopyingSpec, RemoteSpec, url_of
+    from realtime.batch.store import FOLDER
 
     first = targets.paths[0]
-    store = FolderStore((first if many else first.parent) / FOLDER)
+    if targets.crops is not None and url_of(targets.crops):
+        raise SinkError("crops are written to folders of this machine", parameter="crops", value=targets.crops)
+    store = store_for((first if many else first.parent) / FOLDER)
     tasks = tasks_of(jobs)
     conditions = conditions_for(spec.model, spec.settings.to_dict())
     if options.dry_run:
         from realtime.commands.estimate import print_estimate
 
-        print_estimate(tasks, store, conditions, VideoEstimator(spec), "video", resume=options.resume)
+        estimator = None if is_remote(tasks) else VideoEstimator(spec)
+        print_estimate(tasks, store, conditions, estimator, "video", resume=options.resume)
         return
     if many:
         make_folders(targets.paths)
     progress = open_display(tasks, "video")
     lines = Notices(notices)
-    here = _Here(spec, lines, progress)
+    here: WorkerSpec = _Here(spec, lines, progress)
+    there: ModelSpec = spec
+    if is_remote(tasks):
+        here, there = CopyingSpec(here), RemoteSpec(spec)
 
     def make_executor(requests: StopRequests) -> "Executor":
         from realtime.batch.local import ThreadExecutor
 
-        return executor_for(options, spec, requests) if options.is_elsewhere else ThreadExecutor(here)
+        return executor_for(options, there, requests) if options.is_elsewhere else ThreadExecutor(here)
 
     with StopRequests() as requests:
         try:
