@@ -74,14 +74,9 @@ class RayExecutor(Executor):
 
     def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Outcome]]:
         """As of ``Executor``."""
-        is_open = True
         while not self._is_stopped():
-            while is_open and len(self._running) < self._room():
-                task = next(tasks, None)
-                if task is None:
-                    is_open = False
-                else:
-                    self._begin(task)
+            while len(self._running) < self._room() and (task := next(tasks, None)) is not None:
+                self._begin(task)
             if not self._running:
                 return
             done, _ = self._ray.wait(list(self._running), num_returns=1, timeout=POLL_S)

@@ -89,16 +89,14 @@ class ProcessExecutor(Executor):
     def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Outcome]]:
         """As of ``Executor``."""
         again: list[_Attempt] = []
-        is_open = True
         while not self._is_stopped():
-            while is_open and self._can_start():
+            while self._can_start():
                 job = again.pop() if again else self._next(tasks)
                 if job is None:
-                    is_open = bool(again)
                     break
                 self._idle_worker().begin(job)
             busy = [worker for worker in self._workers if worker.job is not None]
-            if not busy and not again:
+            if not busy:
                 return
             for worker in self._ready(busy):
                 job, outcome = worker.result()
@@ -109,7 +107,6 @@ class ProcessExecutor(Executor):
                 self._has_lost = True
                 if job.number < MAX_ATTEMPTS:
                     again.append(_Attempt(job.task, job.number + 1))
-                    is_open = True
                 else:
                     yield job.task, lost(job.task, job.number, "its worker process ended (out of memory, or a crash)")
 

@@ -9,6 +9,19 @@ from realtime.errors import RealtimeError, SourceError, one_line
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A part of the work on a long video, which is done by several workers."""
+
+    kind: str
+    """``cut``, ``detect``, ``track``, ``draw`` or ``join``, in this order."""
+    folder: Path
+    """Where the workers leave what the next ones need."""
+    part: int = 0
+    part_s: float = 0.0
+    """About how long each part is, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One input and where its results go."""
 
@@ -21,6 +34,8 @@ class Task:
     """Position in the batch, from 1."""
     total: int = 1
     """Tasks of the batch."""
+    step: Step | None = None
+    """None for all of the work at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +106,8 @@ class Executor(Protocol):
 
     def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Outcome]]:
         """The outcome of each task, as they come in; a task is taken from the iterator when it can be started.
+
+        An iterator that has no task now is asked again after the next outcome.
 
         Raises:
             RealtimeError: no worker can be started.

@@ -26,9 +26,18 @@ from realtime.inference.cores import file_concurrency
 from realtime.stopping import StopRequests
 
 if TYPE_CHECKING:
+    from realtime.batch.batch import Summary
     from realtime.batch.progress import BatchProgress
+    from realtime.batch.store import Store
     from realtime.batch.tasks import Executor, ModelSpec, Task, WorkerSpec
     from realtime.batch.videos import Job, Targets
+
+
+FILES_PER_WORKER = 4
+"""With more files than that for each worker, long ones are not cut: all workers have enough to do, and parts of a video
+are read twice."""
+WORKERS_OF_CLUSTER = 16
+"""Of a cluster, if the user does not say how many."""
 
 
 def do_videos(
@@ -55,7 +64,7 @@ def do_videos(
         typer.Exit: a video has errors, or a signal stopped the batch.
     """
     from realtime.batch.output_folders import make_folders
-    from realtime.batch.remote import CopyingSpec, RemoteSpec, url_of
+    from realtime.batch.remote import url_of
     from realtime.batch.store import FOLDER
 
     first = targets.paths[0]
@@ -74,27 +83,53 @@ def do_videos(
         make_folders(targets.paths)
     progress = open_display(tasks, "video")
     lines = Notices(notices)
-    here: WorkerSpec = _Here(spec, lines, progress)
-    there: ModelSpec = spec
-    if is_remote(tasks):
-        here, there = CopyingSpec(here), RemoteSpec(spec)
-
-    def make_executor(requests: StopRequests) -> "Executor":
-        from realtime.batch.local import ThreadExecutor
-
-        return executor_for(options, there, requests) if options.is_elsewhere else ThreadExecutor(here)
-
+    here = _Here(spec, lines, progress)
     with StopRequests() as requests:
         try:
             summary = run_batch(
-                tasks, store, conditions, make_executor, options, PrintingWatcher(progress, lines), requests
+                tasks,
+                store,
+                conditions,
+                lambda requests: _executor(tasks, store, here, spec, options, requests),
+                options,
+                PrintingWatcher(progress, lines),
+                requests,
             )
         finally:
             progress.close()
+    _exit(summary, store)
+
+
+def _executor(
+    tasks: "Sequence[Task]",
+    store: "Store",
+    here: "WorkerSpec",
+    there: "ModelSpec",
+    options: BatchOptions,
+    requests: StopRequests,
+) -> "Executor":
+    """What carries out the tasks: ``here`` is the worker of this process, ``there`` one of another."""
+    from realtime.batch import segmented
+    from realtime.batch.local import ThreadExecutor
+    from realtime.batch.remote import CopyingSpec, RemoteSpec
+
+    is_copied = is_remote(tasks)
+    if not options.is_elsewhere:
+        return ThreadExecutor(CopyingSpec(here) if is_copied else here)
+    executor = executor_for(options, RemoteSpec(there) if is_copied else there, requests)
+    workers = options.workers or WORKERS_OF_CLUSTER
+    if is_copied or len(tasks) >= FILES_PER_WORKER * workers:
+        return executor
+    folder = Path(str(store)) / segmented.FOLDER
+    return segmented.SegmentedExecutor(executor, folder, part_s=segmented.PART_S)
+
+
+def _exit(summary: "Summary", store: "Store") -> None:
+    """Say how the batch ended, and exit if it did not end well."""
     if summary.exit_code is not None:
         ended = summary.done + summary.skipped + summary.by_others
         at = summary.stopped_at
-        where = f"in video {at.number} of {at.total}" if at else f"after {ended} of {len(tasks)} videos"
+        where = f"in video {at.number} of {at.total}" if at else f"after {ended} of {summary.tasks} videos"
         print_message(f"stopped {where}")
         raise typer.Exit(summary.exit_code)
     print_message(closing_line(summary, "video", store))

@@ -137,6 +137,11 @@ class VideoWorker:
         from realtime.batch.tasks import Outcome
 
         started_s = time.monotonic()
+        if task.step is not None:
+            from realtime.commands.segment_worker import SegmentWorker
+
+            outcome = SegmentWorker(self._detector, self._settings).process(task, task.step)
+            return replace(outcome, seconds=time.monotonic() - started_s)
         make_folders(path.parent for path in task.outputs.values())
         source = open_video_file(task.source, self._settings)
         outputs = Outputs(

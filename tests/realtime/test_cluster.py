@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 from batches import Copier, batch_of, made_tasks
-from fakes import WAIT_S, make_video, stub_model
+from fakes import WAIT_S, make_video, read_video, stub_model
+from made_videos import Kind, make
 from typer.testing import CliRunner
 
+from realtime.batch import segmented
 from realtime.batch.cluster import SETTINGS, Cluster, RayExecutor
 from realtime.cli import app
 from realtime.errors import SinkError
@@ -115,6 +117,22 @@ def test_videos_on_ray_give_the_bytes_of_one_process(tmp_path, monkeypatch):
     assert done.stderr.splitlines()[-1] == "3 videos, 1 with errors: clips/bad.avi"
     for name in ("{}/a.mp4", "{}/sub/b.mp4", "{}-found/a.jsonl", "{}-found/sub/b.jsonl"):
         assert (tmp_path / name.format("two")).read_bytes() == (tmp_path / name.format("one")).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_long_video_is_shared_on_ray(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(segmented, "PART_S", 2.0)
+    monkeypatch.setattr(segmented, "MIN_BYTES", 1)
+    make(tmp_path / "in.mp4", Kind(frames=200, languages=("eng",), options={"g": "25", "sc_threshold": "0"}))
+    stub_model(tmp_path / "m.onnx")
+    for name, place in (("one", []), ("two", ["--on", "ray"])):
+        outputs = ["--out", f"{name}.mp4", "--jsonl", f"{name}.jsonl"]
+        arguments = ["video", "in.mp4", *outputs, *place, "--model", "m.onnx", "--provider", "cpu"]
+        assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert (tmp_path / "two.jsonl").read_bytes() == (tmp_path / "one.jsonl").read_bytes()
+    one, two = read_video(tmp_path / "one.mp4"), read_video(tmp_path / "two.mp4")
+    assert [pts_s for pts_s, _ in two] == [pts_s for pts_s, _ in one]
 
 
 @pytest.fixture

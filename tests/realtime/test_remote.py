@@ -75,7 +75,8 @@ def test_videos_at_addresses_are_done_and_resumed(memory, tmp_path):
     assert realtime(*command, "--resume")[1][-1] == "2 videos, 1 done before"
 
 
-def test_one_video_at_an_address(memory, tmp_path):
+@pytest.mark.usefixtures("memory")
+def test_one_video_at_an_address(tmp_path):
     code, _ = realtime("video", "memory://box/in/a.mp4", "--jsonl", "a.jsonl")
     assert code == 0
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 4
