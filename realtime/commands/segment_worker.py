@@ -15,6 +15,7 @@ from realtime.commands.face_counter import FaceCounter
 from realtime.commands.opening import chosen_threshold
 from realtime.commands.unsure import UnsureFrames
 from realtime.drawing.hiding import HOLD_S, Pixelate
+from realtime.drawing.render import drawn
 from realtime.errors import SourceError
 from realtime.faces.looks import Looks
 from realtime.faces.tracker import FaceTracker
@@ -144,7 +145,7 @@ class SegmentWorker:
             while (frame := source.read()) is not None:
                 index = first + frame.index
                 found = detections[index - offset]
-                canvas = hider(frame, found) if hider else Result(frame, found).draw()
+                canvas = hider(frame, found) if hider else drawn(frame.image, found, run.style)
                 if index in wanted:
                     sink.write(Result(frame, found, canvas=canvas))
                     count += 1
