@@ -38,12 +38,12 @@ $(VENV)/app.stamp: $(REQUIREMENTS)
 
 $(VENV)/dev.stamp: $(REQUIREMENTS)
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,dev,cluster]'
 	touch $(VENV)/app.stamp $@
 
 .venv-app/test.stamp: $(REQUIREMENTS)
 	test -x .venv-app/bin/pip || $(PYTHON) -m venv .venv-app
-	.venv-app/bin/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	.venv-app/bin/pip install --quiet --constraint constraints.txt --editable '.[test,cluster]'
 	touch $@
 
 clean:

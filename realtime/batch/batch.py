@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from realtime.atomic_files import remove_partials
 from realtime.batch.claims import Claims, held_by_others
 from realtime.batch.records import Conditions, Record, Records
+from realtime.batch.remote import url_of
 from realtime.batch.store import Store
 from realtime.batch.tasks import Executor, Outcome, Task
 from realtime.formatting import counted, listed
@@ -133,6 +134,8 @@ class Batch:
             closing.callback(lambda: setattr(self.summary, "seconds", time.monotonic() - started_s))
             self._clear_stale()
             self._run_all()
+            if self._executor.lost_workers and self.summary.exit_code is None:
+                remove_partials(path for task in self._tasks for path in task.outputs.values())
         return self.summary
 
     def _clear_stale(self) -> None:
@@ -222,7 +225,7 @@ class Batch:
 
     def _write_reports(self) -> None:
         lines = [
-            json.dumps({"name": task.name, "input": str(task.source), "error": error}) + "\n"
+            json.dumps({"name": task.name, "input": url_of(task.source) or str(task.source), "error": error}) + "\n"
             for task, error in self.summary.failed
         ]
         if lines:

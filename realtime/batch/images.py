@@ -8,6 +8,7 @@ import numpy as np
 
 from realtime.batch.inputs import Inputs
 from realtime.batch.output_folders import check_folder, make_folders
+from realtime.batch.remote import url_of
 from realtime.errors import SinkError, SourceError
 from realtime.file_names import input_path
 from realtime.image_io import can_write, is_image, read_image, write_image
@@ -33,7 +34,10 @@ def find_images(paths: Iterable[Path], outputs: Iterable[Path | None] = ()) -> I
     inputs = Inputs("image", is_image, outputs)
     given = [input_path(path) for path in paths]
     for path in given:
-        if path.is_dir():
+        if url_of(path):
+            if not inputs.add_address(path, lambda found: can_write(found.suffix)):
+                raise SourceError(f"cannot read images from {url_of(path)}: there are none", value=path)
+        elif path.is_dir():
             if not inputs.add_folder(path):
                 message = "; ".join([f"cannot read images from {path}: the folder holds none", *inputs.notices])
                 raise SourceError(message, value=path)

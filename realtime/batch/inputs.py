@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
+from realtime.batch.remote import files_below
 from realtime.errors import SourceError
 from realtime.file_names import is_hidden
 from realtime.formatting import counted, listed
@@ -55,6 +56,27 @@ class Inputs:
             if path not in self.places:
                 self.files.append(path)
                 self.places[path] = path.relative_to(folder)
+        return len(taken)
+
+    def add_address(self, address: Path, is_taken: Callable[[Path], bool]) -> int:
+        """Take the files of the right kind below an address, or the file that it is; return how many there are.
+
+        Args:
+            address: of a folder or file, as ``realtime.batch.remote`` writes it.
+            is_taken: whether a file is of that kind, by its name.
+
+        Raises:
+            SourceError: there is nothing there.
+        """
+        taken, others = files_below(address, is_taken)
+        if taken == [address]:
+            self.add_file(address)
+            return 1
+        self._skipped.update(path.suffix.lower() for path in others)
+        for path in taken:
+            if path not in self.places:
+                self.files.append(path)
+                self.places[path] = path.relative_to(address)
         return len(taken)
 
     @property

@@ -45,6 +45,11 @@ class ThreadExecutor(Executor):
     def close(self) -> None:
         """Nothing is left to end."""
 
+    @property
+    def lost_workers(self) -> bool:
+        """As of ``Executor``."""
+        return False
+
     def _opened(self, tasks: Iterator[Task]) -> Iterator[Task]:
         for task in tasks:
             self._worker = self._worker or self._spec.open(None)
@@ -74,20 +79,24 @@ class ProcessExecutor(Executor):
         self._count = workers
         self._is_stopped = is_stopped
         self._workers: list[_WorkerProcess] = []
+        self._has_lost = False
+
+    @property
+    def lost_workers(self) -> bool:
+        """As of ``Executor``."""
+        return self._has_lost
 
     def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Outcome]]:
         """As of ``Executor``."""
         again: list[_Attempt] = []
-        is_open = True
         while not self._is_stopped():
-            while is_open and self._can_start():
+            while self._can_start():
                 job = again.pop() if again else self._next(tasks)
                 if job is None:
-                    is_open = bool(again)
                     break
                 self._idle_worker().begin(job)
             busy = [worker for worker in self._workers if worker.job is not None]
-            if not busy and not again:
+            if not busy:
                 return
             for worker in self._ready(busy):
                 job, outcome = worker.result()
@@ -95,9 +104,9 @@ class ProcessExecutor(Executor):
                     yield job.task, outcome
                     continue
                 self._workers.remove(worker)
+                self._has_lost = True
                 if job.number < MAX_ATTEMPTS:
                     again.append(_Attempt(job.task, job.number + 1))
-                    is_open = True
                 else:
                     yield job.task, lost(job.task, job.number, "its worker process ended (out of memory, or a crash)")
 

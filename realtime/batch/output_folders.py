@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from realtime.batch.remote import url_of
 from realtime.errors import SinkError
 
 
@@ -12,6 +13,8 @@ def check_folder(folder: Path) -> None:
     Raises:
         SinkError: it is a file, or the folder around it does not exist.
     """
+    if url_of(folder):
+        return
     if folder.exists() and not folder.is_dir():
         raise SinkError(f"cannot write to {folder}: it is a file, not a folder", value=folder)
     if not folder.parent.is_dir():
@@ -26,7 +29,7 @@ def make_folders(folders: Iterable[Path | None]) -> None:
     """
     for folder in folders:
         try:
-            if folder is not None:
+            if folder is not None and not url_of(folder):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SinkError(f"cannot make the folder {folder}: {error.strerror}", value=folder) from error

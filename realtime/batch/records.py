@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from realtime.batch.remote import describe, url_of
 from realtime.batch.store import Store
 from realtime.batch.tasks import Outcome, Task
 
@@ -139,6 +140,8 @@ def file_name(name: str) -> str:
 
 def _key(task: Task, conditions: Conditions) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    if url_of(task.source):
+        found = describe(task.source) or {}
     with suppress(OSError):
         status = task.source.stat()
         found = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
@@ -153,6 +156,10 @@ def _sizes(task: Task) -> dict[str, int | None]:
     """The size of each output that is there."""
     sizes: dict[str, int | None] = {}
     for parameter, path in task.outputs.items():
+        if url_of(path):
+            if info := describe(path):
+                sizes[parameter] = info["size"]
+            continue
         with suppress(OSError):
             sizes[parameter] = None if path.is_dir() else path.stat().st_size
     return sizes

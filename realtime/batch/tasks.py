@@ -3,9 +3,22 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from realtime.errors import RealtimeError, SourceError, one_line
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A part of the work on a long video, which is done by several workers."""
+
+    kind: str
+    """``cut``, ``detect``, ``track``, ``draw`` or ``join``, in this order."""
+    folder: Path
+    """Where the workers leave what the next ones need."""
+    part: int = 0
+    part_s: float = 0.0
+    """About how long each part is, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +34,8 @@ class Task:
     """Position in the batch, from 1."""
     total: int = 1
     """Tasks of the batch."""
+    step: Step | None = None
+    """None for all of the work at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +86,9 @@ class WorkerSpec(Protocol):
 class ModelSpec(WorkerSpec, Protocol):
     """The same for a process on another machine. It is a dataclass."""
 
-    model: str
-    """Name or path of the model."""
+    @property
+    def model(self) -> str:
+        """Name or path of the model."""
 
     def model_bytes(self) -> bytes | None:
         """The content of the model's file; None for one that comes with the app.
@@ -81,6 +97,9 @@ class ModelSpec(WorkerSpec, Protocol):
             RealtimeError: there is no such file.
         """
 
+    def with_model(self, model: str) -> Self:
+        """The same with a copy of the model's file."""
+
 
 class Executor(Protocol):
     """Has tasks carried out."""
@@ -88,12 +107,18 @@ class Executor(Protocol):
     def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Outcome]]:
         """The outcome of each task, as they come in; a task is taken from the iterator when it can be started.
 
+        An iterator that has no task now is asked again after the next outcome.
+
         Raises:
             RealtimeError: no worker can be started.
         """
 
     def close(self) -> None:
         """End all workers, with what they are doing. May be called twice."""
+
+    @property
+    def lost_workers(self) -> bool:
+        """Whether a worker may have died, and left a half-written file."""
 
 
 def attempt(worker: Worker, task: Task) -> Outcome:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from realtime.batch.inputs import Inputs
-from realtime.batch.video_probe import is_video
+from realtime.batch.remote import url_of
+from realtime.batch.video_probe import SUFFIXES, is_video
 from realtime.errors import SinkError, SourceError
 from realtime.file_names import input_path
 from realtime.sinks.encoding import CONTAINERS
@@ -26,7 +27,10 @@ def find_videos(given: Sequence[str], outputs: Iterable[Path | None] = ()) -> In
     inputs = Inputs("video", is_video, outputs)
     for text in given:
         path = input_path(text)
-        if path.is_dir():
+        if url_of(path):
+            if not inputs.add_address(path, lambda found: found.suffix.lower() in SUFFIXES):
+                raise SourceError(f"cannot open videos in {url_of(path)}: there are none", value=path)
+        elif path.is_dir():
             if not inputs.add_folder(path):
                 message = "; ".join([f"cannot open videos in {path}: the folder holds none", *inputs.notices])
                 raise SourceError(message, value=path)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from realtime.batch.remote import url_of
 from realtime.commands.console import Notices, print_error, print_message, printable
 from realtime.errors import RealtimeError, SinkError
 from realtime.formatting import counted
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from realtime.batch.progress import BatchProgress
     from realtime.batch.records import Conditions, Record
     from realtime.batch.store import Store
-    from realtime.batch.tasks import Executor, Outcome, Task, WorkerSpec
+    from realtime.batch.tasks import Executor, ModelSpec, Outcome, Task
 
 BATCH = "Many files"
 MAX_NAMED = 5
@@ -46,6 +47,22 @@ Workers = Annotated[
     ),
 ]
 
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="ray|auto|ray://HOST:PORT",
+        help="Work on Ray: one of this run's own, the cluster of the environment, or the one at this address.",
+        rich_help_panel=BATCH,
+    ),
+]
+CpusPerWorker = Annotated[
+    float, typer.Option(min=0, help="Cores of each worker on Ray.", rich_help_panel=BATCH, show_default=True)
+]
+GpusPerWorker = Annotated[
+    float, typer.Option(min=0, help="GPUs of each worker on Ray; 0.5 for two on one.", rich_help_panel=BATCH)
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOptions:
@@ -54,6 +71,22 @@ class BatchOptions:
     resume: bool = False
     dry_run: bool = False
     workers: int | None = None
+    on: str | None = None
+    """Which Ray; None for this machine without it."""
+    cpus_per_worker: float = 1
+    gpus_per_worker: float = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            SinkError: an unknown place, or options of Ray without it.
+        """
+        if self.on is not None and self.on not in {"ray", "auto"} and not self.on.startswith("ray://"):
+            remedy = "choose ray, auto or ray://HOST:PORT"
+            raise SinkError("there is no such place to work", parameter="on", value=self.on, remedy=remedy)
+        if self.on is None and (self.cpus_per_worker, self.gpus_per_worker) != (1, 0):
+            raise SinkError("--cpus-per-worker and --gpus-per-worker are for Ray: add --on", value=None)
 
     @property
     def is_default(self) -> bool:
@@ -63,7 +96,7 @@ class BatchOptions:
     @property
     def is_elsewhere(self) -> bool:
         """Whether other processes do the work."""
-        return (self.workers or 1) > 1
+        return self.on is not None or (self.workers or 1) > 1
 
     def check_written(self, *outputs: Path | None) -> None:
         """Refuse options that need something to be written.
@@ -71,17 +104,45 @@ class BatchOptions:
         Raises:
             SinkError: nothing is.
         """
-        chosen = {"--resume": self.resume, "--dry-run": self.dry_run, "--workers": self.workers is not None}
+        chosen = {
+            "--resume": self.resume,
+            "--dry-run": self.dry_run,
+            "--workers": self.workers is not None,
+            "--on": self.on is not None,
+        }
         for option in (option for option, is_chosen in chosen.items() if is_chosen):
             if not any(outputs):
                 raise SinkError(f"{option} is for results that are written to files: name some", value=option)
 
 
-def executor_for(options: BatchOptions, spec: "WorkerSpec", requests: StopRequests) -> "Executor":
+def executor_for(options: BatchOptions, spec: "ModelSpec", requests: StopRequests) -> "Executor":
     """What carries out tasks in other processes."""
+    from realtime.batch.cluster import Cluster, RayExecutor
     from realtime.batch.local import ProcessExecutor
 
+    if options.on is not None:
+        cluster = Cluster(
+            address=options.on, cpus=options.cpus_per_worker, gpus=options.gpus_per_worker, workers=options.workers
+        )
+        return RayExecutor(spec, cluster, is_stopped=requests.is_stopped)
     return ProcessExecutor(spec, options.workers or 1, is_stopped=requests.is_stopped)
+
+
+def store_for(folder: Path) -> "Store":
+    """The records in a folder or at an address.
+
+    Raises:
+        SourceError: the address does not answer.
+    """
+    from realtime.batch.remote import RemoteStore
+    from realtime.batch.store import FolderStore
+
+    return RemoteStore(folder) if url_of(folder) else FolderStore(folder)
+
+
+def is_remote(tasks: "Sequence[Task]") -> bool:
+    """Whether files are at addresses."""
+    return any(url_of(path) for task in tasks for path in (task.source, *task.outputs.values()))
 
 
 def conditions_for(model: str, options: dict[str, Any]) -> "Conditions":
@@ -98,6 +159,8 @@ def conditions_for(model: str, options: dict[str, Any]) -> "Conditions":
 
 def size_of(task: "Task") -> int:
     """Bytes of its input; 0 if that is not known."""
+    if url_of(task.source):
+        return 1  # to ask for each would take long: files count the same
     with suppress(OSError):
         return task.source.stat().st_size
     return 0

@@ -34,12 +34,12 @@ def print_estimate(
     tasks: "Sequence[Task]",
     store: "Store",
     conditions: "Conditions",
-    estimator: Estimator,
+    estimator: Estimator | None,
     noun: str,
     *,
     resume: bool,
 ) -> None:
-    """Print a line for each task that would be done, and one about all of them."""
+    """Print a line for each task that would be done, and one about all of them; without an estimator, not how long."""
     from realtime.batch.records import Records
 
     records = Records(store, conditions)
@@ -50,10 +50,11 @@ def print_estimate(
         targets = listed([printable(path) for path in task.outputs.values()])
         print_result(f"{printable(task.source)} -> {targets}" if targets else printable(task.source))
     size = sum(map(size_of, left))
-    parts = [f"would do {counted(len(left), noun)}, {size / 1e6:.1f} MB"]
+    amount = f", {size / 1e6:.1f} MB" if estimator else ""
+    parts = [f"would do {counted(len(left), noun)}{amount}"]
     if finished:
         parts.append(f"{len(finished)} {'are' if resume else 'could be skipped with --resume: they are'} done already")
-    rate = _seconds_per_byte(left, estimator)
+    rate = _seconds_per_byte(left, estimator) if estimator else None
     if rate is not None:
         parts.append(f"about {clock(size * rate)} on this machine")
     print_message("; ".join(parts))

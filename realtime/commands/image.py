@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from realtime.commands.batching import BatchOptions, DryRun, Resume, Workers
+from realtime.commands.batching import BatchOptions, CpusPerWorker, DryRun, GpusPerWorker, On, Resume, Workers
 from realtime.commands.console import Notices, exit_if_stopped, print_error, print_message, printable, wrote
 from realtime.commands.opening import speed_notices
 from realtime.commands.options import (
@@ -62,12 +62,16 @@ def image(
     resume: Resume = False,
     dry_run: DryRun = False,
     workers: Workers = None,
+    on: On = None,
+    cpus_per_worker: CpusPerWorker = 1,
+    gpus_per_worker: GpusPerWorker = 0,
 ) -> None:
     """Detect in still images. Without --out and --jsonl the JSON lines are printed.
 
     A file that is not an image is reported and left out, one that is cut short only reported; the exit code is then 1.
     """
     from realtime.batch.images import find_images
+    from realtime.batch.remote import url_of
     from realtime.commands.image_batch import do_images
     from realtime.commands.image_worker import ImageSettings, ImageSpec
     from realtime.sinks.text_file import STANDARD_OUTPUT, is_stream
@@ -79,7 +83,14 @@ def image(
         style=chosen_style(style, labels, line=line, font_scale=font_scale, fill=fill, sides=sides),
         draws=out is not None,
     )
-    batch = BatchOptions(resume=resume, dry_run=dry_run, workers=workers)
+    batch = BatchOptions(
+        resume=resume,
+        dry_run=dry_run,
+        workers=workers,
+        on=on,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
+    )
     jsonl = STANDARD_OUTPUT if out is None and jsonl is None else jsonl
     lines_file = jsonl if jsonl is not None and jsonl != STANDARD_OUTPUT and not is_stream(jsonl) else None
     batch.check_written(out, lines_file)
@@ -87,7 +98,8 @@ def image(
     check_blur(blur, crops=None, shown=out is not None)
     check_outputs(jsonl, originals=inputs.files)
     many = len(paths) > 1 or paths[0].is_dir()
-    if (out or lines_file) and (many or not batch.is_default):
+    elsewhere = any(url_of(path) for path in (*inputs.files, out, jsonl) if path)
+    if (out or lines_file) and (many or not batch.is_default or elsewhere):
         do_images(inputs, out, jsonl, ImageSpec(model, provider, settings), batch)
     else:
         _do_here(inputs, out, jsonl, ImageSpec(model, provider, settings))

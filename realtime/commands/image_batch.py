@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,8 +13,10 @@ from realtime.commands.batching import (
     PrintingWatcher,
     conditions_for,
     executor_for,
+    is_remote,
     open_display,
     run_batch,
+    store_for,
 )
 from realtime.commands.console import Notices, print_message, printable, wrote
 from realtime.commands.image_worker import ImageEstimator, ImageSpec, ImageWorker
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from realtime.batch.progress import BatchProgress
     from realtime.batch.records import Conditions, Record
     from realtime.batch.store import Store
-    from realtime.batch.tasks import Executor, Outcome, Task
+    from realtime.batch.tasks import Executor, ModelSpec, Outcome, Task, WorkerSpec
 
 
 def do_images(inputs: "Inputs", out: Path | None, jsonl: Path | None, spec: ImageSpec, options: BatchOptions) -> None:
@@ -38,26 +41,33 @@ def do_images(inputs: "Inputs", out: Path | None, jsonl: Path | None, spec: Imag
         RealtimeError: there is no such model, or nothing can be written.
         typer.Exit: an image has errors, or a signal stopped the batch.
     """
+    from realtime.batch.remote import CopyingSpec, RemoteSpec
+
     tasks = tasks_of(inputs, out)
     store = _store(out, jsonl)
     conditions = conditions_for(spec.model, spec.settings.to_dict())
     if options.dry_run:
         from realtime.commands.estimate import print_estimate
 
-        print_estimate(tasks, store, conditions, ImageEstimator(spec), "image", resume=options.resume)
+        estimator = None if is_remote(tasks) else ImageEstimator(spec)
+        print_estimate(tasks, store, conditions, estimator, "image", resume=options.resume)
         return
     lines = LinesFile(jsonl) if jsonl else None
     notices = Notices(inputs.notices)
     progress = open_display(tasks, "image")
     watcher = ImageWatcher(progress, notices, lines)
     threads = min(len(tasks), file_concurrency())
+    here: WorkerSpec = _Here(spec, threads, notices)
+    there: ModelSpec = spec
+    if is_remote(tasks):
+        here, there = CopyingSpec(here), RemoteSpec(spec)
 
     def make_executor(requests: StopRequests) -> "Executor":
         from realtime.batch.local import ThreadExecutor
 
         if options.is_elsewhere:
-            return executor_for(options, spec, requests)
-        return ThreadExecutor(_Here(spec, threads, notices), threads)
+            return executor_for(options, there, requests)
+        return ThreadExecutor(here, threads)
 
     with StopRequests() as requests:
         try:
@@ -102,12 +112,12 @@ def _names(files: Sequence[Path], inputs: "Inputs") -> list[str]:
 
 
 def _store(out: Path | None, jsonl: Path | None) -> "Store":
-    from realtime.batch.store import FOLDER, FolderStore
+    from realtime.batch.store import FOLDER
 
     if out:
-        return FolderStore(out / FOLDER)
+        return store_for(out / FOLDER)
     assert jsonl is not None
-    return FolderStore(jsonl.with_name(f".{jsonl.name}{FOLDER}"))
+    return store_for(jsonl.with_name(f".{jsonl.name}{FOLDER}"))
 
 
 class LinesFile:
@@ -119,9 +129,14 @@ class LinesFile:
         Raises:
             SinkError: it cannot.
         """
+        from realtime.batch.remote import url_of
         from realtime.sinks.jsonl import JsonLinesFile
         from realtime.sinks.text_file import STANDARD_OUTPUT, is_stream
 
+        self._address = path if url_of(path) else None
+        self._folder = TemporaryDirectory() if self._address else None
+        if self._folder:
+            path = Path(self._folder.name) / path.name
         self._path = path
         self._file = JsonLinesFile(path)
         self._is_stream = path == STANDARD_OUTPUT or is_stream(path)
@@ -138,6 +153,7 @@ class LinesFile:
             SinkError: the disk is full, say.
         """
         from realtime.batch.records import Records
+        from realtime.batch.remote import upload
         from realtime.sinks.base import Ending
 
         records, count = Records(store, conditions), 0
@@ -148,17 +164,23 @@ class LinesFile:
                 count += 1
         whole = Ending.STOPPED if stopped else Ending.COMPLETE
         self._file.close(whole if count or self._is_stream else Ending.FAILED)
+        if self._address and count:
+            upload(self._path, self._address)
 
     def close(self) -> None:
         """Drop a file that was not written to its end."""
         from realtime.sinks.base import Ending
 
         self._file.close(Ending.FAILED)
+        if self._folder:
+            self._folder.cleanup()
 
 
 def _line(task: "Task", data: "Mapping[str, Any]") -> dict[str, Any]:
     """With the image named as this run names it."""
-    line: dict[str, Any] = data["line"] | {"image": str(task.source)}
+    from realtime.batch.remote import url_of
+
+    line: dict[str, Any] = data["line"] | {"image": url_of(task.source) or str(task.source)}
     return line
 
 

@@ -1,11 +1,11 @@
 """What is done with each still image, in this process or in another."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from realtime.commands.opening import chosen_threshold, open_detector
+from realtime.commands.opening import chosen_threshold, model_bytes, open_detector
 from realtime.inference.cores import file_concurrency, limit_cores
 from realtime.inference.providers import Provider
 
@@ -49,6 +49,14 @@ class ImageSpec:
     model: str
     provider: Provider
     settings: ImageSettings
+
+    def with_model(self, model: str) -> "ImageSpec":
+        """As of ``ModelSpec``."""
+        return replace(self, model=model)
+
+    def model_bytes(self) -> bytes | None:
+        """As of ``ModelSpec``."""
+        return model_bytes(self.model)
 
     def open(self, cores: int | None) -> "ImageWorker":
         """As of ``WorkerSpec``, for another process, where one image is detected after the other."""

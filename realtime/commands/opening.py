@@ -26,6 +26,17 @@ def open_detector(model: str, provider: Provider, *, concurrency: int = 1) -> "O
     return OnnxDetector(find_model(model), provider=provider, concurrency=concurrency)
 
 
+def model_bytes(model: str) -> bytes | None:
+    """The content of a model's file, for other machines; None for a model that comes with the app.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    from realtime.inference.detector import find_model, shipped_models
+
+    return None if model in shipped_models() else find_model(model).read_bytes()
+
+
 def speed_notices(detector: "OnnxDetector", model: str, *, is_live: bool = False) -> list[str]:
     """Why the detector is slower than it could be, a line for each reason.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from realtime.commands.batching import BatchOptions, DryRun, Resume, Workers
+from realtime.commands.batching import BatchOptions, CpusPerWorker, DryRun, GpusPerWorker, On, Resume, Workers
 from realtime.commands.console import Notices, print_error, print_message, printable
 from realtime.commands.opening import open_both, open_detector, speed_notices
 from realtime.commands.options import (
@@ -99,11 +99,15 @@ def video(
     resume: Resume = False,
     dry_run: DryRun = False,
     workers: Workers = None,
+    on: On = None,
+    cpus_per_worker: CpusPerWorker = 1,
+    gpus_per_worker: GpusPerWorker = 0,
 ) -> None:
     """Detect in every frame of video files. With nothing to write, they are shown in a window.
 
     With several videos, or a folder of them, --out, --jsonl, --csv and --crops name folders.
     """
+    from realtime.batch.remote import url_of
     from realtime.batch.videos import Targets, find_videos
     from realtime.commands.video_batch import do_videos
     from realtime.commands.video_worker import Settings, VideoSpec, open_video_file
@@ -124,12 +128,19 @@ def video(
         ),
     )
     targets = Targets(out=out, jsonl=jsonl, csv=csv, crops=crops)
-    batch = BatchOptions(resume=resume, dry_run=dry_run, workers=workers)
+    batch = BatchOptions(
+        resume=resume,
+        dry_run=dry_run,
+        workers=workers,
+        on=on,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
+    )
     batch.check_written(*(path for path in targets.paths if path != DASH))
     inputs = find_videos(videos, targets.paths)
     many = len(inputs.places) > 1 or list(inputs.places) != [input_path(text) for text in videos]
     jobs = _plan(inputs, targets, settings, many=many)
-    if targets.paths and (many or not batch.is_default):
+    if targets.paths and (many or not batch.is_default or any(map(url_of, [*inputs.places, *targets.paths]))):
         do_videos(jobs, targets, VideoSpec(model, provider, settings), batch, inputs.notices, many=many)
         return
     # A window shows frames as they come, and lets the user hold them.

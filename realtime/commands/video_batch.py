@@ -12,20 +12,32 @@ from realtime.commands.batching import (
     closing_line,
     conditions_for,
     executor_for,
+    is_remote,
     open_display,
     run_batch,
     size_of,
+    store_for,
 )
 from realtime.commands.console import Notices, print_message
 from realtime.commands.opening import open_detector, speed_notices
 from realtime.commands.video_worker import VideoEstimator, VideoSpec, VideoWorker
+from realtime.errors import SinkError
 from realtime.inference.cores import file_concurrency
 from realtime.stopping import StopRequests
 
 if TYPE_CHECKING:
+    from realtime.batch.batch import Summary
     from realtime.batch.progress import BatchProgress
-    from realtime.batch.tasks import Executor, Task
+    from realtime.batch.store import Store
+    from realtime.batch.tasks import Executor, ModelSpec, Task, WorkerSpec
     from realtime.batch.videos import Job, Targets
+
+
+FILES_PER_WORKER = 4
+"""With more files than that for each worker, long ones are not cut: all workers have enough to do, and parts of a video
+are read twice."""
+WORKERS_OF_CLUSTER = 16
+"""Of a cluster, if the user does not say how many."""
 
 
 def do_videos(
@@ -52,39 +64,72 @@ def do_videos(
         typer.Exit: a video has errors, or a signal stopped the batch.
     """
     from realtime.batch.output_folders import make_folders
-    from realtime.batch.store import FOLDER, FolderStore
+    from realtime.batch.remote import url_of
+    from realtime.batch.store import FOLDER
 
     first = targets.paths[0]
-    store = FolderStore((first if many else first.parent) / FOLDER)
+    if targets.crops is not None and url_of(targets.crops):
+        raise SinkError("crops are written to folders of this machine", parameter="crops", value=targets.crops)
+    store = store_for((first if many else first.parent) / FOLDER)
     tasks = tasks_of(jobs)
     conditions = conditions_for(spec.model, spec.settings.to_dict())
     if options.dry_run:
         from realtime.commands.estimate import print_estimate
 
-        print_estimate(tasks, store, conditions, VideoEstimator(spec), "video", resume=options.resume)
+        estimator = None if is_remote(tasks) else VideoEstimator(spec)
+        print_estimate(tasks, store, conditions, estimator, "video", resume=options.resume)
         return
     if many:
         make_folders(targets.paths)
     progress = open_display(tasks, "video")
     lines = Notices(notices)
     here = _Here(spec, lines, progress)
-
-    def make_executor(requests: StopRequests) -> "Executor":
-        from realtime.batch.local import ThreadExecutor
-
-        return executor_for(options, spec, requests) if options.is_elsewhere else ThreadExecutor(here)
-
     with StopRequests() as requests:
         try:
             summary = run_batch(
-                tasks, store, conditions, make_executor, options, PrintingWatcher(progress, lines), requests
+                tasks,
+                store,
+                conditions,
+                lambda requests: _executor(tasks, store, here, spec, options, requests),
+                options,
+                PrintingWatcher(progress, lines),
+                requests,
             )
         finally:
             progress.close()
+    _exit(summary, store)
+
+
+def _executor(
+    tasks: "Sequence[Task]",
+    store: "Store",
+    here: "WorkerSpec",
+    there: "ModelSpec",
+    options: BatchOptions,
+    requests: StopRequests,
+) -> "Executor":
+    """What carries out the tasks: ``here`` is the worker of this process, ``there`` one of another."""
+    from realtime.batch import segmented
+    from realtime.batch.local import ThreadExecutor
+    from realtime.batch.remote import CopyingSpec, RemoteSpec
+
+    is_copied = is_remote(tasks)
+    if not options.is_elsewhere:
+        return ThreadExecutor(CopyingSpec(here) if is_copied else here)
+    executor = executor_for(options, RemoteSpec(there) if is_copied else there, requests)
+    workers = options.workers or WORKERS_OF_CLUSTER
+    if is_copied or len(tasks) >= FILES_PER_WORKER * workers:
+        return executor
+    folder = Path(str(store)) / segmented.FOLDER
+    return segmented.SegmentedExecutor(executor, folder, part_s=segmented.PART_S)
+
+
+def _exit(summary: "Summary", store: "Store") -> None:
+    """Say how the batch ended, and exit if it did not end well."""
     if summary.exit_code is not None:
         ended = summary.done + summary.skipped + summary.by_others
         at = summary.stopped_at
-        where = f"in video {at.number} of {at.total}" if at else f"after {ended} of {len(tasks)} videos"
+        where = f"in video {at.number} of {at.total}" if at else f"after {ended} of {summary.tasks} videos"
         print_message(f"stopped {where}")
         raise typer.Exit(summary.exit_code)
     print_message(closing_line(summary, "video", store))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realtime.commands.console import Notices, printable
-from realtime.commands.opening import open_detector
+from realtime.commands.opening import model_bytes, open_detector
 from realtime.commands.outputs import Outputs
 from realtime.commands.running import RunOptions, run_reported
 from realtime.errors import SourceError
@@ -63,6 +63,14 @@ class VideoSpec:
     model: str
     provider: Provider
     settings: Settings
+
+    def with_model(self, model: str) -> "VideoSpec":
+        """As of ``ModelSpec``."""
+        return replace(self, model=model)
+
+    def model_bytes(self) -> bytes | None:
+        """As of ``ModelSpec``."""
+        return model_bytes(self.model)
 
     def open(self, cores: int | None) -> "VideoWorker":
         """As of ``WorkerSpec``."""
@@ -129,6 +137,11 @@ class VideoWorker:
         from realtime.batch.tasks import Outcome
 
         started_s = time.monotonic()
+        if task.step is not None:
+            from realtime.commands.segment_worker import SegmentWorker
+
+            outcome = SegmentWorker(self._detector, self._settings).process(task, task.step)
+            return replace(outcome, seconds=time.monotonic() - started_s)
         make_folders(path.parent for path in task.outputs.values())
         source = open_video_file(task.source, self._settings)
         outputs = Outputs(

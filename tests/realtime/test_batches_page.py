@@ -1,6 +1,7 @@
 """What docs/batches.md shows, run as it stands there, in its order."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "batches.md"
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="the extra cluster is not installed")
 def test_every_command_of_the_page_works_in_its_order(tmp_path):
     for name in ("clips/day1", "photos/day1"):
         (tmp_path / name).mkdir(parents=True)
