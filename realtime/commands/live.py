@@ -64,7 +64,7 @@ def open_window(
         controls,
         toast,
         names,
-        provider=detector.provider.value.upper(),
+        model=f"{detector.metadata.architecture} on {detector.provider.value.upper()}",
         is_live=source.is_live,
         source_status=lambda: source.status,
         is_recorded=outputs.video is not None,

@@ -380,7 +380,7 @@ def test_closing_the_window_the_moment_it_appears_ends_the_run(folder, display, 
 def window_sink(*, paced=False, instead="", controls=None, anonymize=None):
     controls = controls or Controls(0.5)
     view = View(
-        controls, Toast(), ("face", "eye"), provider="CPU", is_live=not paced, source_status=str, is_recorded=False
+        controls, Toast(), ("face", "eye"), model="nano on CPU", is_live=not paced, source_status=str, is_recorded=False
     )
     return WindowSink("x", view, controls, Snapshots(Path(), str), paced=paced, instead=instead, anonymize=anonymize)
 
