@@ -225,7 +225,7 @@ def in_window(detector: Detector, controls: Controls) -> tuple[WindowSink, AgeRe
     """The app's window, and a reader of what is in it."""
     names, toast = detector.metadata.class_names, Toast()
     view = WatchedView(
-        controls, toast, names, provider="CPU", is_live=True, source_status=lambda: "", is_recorded=False
+        controls, toast, names, model="nano on CPU", is_live=True, source_status=lambda: "", is_recorded=False
     )
     snapshots = Snapshots(Path(), toast.show)
     return WindowSink("latency", view, controls, snapshots, paced=False, instead="no --window"), AgeReader(view)

@@ -1,12 +1,13 @@
 """The run: results from a stream to the sinks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from realtime.controls import Controls
+from realtime.drawing.look_ahead import LookAheadHider
 from realtime.inference.timed import Detector
 from realtime.regions.tiles import Reach
 from realtime.result_stream import ResultStream
@@ -73,7 +74,7 @@ class Pipeline:
         """
         shutdown = _Shutdown()
         try:
-            for result in self._stream.results(max_frames, duration_s):
+            for result in self._results(max_frames, duration_s):
                 self._hand_over(result)
                 self._frames += 1
             if self._stream.is_complete:
@@ -103,6 +104,13 @@ class Pipeline:
         self._close(shutdown)
         if shutdown.error is not None:
             raise shutdown.error
+
+    def _results(self, max_frames: int | None, duration_s: float | None) -> Iterator[Result]:
+        """Those of the stream, delayed if what is drawn depends on later ones."""
+        results = self._stream.results(max_frames, duration_s)
+        if isinstance(self._renderer, LookAheadHider):
+            return self._renderer.delayed(results, lambda result: (result.frame, result.detections))
+        return results
 
     def _hand_over(self, result: Result) -> None:
         if any(sink.needs_canvas for sink in self._sinks):

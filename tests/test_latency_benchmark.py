@@ -82,7 +82,13 @@ def test_what_counts_of_a_window_is_the_image_in_it(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(latency, "time", clock)
     view = latency.WatchedView(
-        Controls(0.5), Toast(), ("face",), provider="CPU", is_live=True, source_status=lambda: "", is_recorded=False
+        Controls(0.5),
+        Toast(),
+        ("face",),
+        model="nano on CPU",
+        is_live=True,
+        source_status=lambda: "",
+        is_recorded=False,
     )
     reader = latency.AgeReader(view)
     shown, next_one = (scenes.images((1280, 720), 1)[0].copy() for _ in range(2))

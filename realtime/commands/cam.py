@@ -17,14 +17,18 @@ from realtime.commands.options import (
     WINDOW,
     BlurLabels,
     Captures,
+    CoverShapeOption,
     Crops,
     Csv,
     Fill,
     FontScale,
+    Hide,
+    HideClasses,
     JsonLines,
     LabelsOption,
     Line,
     LiveReach,
+    Margin,
     MaxFrames,
     Model,
     ProviderOption,
@@ -32,9 +36,10 @@ from realtime.commands.options import (
     Sides,
     StyleOption,
     Threshold,
+    chosen_hiding,
     chosen_style,
 )
-from realtime.commands.outputs import Outputs, check_blur, check_outputs
+from realtime.commands.outputs import Outputs, check_hiding, check_outputs
 from realtime.commands.running import RunOptions, run
 from realtime.drawing.styles import Labels, Shape
 from realtime.inference.providers import Provider
@@ -99,6 +104,10 @@ def cam(
     csv: Csv = None,
     crops: Crops = None,
     blur: BlurLabels = None,
+    hide: Hide = None,
+    hide_classes: HideClasses = None,
+    shape: CoverShapeOption = None,
+    margin: Margin = None,
     style: StyleOption = Shape.CORNERS,
     labels: LabelsOption = Labels.FACE,
     line: Line = None,
@@ -122,7 +131,8 @@ def cam(
     size_wh = _size_wh(size) if size else None
     how_far = Reach.parse(reach)
     check_outputs(record, jsonl, csv, crops)
-    check_blur(blur, crops, shown=window or record is not None)
+    hiding = chosen_hiding(blur, hide, hide_classes, shape, margin)
+    check_hiding(hiding, crops, shown=window or record is not None)
 
     def open_source() -> "FrameSource":
         # Imported here, while another thread loads the model.
@@ -143,7 +153,13 @@ def cam(
     outputs = Outputs(window=window, video=record, jsonl=jsonl, csv=csv, crops=crops, captures=captures)
     drawn = chosen_style(style, labels, line=line, font_scale=font_scale, fill=fill, sides=sides)
     options = RunOptions(
-        threshold=threshold, max_frames=max_frames, duration_s=duration, raw=raw, blur=blur, reach=how_far, style=drawn
+        threshold=threshold,
+        max_frames=max_frames,
+        duration_s=duration,
+        raw=raw,
+        hiding=hiding,
+        reach=how_far,
+        style=drawn,
     )
     run(source, detector, outputs, options, Notices(speed_notices(detector, model, is_live=True)))
 

@@ -11,21 +11,26 @@ from realtime.commands.opening import speed_notices
 from realtime.commands.options import (
     OUTPUT,
     BlurLabels,
+    CoverShapeOption,
     Fill,
     FontScale,
+    Hide,
+    HideClasses,
     JsonLines,
     LabelsOption,
     Line,
+    Margin,
     Model,
     ProviderOption,
     ReachOption,
     Sides,
     StyleOption,
     Threshold,
+    chosen_hiding,
     chosen_reach,
     chosen_style,
 )
-from realtime.commands.outputs import check_blur, check_outputs
+from realtime.commands.outputs import check_hiding, check_outputs
 from realtime.drawing.styles import Labels, Shape
 from realtime.errors import SourceError
 from realtime.formatting import counted
@@ -36,6 +41,7 @@ from realtime.stopping import StopRequests
 if TYPE_CHECKING:
     from realtime.batch.inputs import Inputs
     from realtime.commands.image_worker import ImageSpec
+    from realtime.drawing.hiding import Hiding
     from realtime.results import Result
 
 
@@ -49,6 +55,10 @@ def image(
     ] = None,
     jsonl: JsonLines = None,
     blur: BlurLabels = None,
+    hide: Hide = None,
+    hide_classes: HideClasses = None,
+    shape: CoverShapeOption = None,
+    margin: Margin = None,
     style: StyleOption = Shape.CORNERS,
     labels: LabelsOption = Labels.FACE,
     line: Line = None,
@@ -76,10 +86,11 @@ def image(
     from realtime.commands.image_worker import ImageSettings, ImageSpec
     from realtime.sinks.text_file import STANDARD_OUTPUT, is_stream
 
+    hiding = chosen_hiding(blur, hide, hide_classes, shape, margin)
     settings = ImageSettings(
         threshold=threshold,
-        reach=chosen_reach(reach, hides=blur is not None),
-        blur=blur,
+        reach=chosen_reach(reach, hides=hiding is not None),
+        hiding=hiding,
         style=chosen_style(style, labels, line=line, font_scale=font_scale, fill=fill, sides=sides),
         draws=out is not None,
     )
@@ -95,7 +106,7 @@ def image(
     lines_file = jsonl if jsonl is not None and jsonl != STANDARD_OUTPUT and not is_stream(jsonl) else None
     batch.check_written(out, lines_file)
     inputs = find_images(paths, [out])
-    check_blur(blur, crops=None, shown=out is not None)
+    check_hiding(hiding, crops=None, shown=out is not None)
     check_outputs(jsonl, originals=inputs.files)
     many = len(paths) > 1 or paths[0].is_dir()
     elsewhere = any(url_of(path) for path in (*inputs.files, out, jsonl) if path)
@@ -115,7 +126,7 @@ def _do_here(inputs: "Inputs", out: Path | None, jsonl: Path | None, spec: "Imag
     images = inputs.files
     worker = spec.open_here(min(len(images), file_concurrency()))
     notices = Notices(speed_notices(worker.network, spec.model) + inputs.notices)
-    tally = _Tally(spec.settings.blur)
+    tally = _Tally(spec.settings.hiding)
     with StopRequests() as requests:
         file = JsonLinesFile(jsonl) if jsonl else None
         ending = Ending.FAILED
@@ -147,9 +158,9 @@ def _do_here(inputs: "Inputs", out: Path | None, jsonl: Path | None, spec: "Imag
 class _Tally:
     """What was found, for the lines at the end."""
 
-    def __init__(self, hidden: str | None) -> None:
+    def __init__(self, hiding: "Hiding | None") -> None:
         self.images = self.unreadable = self._faces = 0
-        self._hidden = hidden
+        self._hiding = hiding
         self._unsure: list[str] = []
 
     def skip(self, error: SourceError) -> None:
@@ -163,7 +174,7 @@ class _Tally:
 
         self.images += 1
         self._faces += len(result.faces)
-        if self._hidden is not None and is_unsure(result, self._hidden):
+        if self._hiding and is_unsure(result, self._hiding):
             self._unsure.append(printable(result.path))
 
     def print(self, *outputs: Path | None) -> None:

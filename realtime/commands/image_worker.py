@@ -11,6 +11,7 @@ from realtime.inference.providers import Provider
 
 if TYPE_CHECKING:
     from realtime.batch.tasks import Outcome, Task
+    from realtime.drawing.hiding import Hiding
     from realtime.drawing.styles import Style
     from realtime.inference.detector import OnnxDetector
     from realtime.regions.tiles import Reach
@@ -24,8 +25,8 @@ class ImageSettings:
     """Lowest score; None for the model's own."""
     reach: "Reach"
     """How far to look for faces."""
-    blur: str | None
-    """Names of what is hidden, instead of drawing boxes."""
+    hiding: "Hiding | None"
+    """What is hidden, instead of drawing boxes."""
     style: "Style"
     """What is drawn of the detections."""
     draws: bool
@@ -36,7 +37,7 @@ class ImageSettings:
         return {
             "threshold": self.threshold,
             "reach": str(self.reach),
-            "blur": self.blur,
+            "hiding": self.hiding.to_dict() if self.hiding else None,
             "style": asdict(self.style),
             "draws": self.draws,
         }
@@ -77,17 +78,16 @@ class ImageWorker:
     """Detects in images, and draws what was found. On a CPU, several threads may use it."""
 
     def __init__(self, network: "OnnxDetector", settings: ImageSettings) -> None:
-        from realtime.drawing.hiding import Pixelate
+        from realtime.drawing.hiding import Hider
         from realtime.drawing.render import drawn
         from realtime.stills import with_reach
 
         self.network = network
         self.detector = with_reach(network, settings.reach)
         self.threshold = chosen_threshold(settings.threshold, network)
-        blur = settings.blur
-        hider = None if blur is None else Pixelate(network.metadata.class_names, blur)
+        hider = Hider(network.metadata.class_names, settings.hiding) if settings.hiding else None
         self.renderer = hider.still if hider else partial(drawn, style=settings.style)
-        self._blur = blur
+        self._hiding = settings.hiding
 
     def process(self, task: "Task") -> "Outcome":
         """Carry out one task.
@@ -106,7 +106,7 @@ class ImageWorker:
         error = errors[0] if errors else None
         if result is None:
             return Outcome(error=error, is_written=False)
-        unsure = self._blur is not None and is_unsure(result, self._blur)
+        unsure = self._hiding is not None and is_unsure(result, self._hiding)
         return Outcome(
             error=error,
             frames=1,

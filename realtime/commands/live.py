@@ -8,7 +8,7 @@ import typer
 
 from realtime.commands.outputs import Outputs
 from realtime.controls import Controls
-from realtime.drawing.hiding import Pixelate
+from realtime.drawing.hiding import Hider
 from realtime.drawing.styles import Style
 from realtime.errors import SinkError
 from realtime.inference.detector import OnnxDetector
@@ -35,7 +35,7 @@ def open_window(
     detector: OnnxDetector,
     outputs: Outputs,
     controls: Controls,
-    hider: Pixelate | None = None,
+    hider: Hider | None = None,
     style: Style | None = None,
 ) -> Live:
     """Prepare window and recorder; with ``hider``, nothing of the frames themselves is to be seen or kept.
@@ -64,7 +64,7 @@ def open_window(
         controls,
         toast,
         names,
-        provider=detector.provider.value.upper(),
+        model=f"{detector.metadata.architecture} on {detector.provider.value.upper()}",
         is_live=source.is_live,
         source_status=lambda: source.status,
         is_recorded=outputs.video is not None,

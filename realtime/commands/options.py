@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from realtime.drawing.cover_shapes import CoverShape
 from realtime.drawing.styles import Labels, Shape, Style
 from realtime.inference.providers import Provider
 
 if TYPE_CHECKING:
+    from realtime.drawing.hiding import Hiding
     from realtime.regions.tiles import Reach
 
-SOURCE, OUTPUT, DRAWING, WINDOW, DETECTION = "Source", "Output", "Drawing", "Window", "Detection"
+SOURCE, OUTPUT, DRAWING, HIDING = "Source", "Output", "Drawing", "Hiding faces"
+WINDOW, DETECTION = "Window", "Detection"
 ENCODING = "Video encoding"
 
 Model = Annotated[
@@ -38,7 +41,7 @@ ReachOption = Annotated[
         "--reach",
         metavar="auto|near|far|CxR",
         help="How far to look for faces: near looks at the whole image once; auto and far add tiles, such as 3x2, "
-        "and close-ups of small faces. By default auto, and far for files with --blur.",
+        "and close-ups of small faces. By default auto, and far for files in which faces are hidden.",
         rich_help_panel=DETECTION,
     ),
 ]
@@ -80,8 +83,33 @@ BlurLabels = Annotated[
     typer.Option(
         "--blur",
         metavar="[LABEL,...]",
-        help="Hide faces, or the features named, instead of drawing boxes.",
-        rich_help_panel=OUTPUT,
+        help="Short for --hide pixelate; may name the features to hide.",
+        rich_help_panel=HIDING,
+    ),
+]
+Hide = Annotated[
+    str | None,
+    typer.Option(
+        "--hide",
+        metavar="pixelate|blur|solid|image:FILE",
+        help="Hide faces instead of drawing boxes.",
+        rich_help_panel=HIDING,
+    ),
+]
+HideClasses = Annotated[
+    str | None,
+    typer.Option(
+        "--hide-classes", metavar="LABEL,...", help="What --hide hides; by default face.", rich_help_panel=HIDING
+    ),
+]
+CoverShapeOption = Annotated[
+    CoverShape | None,
+    typer.Option("--shape", help="Outline of what is hidden; by default box.", rich_help_panel=HIDING),
+]
+Margin = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=5, help="Hidden around it, as a share of its longer side; by default 0.2.", rich_help_panel=HIDING
     ),
 ]
 StyleOption = Annotated[
@@ -144,6 +172,40 @@ def chosen_style(
 ) -> Style:
     """What the user wants drawn."""
     return Style(shape=style, labels=labels, line_px=line, font_scale=font_scale, fill=fill, sides=sides)
+
+
+def chosen_hiding(
+    blur: str | None, hide: str | None, classes: str | None, shape: CoverShape | None, margin: float | None
+) -> "Hiding | None":
+    """What the user wants hidden; None for nothing.
+
+    Raises:
+        typer.BadParameter: options that do not go together, or a way to hide that there is not.
+        SourceError: the image to hide faces under cannot be read.
+    """
+    if blur is not None and hide is not None:
+        raise typer.BadParameter("--blur is short for --hide pixelate; give one of them", param_hint="--hide")
+    if blur is not None and classes is not None:
+        raise typer.BadParameter("--blur names what is hidden already", param_hint="--hide-classes")
+    if blur is None and hide is None:
+        for option, value in (("--hide-classes", classes), ("--shape", shape), ("--margin", margin)):
+            if value is not None:
+                raise typer.BadParameter("needs --hide or --blur", param_hint=option)
+        return None
+    from realtime.drawing.covers import MARGIN, Cover
+    from realtime.drawing.hiding import Hiding
+
+    try:
+        cover = Cover(
+            how=hide or "pixelate",
+            shape=shape or CoverShape.BOX,
+            margin=MARGIN if margin is None else margin,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--hide") from error
+    if blur is not None:
+        return Hiding(classes=blur, cover=cover, parameter="blur")
+    return Hiding(classes="face" if classes is None else classes, cover=cover)
 
 
 def chosen_reach(given: str | None, *, hides: bool) -> "Reach":

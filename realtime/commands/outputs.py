@@ -13,6 +13,7 @@ from realtime.file_names import DASH
 from realtime.sources.decode_errors import DecodeErrors
 
 if TYPE_CHECKING:
+    from realtime.drawing.hiding import Hiding
     from realtime.sinks.base import Sink
     from realtime.sinks.encoding import Encoding
     from realtime.sources.base import FrameSource
@@ -134,15 +135,15 @@ def check_outputs(*outputs: Path | None, originals: Iterable[Path] = ()) -> None
             raise SinkError(f"cannot write {path}: it would lie in {around.pop()}, which is another output", value=path)
 
 
-def check_blur(blur: str | None, crops: Path | None, *, shown: bool) -> None:
+def check_hiding(hiding: "Hiding | None", crops: Path | None, *, shown: bool) -> None:
     """Refuse to hide what is written elsewhere to be seen, or what nobody sees.
 
     Raises:
-        SinkError: ``--blur`` with ``--crops``, or without an image, which ``shown`` says.
+        SinkError: ``--blur`` or ``--hide`` with ``--crops``, or without an image, which ``shown`` says.
     """
-    if blur is not None and crops:
-        message = f"crops are readable, and --blur hides {blur}"
+    if hiding and crops:
+        message = f"crops are readable, and --{hiding.parameter} hides {hiding.classes}"
         raise SinkError(message, parameter="crops", value=crops, remedy="choose one of them")
-    if blur is not None and not shown:
+    if hiding and not shown:
         message = "no image is written that it would be hidden in"
-        raise SinkError(message, parameter="blur", value=blur, remedy="add one or leave it out")
+        raise SinkError(message, parameter=hiding.parameter, value=hiding.value, remedy="add one or leave it out")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from realtime.commands.face_counter import FaceCounter
     from realtime.commands.outputs import Outputs
     from realtime.controls import Controls
+    from realtime.drawing.hiding import Hider, Hiding
     from realtime.drawing.styles import Style
     from realtime.inference.detector import OnnxDetector
     from realtime.pipeline import Pipeline, Renderer
@@ -43,8 +44,8 @@ class RunOptions:
     """Boxes as the detector gives them."""
     reach: "Reach | None" = None
     """How far to look for faces; None for one look at the whole of each frame."""
-    blur: str | None = None
-    """Names of what is hidden, instead of drawing boxes."""
+    hiding: "Hiding | None" = None
+    """What is hidden, instead of drawing boxes."""
     style: "Style | None" = None
     """What is drawn of the detections."""
 
@@ -121,10 +122,14 @@ def run_reported(
     from realtime.controls import Controls
 
     faces = FaceCounter()
-    unsure = UnsureFrames(options.blur) if options.blur is not None else None
+    with ExitStack() as on_error:
+        on_error.callback(source.close)
+        hider = _hider(detector, options.hiding, is_file=not (source.is_live or outputs.window))
+        on_error.pop_all()
+    unsure = UnsureFrames(hider) if hider else None
     counters: list[Sink] = [faces, *([unsure] if unsure else []), *sinks]
     controls = Controls(chosen_threshold(options.threshold, detector))
-    pipeline = _open_pipeline(source, detector, outputs, options, controls, counters)
+    pipeline = _open_pipeline(source, detector, outputs, options, controls, counters, hider)
     if requests:
         requests.call(pipeline.stop)
     if notices:
@@ -144,15 +149,13 @@ def _open_pipeline(
     options: RunOptions,
     controls: "Controls",
     counters: "Sequence[Sink]",
+    hider: "Hider | None",
 ) -> "Pipeline":
     """Open the window and the files; ``source`` is closed if one cannot be opened."""
-    from realtime.drawing.hiding import Pixelate
     from realtime.pipeline import Pipeline
 
-    names = detector.metadata.class_names
     with ExitStack() as on_error:
         on_error.callback(source.close)
-        hider = Pixelate(names, options.blur) if options.blur is not None else None
         live = None
         if outputs.window:
             # First of all, since there may be no display; but last in the row: its keys count from the next frame.
@@ -171,6 +174,20 @@ def _open_pipeline(
     if live:
         live.window.on_lost_display(partial(_end_without_display, pipeline, live.window, outputs))
     return pipeline
+
+
+def _hider(detector: "OnnxDetector", hiding: "Hiding | None", *, is_file: bool) -> "Hider | None":
+    """What hides faces, in files before they are found too.
+
+    Raises:
+        ModelError: the model has no such class.
+    """
+    if hiding is None:
+        return None
+    from realtime.drawing.hiding import Hider
+    from realtime.drawing.look_ahead import LookAheadHider
+
+    return (LookAheadHider if is_file else Hider)(detector.metadata.class_names, hiding)
 
 
 def _drawing(style: "Style | None", controls: "Controls") -> "Renderer":

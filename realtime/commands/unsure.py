@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from realtime.drawing.hiding import Hider, Hiding
 from realtime.faces.boxes import inside_any
 from realtime.formatting import clock, counted, listed
 from realtime.results import Result
@@ -25,15 +26,15 @@ class UnsureFrames(ClosingSink):
     needs_canvas = False
     is_slow = False
 
-    def __init__(self, hidden: str) -> None:
-        """``hidden``: names of the classes that are hidden, separated by commas."""
-        self._hidden = hidden
+    def __init__(self, hider: Hider) -> None:
+        """``hider``: which has drawn each result before it comes here."""
+        self._hider = hider
         self._count = 0
         self._spans: list[tuple[float, float]] = []
 
     def write(self, result: Result) -> None:
         """Look at one frame."""
-        if not is_unsure(result, self._hidden):
+        if not is_unsure(result, self._hider.hiding, self._hider.hidden):
             return
         self._count += 1
         now_s = result.frame.pts_s
@@ -59,12 +60,15 @@ def images_report(names: Sequence[str]) -> str:
     return f"{counted(len(names), 'image')} {WARNING}: {_shortened(names, 'other')}; {REMEDY}"
 
 
-def is_unsure(result: Result, hidden: str) -> bool:
-    """Whether an image may show one of the classes in ``hidden`` where none is hidden."""
-    names = [name.strip() for name in hidden.split(",")]
+def is_unsure(result: Result, hiding: Hiding, hidden: np.ndarray | None = None) -> bool:
+    """Whether an image may show something that is to be hidden where nothing is.
+
+    ``hidden``: boxes (N,4) that are; by default those that were found.
+    """
     found, shown = result.candidates, result.detections
-    possible = found.boxes[np.isin(found.names, names) & (found.scores >= POSSIBLE)]
-    return not inside_any(possible, shown.boxes[np.isin(shown.names, names)]).all()
+    possible = found.boxes[np.isin(found.names, hiding.names) & (found.scores >= POSSIBLE)]
+    covers = shown.boxes[np.isin(shown.names, hiding.names)] if hidden is None else hidden
+    return not inside_any(possible, covers).all()
 
 
 def _shortened(items: Sequence[str], noun: str) -> str:

@@ -16,13 +16,17 @@ from realtime.commands.options import (
     SOURCE,
     BlurLabels,
     Captures,
+    CoverShapeOption,
     Crops,
     Csv,
     Fill,
     FontScale,
+    Hide,
+    HideClasses,
     JsonLines,
     LabelsOption,
     Line,
+    Margin,
     MaxFrames,
     Model,
     ProviderOption,
@@ -31,11 +35,12 @@ from realtime.commands.options import (
     Sides,
     StyleOption,
     Threshold,
+    chosen_hiding,
     chosen_reach,
     chosen_style,
     seconds,
 )
-from realtime.commands.outputs import Outputs, check_blur, check_outputs
+from realtime.commands.outputs import Outputs, check_hiding, check_outputs
 from realtime.commands.running import RunOptions, run
 from realtime.drawing.styles import Labels, Shape
 from realtime.errors import RealtimeError, SinkError
@@ -77,6 +82,10 @@ def video(
     csv: Csv = None,
     crops: Crops = None,
     blur: BlurLabels = None,
+    hide: Hide = None,
+    hide_classes: HideClasses = None,
+    shape: CoverShapeOption = None,
+    margin: Margin = None,
     style: StyleOption = Shape.CORNERS,
     labels: LabelsOption = Labels.FACE,
     line: Line = None,
@@ -113,6 +122,7 @@ def video(
     from realtime.commands.video_worker import Settings, VideoSpec, open_video_file
     from realtime.sinks.encoding import Encoding
 
+    hiding = chosen_hiding(blur, hide, hide_classes, shape, margin)
     settings = Settings(
         encoding=Encoding(codec, crf),
         start_s=seconds(start, "--start"),
@@ -122,8 +132,8 @@ def video(
             threshold=threshold,
             max_frames=max_frames,
             raw=raw,
-            blur=blur,
-            reach=chosen_reach(reach, hides=blur is not None),
+            hiding=hiding,
+            reach=chosen_reach(reach, hides=hiding is not None),
             style=chosen_style(style, labels, line=line, font_scale=font_scale, fill=fill, sides=sides),
         ),
     )
@@ -161,7 +171,9 @@ def _plan(inputs: "Inputs", targets: "Targets", settings: "Settings", *, many: b
     from realtime.batch.videos import plan
     from realtime.sinks.encoding import Encoding, choose
 
-    check_blur(settings.run.blur, targets.crops, shown=targets.out is not None or not (targets.jsonl or targets.csv))
+    check_hiding(
+        settings.run.hiding, targets.crops, shown=targets.out is not None or not (targets.jsonl or targets.csv)
+    )
     if not targets.out and settings.encoding != Encoding():
         raise SinkError("--codec and --crf say how a video is written: add --out")
     jobs = plan(inputs.places, targets, many=many)

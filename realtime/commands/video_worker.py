@@ -49,7 +49,7 @@ class Settings:
             "threshold": run.threshold,
             "raw": run.raw,
             "reach": str(run.reach),
-            "blur": run.blur,
+            "hiding": run.hiding.to_dict() if run.hiding else None,
             "style": asdict(run.style) if run.style else None,
             "codec": self.encoding.codec,
             "crf": self.encoding.crf,

@@ -13,6 +13,7 @@ def place_labels(
     sizes_wh: Sequence[tuple[int, int]],
     frame_wh: tuple[int, int],
     keep_clear: Sequence[Rect] = (),
+    avoid: Sequence[Rect] = (),
 ) -> list[tuple[int, int] | None]:
     """A place for each box's label: beside the box, inside the frame, on as little else as possible.
 
@@ -23,6 +24,7 @@ def place_labels(
         sizes_wh: width and height in pixels of each label.
         frame_wh: width and height in pixels of the image.
         keep_clear: what no label may cover, such as eyes and mouths.
+        avoid: what else they had better not cover.
 
     Returns:
         The upper left corner of each label; None where each place would cover something of ``keep_clear``.
@@ -34,7 +36,7 @@ def place_labels(
     areas = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
     for i in np.flatnonzero(~_holds_smaller(corners, areas)).tolist():
         taken.mark(boxes[i])
-    for rect in keep_clear:
+    for rect in (*keep_clear, *avoid):
         taken.mark(rect)
     places: list[tuple[int, int] | None] = [None] * len(boxes)
     for i in np.argsort(areas, kind="stable").tolist():

@@ -129,8 +129,9 @@ def _draw_tags(canvas: np.ndarray, chosen: Sequence[Mark], marks: Sequence[Mark]
     sizes_wh = [tags.size_wh(words, sizes.font_px) for _, words in tagged]
     frame_wh = canvas.shape[1], canvas.shape[0]
     # Small faces as a whole: a tag would hide them.
-    clear = [_grown(m, 0) for m in marks if m.is_feature or m.side_px < FEATURE_TAGS_FROM * sizes.font_px]
-    places = place_labels(rects, sizes_wh, frame_wh, clear)
+    hard = {m for m in marks if m.part in KEPT_CLEAR or m.side_px < FEATURE_TAGS_FROM * sizes.font_px}
+    clear, avoid = [_grown(m, 0) for m in hard], [_grown(m, 0) for m in marks if m.is_feature and m not in hard]
+    places = place_labels(rects, sizes_wh, frame_wh, clear, avoid)
     for (mark, words), place in zip(tagged, places, strict=True):
         if place:
             tags.put(canvas, words, place, mark.colour, sizes.font_px)

@@ -21,7 +21,12 @@ LINE_HEIGHT = 1.3
 
 def size_for(image: np.ndarray, scale: float = 1.0) -> int:
     """Font size in pixels that suits an image (H,W,3), times ``scale``, and stays readable in the smallest."""
-    return int(max(11, round(scale * max(11, min(image.shape[:2]) / 40))))
+    return size_for_wh((image.shape[1], image.shape[0]), scale)
+
+
+def size_for_wh(size_wh: tuple[int, int], scale: float = 1.0) -> int:
+    """The same for an image of this width and height."""
+    return int(max(11, round(scale * max(11, min(size_wh) / 40))))
 
 
 def width_px(text: str, size_px: int) -> int:

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -28,16 +29,42 @@ def supports_x11_only() -> bool:
     return {path.name for path in platforms.glob("libq*.so")} == {"libqxcb.so"}
 
 
+def screen_wh() -> tuple[int, int] | None:
+    """Width and height in pixels of the X11 screen, of all its monitors together; None where it cannot be asked."""
+    import ctypes
+
+    x11 = _x11()
+    display = x11.XOpenDisplay(None) if x11 else None
+    if x11 is None or not display:
+        return None
+    handle = ctypes.c_void_p(display)
+    screen = x11.XDefaultScreen(handle)
+    size_wh = int(x11.XDisplayWidth(handle, screen)), int(x11.XDisplayHeight(handle, screen))
+    x11.XCloseDisplay(handle)
+    # Of monitors side by side, one.
+    return (min(size_wh[0], 16 * size_wh[1] // 9), size_wh[1]) if size_wh[0] > size_wh[1] else size_wh
+
+
 def _x_server_answers() -> bool:
     import ctypes
-    import ctypes.util
 
-    library = ctypes.util.find_library("X11")
-    if library is None:
+    x11 = _x11()
+    if x11 is None:
         return True  # cannot be asked; let the window try
-    x11 = ctypes.CDLL(library)
-    x11.XOpenDisplay.restype = ctypes.c_void_p
     display = x11.XOpenDisplay(None)
     if display:
         x11.XCloseDisplay(ctypes.c_void_p(display))
     return bool(display)
+
+
+def _x11() -> Any:
+    """Xlib; None where there is none."""
+    import ctypes
+    import ctypes.util
+
+    library = ctypes.util.find_library("X11") if platform.system() == "Linux" else None
+    if library is None:
+        return None
+    x11 = ctypes.CDLL(library)
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    return x11

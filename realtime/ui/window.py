@@ -13,7 +13,7 @@ from realtime.errors import SinkError
 from realtime.results import Result
 from realtime.sinks.base import ClosingSink, Ending, StopRun
 from realtime.structures import Detections
-from realtime.ui.display import no_window_reason, supports_x11_only
+from realtime.ui.display import no_window_reason, screen_wh, supports_x11_only
 from realtime.ui.exit_guard import ExitGuard
 from realtime.ui.keys import key_name
 from realtime.ui.snapshot import Snapshots
@@ -22,7 +22,9 @@ from realtime.ui.view import View, fit
 WAIT_MS = 50
 """Longest wait between two looks at keys and window."""
 LARGEST_WH = (1280, 720)
-"""The window opens no larger than this, for which most screens have room, and no smaller than half of it."""
+"""The window opens no larger than this, for which most screens have room, or than this share of a larger screen, whose
+pixels are small; and no smaller than half of it."""
+SCREEN_SHARE = 2 / 3
 
 
 class WindowSink(ClosingSink):
@@ -128,7 +130,7 @@ class WindowSink(ClosingSink):
 
     def _open(self, image: np.ndarray) -> None:
         self._is_open = True
-        scale = fit(image, LARGEST_WH)
+        scale = fit(image, _largest_wh())
         scale = min(scale, max(1.0, scale / 2))
         self._opening_wh = round(scale * image.shape[1]), round(scale * image.shape[0])
         cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
@@ -167,6 +169,7 @@ class WindowSink(ClosingSink):
         key = key_name(cv2.waitKeyEx(wait_ms))
         self._end_run_unless(self._visibility() >= 1)
         if key is not None and self._controls.press(key):
+            self._view.acknowledge(key)
             self._act()
         if self._controls.ended:
             raise StopRun
@@ -191,3 +194,8 @@ class WindowSink(ClosingSink):
             return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE)
         except cv2.error:  # with Qt, nothing is left to be asked once the last window is closed
             return -1.0
+
+
+def _largest_wh() -> tuple[int, int]:
+    width, height = screen_wh() or LARGEST_WH
+    return max(LARGEST_WH[0], round(SCREEN_SHARE * width)), max(LARGEST_WH[1], round(SCREEN_SHARE * height))

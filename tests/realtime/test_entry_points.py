@@ -60,12 +60,18 @@ def test_the_short_option_for_help_works_everywhere(command):
     assert short.output == long.output
 
 
+IMAGES = ("Output", "Hiding faces", "Drawing")
+
+
 @pytest.mark.parametrize(
     ("command", "panels"),
     [
-        ("cam", ["Source", "Output", "Detection", "Window"]),
-        ("video", ["Source", "Output", "Video encoding", "Detection", "Window", "Many files"]),
-        ("image", ["Output", "Detection", "Many files"]),
+        ("cam", ["Source", "Output", "Hiding faces", "Drawing", "Detection", "Window"]),
+        (
+            "video",
+            ["Source", "Output", "Hiding faces", "Drawing", "Video encoding", "Detection", "Window", "Many files"],
+        ),
+        ("image", ["Output", "Hiding faces", "Drawing", "Detection", "Many files"]),
     ],
 )
 def test_options_stand_in_panels(command, panels):

@@ -9,6 +9,7 @@ import pytest
 from fakes import make_video, stub_model
 
 from realtime.commands.unsure import UnsureFrames
+from realtime.drawing.hiding import Hider
 from realtime.results import Result
 from realtime.structures import Detections, Frame
 
@@ -30,6 +31,12 @@ def result(pts_s, shown=(), candidates=()):
     return Result(frame, detections(*shown), candidates=detections(*shown, *candidates))
 
 
+def rendered(hider, frames, shown):
+    """As in a run, where a result is drawn before it is looked at."""
+    hider(shown.frame, shown.detections)
+    frames.write(shown)
+
+
 @pytest.mark.parametrize(
     ("shown", "candidates", "is_reported"),
     [
@@ -43,15 +50,22 @@ def result(pts_s, shown=(), candidates=()):
     ],
 )
 def test_a_possible_face_that_no_hidden_one_covers_is_reported(shown, candidates, is_reported):
-    frames = UnsureFrames("face")
-    frames.write(result(1.0, shown, candidates))
+    frames = UnsureFrames(hider := Hider(NAMES))
+    rendered(hider, frames, result(1.0, shown, candidates))
     assert (frames.report is not None) == is_reported
 
 
+def test_a_face_that_stays_hidden_while_it_is_missed_is_not_reported():
+    frames = UnsureFrames(hider := Hider(NAMES))
+    rendered(hider, frames, result(0.0, [(0, 0.9, FACE)]))
+    rendered(hider, frames, result(0.04, candidates=[(0, 0.5, FACE)]))
+    assert frames.report is None
+
+
 def test_times_are_joined_and_at_most_a_few():
-    frames = UnsureFrames("face")
+    frames = UnsureFrames(hider := Hider(NAMES))
     for pts_s in (3.0, 3.5, 4.2, 9.0, 20.0, 30.0, 40.0, 50.0, 60.0):
-        frames.write(result(pts_s, candidates=[(0, 0.5, FACE)]))
+        rendered(hider, frames, result(pts_s, candidates=[(0, 0.5, FACE)]))
     assert frames.report == (
         "9 frames may show more that is to be hidden, at 0:00:03 to 0:00:04, 0:00:09, 0:00:20, 0:00:30, 0:00:40 and "
         "2 other times; look there, or lower --threshold"

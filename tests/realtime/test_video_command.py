@@ -304,3 +304,46 @@ def test_a_file_may_be_called_as_an_option_is(folder, monkeypatch):
     monkeypatch.chdir(folder)
     result = CliRunner().invoke(app, ["video", "--csv", "x", "--", "--blur"])
     assert str(result.exception).startswith("cannot open video --blur: not found")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("--blur --hide solid", "--blur is short for --hide pixelate"),
+        ("--blur eye --hide-classes eye", "--blur names what is hidden already"),
+        ("--shape ellipse", "needs --hide or --blur"),
+        ("--hide smear", "expected to hide with pixelate, blur, solid or image:FILE"),
+    ],
+)
+def test_options_for_hiding_that_do_not_go_together_are_refused(folder, monkeypatch, given, message):
+    monkeypatch.chdir(folder)
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["video", "in.mp4", "--out", "x.mp4", *given.split()])
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_faces_are_hidden_as_asked_for(folder, monkeypatch):
+    stub_model(folder / "m.onnx")
+    make_video(folder / "in.mp4", frames=3)
+    monkeypatch.chdir(folder)
+    options = [
+        "--hide",
+        "solid",
+        "--shape",
+        "ellipse",
+        "--margin",
+        "0",
+        "--out",
+        "out.mp4",
+        "--model",
+        "m.onnx",
+        "--threshold",
+        "0.5",
+    ]
+    result = CliRunner().invoke(app, ["video", "in.mp4", *options], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    _, image = read_video(folder / "out.mp4")[2]
+    assert (
+        image[20:24, 20:28].max() < 12
+    )  # black in the middle of the face, at the corner of its box the grey of the frame
+    assert image[1, 1].min() > 25

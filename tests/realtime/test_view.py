@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 
 from realtime.controls import BINDINGS, Controls
+from realtime.drawing import text
 from realtime.drawing.colours import PALETTE_BGR, WHITE
+from realtime.faces.grouping import assign_faces
 from realtime.results import Result
 from realtime.stats import Meter
 from realtime.structures import Detections, Frame
-from realtime.ui.overlay import Status, Toast, draw_table, help_rows, status_rows
+from realtime.ui.overlay import Status, Toast, draw_table, help_rows, status_rows, table
 from realtime.ui.view import View, fit
 
 NAMES = ("face", "eye")
@@ -26,7 +28,7 @@ def result(size_wh=(640, 360), box=(40, 100, 140, 200)):
 
 def view(toast=None, *, is_live=True, source_status="", is_recorded=False, canvas_only=False, **controls):
     return View(
-        Controls(0.5, **controls), toast or Toast(), NAMES, provider="CPU", is_live=is_live,
+        Controls(0.5, **controls), toast or Toast(), NAMES, model="nano on CPU", is_live=is_live,
         source_status=lambda: source_status, is_recorded=is_recorded, canvas_only=canvas_only,
     )  # fmt: skip
 
@@ -93,7 +95,7 @@ def test_hidden_classes_and_labels_are_not_drawn():
     assert not face_columns(plain(labels=False).render(result(), (640, 360))[:95]).size
 
 
-def test_overlay_help_and_toast_stand_where_they_belong():
+def test_overlay_and_toast_stand_where_they_belong():
     bare = plain(hidden={0}).render(result(), (640, 360))
 
     def changed(picture):
@@ -104,14 +106,65 @@ def test_overlay_help_and_toast_stand_where_they_belong():
     assert (top, left) == (0, 0)
     assert bottom < 120
     assert right < 400
-    top, bottom, left, right = changed(plain(hidden={0}, help=True).render(result(), (640, 360)))
-    assert abs((top + bottom) / 2 - 180) < 5
-    assert abs((left + right) / 2 - 320) < 5
     toast = Toast()
     toast.show("saved a.png")
     top, bottom, left, _ = changed(view(toast, hidden={0}, overlay=False).render(result(), (640, 360)))
-    assert (bottom, left) == (359, 0)
-    assert top > 330
+    assert 330 < top < bottom < 358
+    assert left > 200
+
+
+def test_the_help_stands_beside_the_image_and_covers_nothing_of_it():
+    picture = plain(help=True, labels=False).render(result(), (1280, 720))
+    assert picture.shape == (720, 1280, 3)
+    panel = table(help_rows(Controls(0.5, help=True), NAMES), text.size_for_wh((1280, 720)))
+    shown_px = 1280 - panel.shape[1]
+    assert shown_px >= 640
+    alone = plain(labels=False).render(result(), (shown_px, 720))
+    top = (720 - alone.shape[0]) // 2
+    np.testing.assert_array_equal(picture[top : top + alone.shape[0], : alone.shape[1]], alone)
+    assert (picture[:, shown_px:] == WHITE).all(axis=2).any()  # the words
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_the_overlay_makes_way_for_a_face_and_stays_where_it_is(mirror):
+    shown = view(hidden={0}, mirror=mirror)
+
+    def corner(box):
+        face = assign_faces(Detections(np.array([box], np.float32), np.array([0]), np.array([0.9], np.float32), NAMES))
+        found = replace(result(), detections=face)
+        bare = plain(hidden={0}, mirror=mirror).render(found, (640, 360))
+        rows, columns = np.nonzero((shown.render(found, (640, 360)) != bare).any(axis=2))
+        return rows.mean() < 180, columns.mean() < 320
+
+    left, right = ([20, 20, 120, 140], [500, 20, 600, 140])
+    at_left, at_right = (right, left) if mirror else (left, right)
+    assert corner([300, 200, 400, 300]) == (True, True)
+    assert corner(at_left) == (True, False)
+    assert corner([300, 200, 400, 300]) == (True, False)
+    assert corner(at_right) == (True, True)
+
+
+def test_where_there_is_no_room_beside_it_the_help_stands_over_the_image():
+    bare, helped = (plain(hidden={0}, help=h).render(result(), (320, 180)) for h in (False, True))
+    assert bare.shape == helped.shape
+    rows, columns = np.nonzero((bare != helped).any(axis=2))
+    assert (rows.min() + rows.max()) / 2 == pytest.approx(90, abs=5)
+    assert (columns.min() + columns.max()) / 2 == pytest.approx(160, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [("+", "threshold 0.55"), ("down", "threshold 0.45"), ("m", "mirror on"), ("l", "labels off"), ("2", "eye hidden"),
+     ("9", ""), ("space", ""), ("s", "")],
+)  # fmt: skip
+def test_what_a_key_has_done_is_said(key, expected):
+    controls, toast = Controls(0.5), Toast()
+    shown = View(
+        controls, toast, NAMES, model="nano on CPU", is_live=True, source_status=str, is_recorded=False
+    )  # fmt: skip
+    controls.press(key)
+    shown.acknowledge(key)
+    assert toast.text == expected
 
 
 def texts(rows):
@@ -119,15 +172,16 @@ def texts(rows):
 
 
 def status(**changes):
-    values = {"frames_per_s": 29.84, "live": (41.4, 3), "position_s": 65.2, "provider": "CUDA", "source": "",
-              "recording": False}  # fmt: skip
+    values = {"frames_per_s": 29.84, "live": (41.4, 3), "position_s": 65.2, "model": "nano on CUDA", "faces": 2,
+              "source": "", "recording": False}  # fmt: skip
     return Status(**(values | changes))
 
 
 def test_the_overlay_tells_the_state_of_a_live_run():
     assert texts(status_rows(status(), Controls(0.87), NAMES)) == [
-        "29.8 FPS   41 ms   3 dropped",
-        "CUDA   threshold 0.87",
+        "nano on CUDA   2 faces",
+        "29.8 frames/s   41 ms old   3 frames dropped",
+        "threshold 0.87",
         "h: keys",
     ]
 
@@ -135,12 +189,12 @@ def test_the_overlay_tells_the_state_of_a_live_run():
 def test_the_overlay_tells_what_is_out_of_the_ordinary():
     controls = Controls(0.5, hidden={1, 8}, paused=True, help=True)  # there is no ninth class
     rows = status_rows(status(source="reconnecting, 3rd try", recording=True), controls, NAMES)
-    assert texts(rows)[2:] == ["hidden: eye", "reconnecting, 3rd try", "PAUSED", "● REC"]
+    assert texts(rows)[3:] == ["hidden: eye", "reconnecting, 3rd try", "PAUSED", "● REC"]
 
 
 def test_a_file_has_a_position_instead_of_an_age():
-    assert texts(status_rows(status(live=None, frames_per_s=0.0), Controls(0.5), NAMES))[0] == "- FPS   at 1:05.2"
-    assert texts(status_rows(status(live=None, position_s=119.97), Controls(0.5), NAMES))[0].endswith("at 2:00.0")
+    assert texts(status_rows(status(live=None, frames_per_s=0.0), Controls(0.5), NAMES))[1] == "- frames/s   at 1:05.2"
+    assert texts(status_rows(status(live=None, position_s=119.97), Controls(0.5), NAMES))[1].endswith("at 2:00.0")
 
 
 def test_the_help_lists_all_keys_and_the_classes():

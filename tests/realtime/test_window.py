@@ -25,7 +25,7 @@ from Xlib.protocol.event import ClientMessage
 from realtime.commands.live import open_window
 from realtime.commands.outputs import Outputs
 from realtime.controls import Controls
-from realtime.drawing.hiding import Pixelate
+from realtime.drawing.hiding import Hider
 from realtime.errors import SinkError
 from realtime.inference.detector import OnnxDetector
 from realtime.results import Result
@@ -380,7 +380,7 @@ def test_closing_the_window_the_moment_it_appears_ends_the_run(folder, display, 
 def window_sink(*, paced=False, instead="", controls=None, anonymize=None):
     controls = controls or Controls(0.5)
     view = View(
-        controls, Toast(), ("face", "eye"), provider="CPU", is_live=not paced, source_status=str, is_recorded=False
+        controls, Toast(), ("face", "eye"), model="nano on CPU", is_live=not paced, source_status=str, is_recorded=False
     )
     return WindowSink("x", view, controls, Snapshots(Path(), str), paced=paced, instead=instead, anonymize=anonymize)
 
@@ -552,7 +552,7 @@ def test_faces_go_with_the_threshold_and_come_back_with_it(screen, monkeypatch):
 def test_a_threshold_that_is_moved_in_a_run_that_hides_faces_hides_more_and_never_less(screen, monkeypatch):
     shown = []
     controls = Controls(0.5)
-    sink, frame = window_sink(controls=controls, anonymize=Pixelate(("face",), "face").still), ScriptedSource(1).read()
+    sink, frame = window_sink(controls=controls, anonymize=Hider(("face",)).still), ScriptedSource(1).read()
     monkeypatch.setattr(View, "render", lambda _, result, __: shown.append(result.canvas))
     boxes = np.array([[0, 0, 20, 20], [40, 20, 60, 40]], np.float32)
     found = Detections(boxes, np.zeros(2, np.int64), np.array([0.9, 0.48], np.float32))

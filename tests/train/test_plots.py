@@ -8,7 +8,9 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 from matplotlib.colors import to_rgb
 
+from realtime.drawing.colours import PALETTE_BGR
 from train.evaluation.drawing import CLASS_COLOURS
+from train.evaluation.line_labels import spread
 from train.evaluation.matching import Boxes
 from train.evaluation.metrics import THRESHOLDS, evaluate_boxes
 from train.evaluation.plot_style import plot_style
@@ -46,7 +48,9 @@ def lines(figure):
 
 
 def legend(figure):
-    return [text.get_text() for text in figure.legends[0].get_texts()]
+    """The names at the lines, from top to bottom."""
+    named = [text for text in figure.axes[0].texts if text.get_transform() == figure.axes[0].transAxes]
+    return [text.get_text() for text in sorted(named, key=lambda text: -text.get_position()[1])]
 
 
 def test_precision_recall_has_a_line_for_each_labelled_class(metrics):
@@ -64,12 +68,13 @@ def test_f1_marks_the_best_threshold(metrics):
     figure = plot_f1(metrics)
 
     assert metrics.best_threshold == 0.56
-    assert legend(figure) == ["face", "eye", "mean", "best threshold 0.56, mean F1 0.833"]
+    assert legend(figure) == ["face", "mean", "eye"]
+    assert "best threshold 0.56, mean F1 0.833" in [text.get_text().strip() for text in figure.axes[0].texts]
     drawn = lines(figure)
     at_best = int(np.abs(THRESHOLDS - 0.56).argmin())
     assert [drawn[name].get_ydata()[at_best] for name in ("face", "eye", "mean")] == pytest.approx([1, 2 / 3, 5 / 6])
     assert drawn["eye"].get_ydata()[at_best - 2] == pytest.approx(0.5)  # with the false positive
-    assert set(drawn["best threshold 0.56, mean F1 0.833"].get_xdata()) == {0.56}
+    assert set(drawn["_best threshold"].get_xdata()) == {0.56}
 
 
 def test_confusion_shows_counts_and_shares(metrics):
@@ -116,9 +121,14 @@ def test_many_classes_have_distinct_lines():
     names = tuple(f"class {i}" for i in range(14))
     image = boxes(*((i + 1, 1.0, (20 * i, 0, 20 * i + 10, 10)) for i in range(14)))
 
-    drawn = plot_precision_recall(evaluate_boxes([image], [image], names)).axes[0].lines
+    drawn = lines(plot_precision_recall(evaluate_boxes([image], [image], names)))
 
-    assert len({(line.get_color(), line.get_linestyle()) for line in drawn}) == 14
+    assert (
+        len(
+            {(drawn[f"{name}, AP50 1.000"].get_color(), drawn[f"{name}, AP50 1.000"].get_linestyle()) for name in names}
+        )
+        == 14
+    )
 
 
 def named(*names: str):
@@ -185,5 +195,19 @@ def test_names_are_no_formulas_and_all_are_in_the_legend():
     with plot_style(["$a$", "_b"]):
         figure = plot_precision_recall(named("$a$", "_b"))
 
-    assert legend(figure) == ["$a$, AP50 1.000", " _b, AP50 1.000"]
-    assert not figure.legends[0].get_texts()[0].get_parse_math()
+    assert sorted(legend(figure)) == [" _b, AP50 1.000", "$a$, AP50 1.000"]
+    assert not figure.axes[0].texts[0].get_parse_math()
+
+
+@pytest.mark.parametrize("wanted", [[0.5], [0.9, 0.9, 0.9], [0.0, 0.01, 0.02], [1.0] * 30, [0.2, 0.8, 0.21, 0.79]])
+def test_names_at_lines_lie_apart_in_the_order_of_the_lines(wanted):
+    places = spread(wanted)
+    assert all(0 <= place <= 1.001 for place in places)
+    in_order = sorted(range(len(wanted)), key=lambda i: places[i])
+    assert [wanted[i] for i in in_order] == sorted(wanted)
+    gaps = np.diff([places[i] for i in in_order])
+    assert (gaps >= min(0.055, 1 / max(1, len(wanted) - 1)) - 1e-9).all()
+
+
+def test_classes_have_the_colours_that_the_app_gives_them():
+    assert tuple(colour[::-1] for colour in PALETTE_BGR) == CLASS_COLOURS

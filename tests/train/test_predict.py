@@ -1,3 +1,5 @@
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -194,18 +196,65 @@ def test_page_tells_of_each_image_and_escapes_names(tmp_path):
         "1 missed (blue), 1 false (blue), mean IoU 1.00",
         "0 missed, 0 false, mean IoU 1.00",
     ]
-    assert [f["data-errors"] for f in page.attributes["figure"]] == ["2", ""]
-    assert [i["src"] for i in page.attributes["img"]] == [a["href"] for a in page.attributes["a"]]
+    assert [(f["data-missed"], f["data-false"]) for f in page.attributes["figure"]] == [("2", "2"), ("", "")]
+    *images, large = page.attributes["img"]
+    assert "src" not in large  # of what is looked at closely
+    assert [i["src"] for i in images] == [a["href"] for a in page.attributes["a"]]
     assert page.attributes["img"][0]["alt"] == '<b>"x"&.png'
-    for picture in page.attributes["img"]:
+    for picture in images:
         assert read_image(out / picture["src"]).shape == (int(picture["height"]), int(picture["width"]), 3)
     rows = [row.split() for row in page.text["tr"]]
     cells = iter(page.text["td"])
     assert len(rows) == 3
     assert list(zip(*5 * [cells], strict=True)) == [("<red>", "2", "2", "0", "0"), ("blue", "1", "0", "1", "1")]
-    assert [o["value"] for o in page.attributes["option"]] == ["", "1", "2"]
+    assert [o["value"] for o in page.attributes["option"]] == ["", "any", "missed", "false", "none", "", "1", "2"]
     assert "http" not in index.read_text()  # readable without a network
     assert sorted(p.name for p in out.iterdir()) == ["0001.jpg", "0002.jpg", "index.html"]
+
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def page_of_errors(tmp_path_factory):
+    """Three images: a red box missed; a blue one too many; nothing wrong."""
+    folder = tmp_path_factory.mktemp("page")
+    path = write_image(folder / "a.png", np.full((32, 32, 3), 90, np.uint8))
+    red = (RED, 1, BOX)
+    outcomes = [
+        outcome(path, boxes(red), boxes()),
+        outcome(path, boxes(red), boxes((RED, 0.9, BOX), (BLUE, 0.8, ELSEWHERE))),
+        outcome(path, boxes(red), boxes((RED, 0.9, BOX))),
+    ]
+    return write_report(outcomes, ("red", "blue"), folder, title="errors", size=64, with_labels=True)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@pytest.mark.parametrize(
+    ("keys", "shown", "looked_at"),
+    [
+        ([], [1, 2, 3], None), (["m"], [1], None), (["e", "2"], [2], None), (["f", "1"], [], None),
+        (["m", "c"], [3], None), (["ArrowRight", "ArrowRight"], [1, 2, 3], 2), (["f", "k"], [2], 2),
+    ],
+)  # fmt: skip
+def test_the_page_filters_and_enlarges_by_keys(page_of_errors, tmp_path, keys, shown, looked_at):
+    """As a browser shows it, from the file."""
+    pressed = "".join(
+        f'document.body.dispatchEvent(new KeyboardEvent("keydown", {{key: "{key}", bubbles: true}}));' for key in keys
+    )
+    text = page_of_errors.read_text(encoding="utf-8").replace("</body>", f"<script>{pressed}</script></body>")
+    page = tmp_path / "index.html"
+    page.write_text(text, encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--dump-dom"]
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    done = subprocess.run([BROWSER, *options, profile, page.as_uri()], capture_output=True, text=True, check=True)
+    dom = tmp_path / "dom.html"
+    dom.write_text(done.stdout, encoding="utf-8")
+    seen = Page(dom)
+    assert [i for i, figure in enumerate(seen.attributes["figure"], start=1) if "hidden" not in figure] == shown
+    assert ("open" in seen.attributes["dialog"][0]) == (looked_at is not None)
+    if looked_at:
+        assert seen.attributes["img"][-1]["src"].endswith(f"{looked_at:04}.jpg")
 
 
 # The command
@@ -279,7 +328,7 @@ def test_predict_without_labels_keeps_the_order(train_cli, checkpoint, data, tmp
     assert names(tmp_path / "out") == ["003.png", "001.png"]
     page = Page(tmp_path / "out" / "index.html")
     assert "missed" not in " ".join(page.text["figcaption"])
-    assert "script" not in page.text
+    assert "select" not in page.text
 
 
 def test_labels_of_a_folder_go_by_the_stem(data, tmp_path):

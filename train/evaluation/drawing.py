@@ -8,11 +8,12 @@ import numpy as np
 
 Colour = tuple[int, int, int]
 
-# Okabe and Ito's palette, safe for colour-blind readers. Red is reserved for errors, which have captions as well.
+# Okabe and Ito's palette, safe for colour-blind readers, in the order of the app. Red is reserved for errors, which
+# have captions as well.
 CLASS_COLOURS: tuple[Colour, ...] = (
-    (0, 158, 115), (86, 180, 233), (230, 159, 0), (204, 121, 167), (0, 114, 178), (240, 228, 66),
+    (0, 158, 115), (86, 180, 233), (230, 159, 0), (204, 121, 167), (213, 94, 0), (240, 228, 66), (0, 114, 178),
 )  # fmt: skip
-ERROR_COLOUR: Colour = (220, 20, 20)
+ERROR_COLOUR: Colour = (220, 0, 50)
 BLACK: Colour = (0, 0, 0)
 WHITE: Colour = (255, 255, 255)
 OUTLINE: Colour = (20, 20, 20)
@@ -35,7 +36,7 @@ class Mark:
 
 
 def class_colour(class_id: int) -> Colour:
-    """Colour of a class; they repeat after six."""
+    """Colour of a class; they repeat after seven."""
     return CLASS_COLOURS[class_id % len(CLASS_COLOURS)]
 
 

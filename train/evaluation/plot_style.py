@@ -1,8 +1,9 @@
-"""How plots write names: as they are, in fonts that have their characters, and without a word on standard error."""
+"""The style of all plots. Names are written as they are, in fonts that have them, without a word on standard error."""
 
 import contextlib
 import warnings
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib import font_manager
@@ -11,6 +12,26 @@ from matplotlib.ft2font import FT2Font
 DEFAULT_FAMILY = "DejaVu Sans"
 """Comes with matplotlib: Latin, Greek, Cyrillic and more, but neither Chinese, Japanese nor Korean."""
 
+INK, PALE = "#333333", "#e4e4e4"
+STYLE: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#999999",
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": "medium",
+    "axes.titleweight": "bold",
+    "figure.titlesize": "medium",
+    "figure.titleweight": "bold",
+    "grid.color": PALE,
+    "lines.linewidth": 1.8,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
 
 @contextlib.contextmanager
 def plot_style(names: Iterable[str]) -> Iterator[None]:
@@ -18,7 +39,7 @@ def plot_style(names: Iterable[str]) -> Iterator[None]:
 
     A dollar sign is one, not the begin of a formula. What no font of the system can show becomes a box.
     """
-    with warnings.catch_warnings(), mpl.rc_context({"text.parse_math": False}):
+    with warnings.catch_warnings(), mpl.rc_context({"text.parse_math": False} | STYLE):
         warnings.filterwarnings("ignore", category=UserWarning)  # missing glyphs, names too long for the layout
         mpl.rcParams["font.family"] = [DEFAULT_FAMILY, *_families_for("".join(names))]
         yield

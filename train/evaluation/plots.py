@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure  # not pyplot: no window system, no global state
+from matplotlib.lines import Line2D
 
 from train.data.text_files import read_text
 from train.evaluation.drawing import CLASS_COLOURS
+from train.evaluation.line_labels import label_lines
 from train.evaluation.matching import MATCH_IOU, ClassMatches
 from train.evaluation.metrics import THRESHOLDS, Metrics, mean_f1_curve
 from train.evaluation.plot_style import plot_style
@@ -20,6 +23,11 @@ from train.evaluation.plot_style import plot_style
 RECALLS = np.linspace(0, 1, 101)
 """Recall of each column of COCO's precision."""
 DPI = 110
+WHOLE_STYLES = tuple({"color": "black", "linestyle": line} for line in ("-", "--", ":"))
+"""Of metrics over all classes."""
+RIGHT_FROM = 0.6
+"""Thresholds from here on have their words on the left."""
+SHADES = LinearSegmentedColormap.from_list("shares", ["white", "#00563e"])
 
 
 def plot_curves(run: Path) -> None:
@@ -34,14 +42,15 @@ def plot_curves(run: Path) -> None:
         for axes, (columns, rows), wanted in zip(
             figure.subplots(1, 2), logs, (("loss",), ("map", "mean_f1", "f1_")), strict=True
         ):
+            of_classes, of_all = _line_styles(), cycle(WHOLE_STYLES) if "map" in wanted else _line_styles()
             seen = [int(row["images_seen"]) for row in rows]
             for column in columns:
                 if column.startswith(wanted):
                     # An empty cell is an undefined metric, such as that of a class without labels.
-                    axes.plot(seen, [float(row[column] or "nan") for row in rows], marker=".", label=column)
+                    style = next(of_classes if column.startswith("f1_") else of_all)
+                    axes.plot(seen, [float(row[column] or "nan") for row in rows], marker=".", label=column, **style)
             axes.set_xlabel("images seen")
-            axes.grid(alpha=0.3)
-            axes.legend(fontsize="small")
+            label_lines(axes)
         figure.axes[0].set_title("loss on augmented training images")
         figure.axes[1].set_title("metrics on val")
         figure.savefig(run / "curves.png", dpi=DPI)
@@ -61,31 +70,35 @@ def plot_evaluation(metrics: Metrics, folder: Path) -> None:
 
 
 def plot_precision_recall(metrics: Metrics) -> Figure:
-    """Precision against recall at IoU 0.5, at COCO's 101 points: the area below is the AP50 of the legend."""
+    """Precision against recall at IoU 0.5, at COCO's 101 points: the area below is the AP50 beside it."""
     figure, axes = _sheet(f"precision and recall at IoU {MATCH_IOU}: mAP50 {metrics.map50:.3f}")
+    heights: dict[Line2D, float] = {}
     for name, found, style in _labelled_classes(metrics):
         ap50 = next(c.ap50 for c in metrics.classes if c.name == name.strip())
-        axes.plot(RECALLS, found.precision[0], label=f"{name}, AP50 {ap50:.3f}", **style)
+        (line,) = axes.plot(RECALLS, found.precision[0], label=f"{name}, AP50 {ap50:.3f}", **style)
+        heights[line] = ap50
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.005), ylim=(0, 1.02))
-    _legend(figure)
+    label_lines(axes, heights)
     return figure
 
 
 def plot_f1(metrics: Metrics) -> Figure:
     """F1 against the score threshold for each class, their mean, and the threshold where that is best."""
     figure, axes = _sheet(f"F1 at IoU {MATCH_IOU} by score threshold")
+    heights: dict[Line2D, float] = {}
+    best = metrics.best_threshold
     for name, found, style in _labelled_classes(metrics):
-        axes.plot(THRESHOLDS, [found.at(threshold).f1 for threshold in THRESHOLDS], label=name, **style)
+        (line,) = axes.plot(THRESHOLDS, [found.at(threshold).f1 for threshold in THRESHOLDS], label=name, **style)
+        heights[line] = found.at(best).f1
     mean = mean_f1_curve(metrics.matching)
-    axes.plot(THRESHOLDS, mean, color="black", linewidth=2.5, label="mean")
-    axes.axvline(
-        metrics.best_threshold,
-        color="black",
-        linestyle=":",
-        label=f"best threshold {metrics.best_threshold:.2f}, mean F1 {mean.max():.3f}",
-    )
+    (line,) = axes.plot(THRESHOLDS, mean, color="black", linewidth=2.5, label="mean")
+    heights[line] = float(mean.max())
+    axes.axvline(best, color="black", linestyle=":", label="_best threshold")
+    is_right = best > RIGHT_FROM
+    words = f" best threshold {best:.2f}, mean F1 {mean.max():.3f} "
+    axes.text(best, 0.02, words, ha="right" if is_right else "left", fontsize="small")
     axes.set(xlabel="score threshold", ylabel="F1", xlim=(0, 1), ylim=(0, 1.02))
-    _legend(figure)
+    label_lines(axes, heights)
     return figure
 
 
@@ -96,7 +109,8 @@ def plot_confusion(metrics: Metrics) -> Figure:
     side = max(6.0, 2.2 + 0.85 * len(names))
     figure = Figure(figsize=(side, side * 0.92), layout="constrained")
     axes = figure.subplots()
-    shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.grid(visible=False)
+    shown = axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1)
     for row, column in product(range(len(names)), repeat=2):
         if count := metrics.confusion[row, column]:
             share = shares[row, column]
@@ -123,7 +137,6 @@ def plot_ious(metrics: Metrics) -> Figure:
         axes.text(0.01, 0.92, f"{name}: {len(kept)} pairs, {mean}", transform=axes.transAxes, va="top")
         axes.set_ylim(0, max(1, axes.get_ylim()[1]) * 1.35)  # space for the line of text
         axes.yaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3)
     rows[-1].set_xlabel("IoU")
     rows[-1].set_xlim(MATCH_IOU, 1)
     figure.supylabel("pairs", fontsize="medium")
@@ -140,23 +153,20 @@ def _sheet(title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title)
-    axes.grid(alpha=0.3)
     return figure, axes
-
-
-def _legend(figure: Figure) -> None:
-    """A legend beside the axes, where it covers no line."""
-    if figure.axes[0].lines:
-        figure.legend(fontsize="small", loc="outside right upper")
 
 
 def _labelled_classes(metrics: Metrics) -> Iterator[tuple[str, ClassMatches, dict[str, Any]]]:
     """Name, matches and line style of each class that is labelled."""
-    styles = cycle({"color": _hex(c), "linestyle": line} for line, c in product(("-", "--", ":"), CLASS_COLOURS))
-    for metric, found, style in zip(metrics.classes, metrics.matching.classes, styles, strict=False):
+    for metric, found, style in zip(metrics.classes, metrics.matching.classes, _line_styles(), strict=False):
         if found.labelled:
             name = f" {metric.name}" if metric.name.startswith("_") else metric.name  # else legends would leave it out
             yield name, found, style
+
+
+def _line_styles() -> Iterator[dict[str, Any]]:
+    """Distinct ones, in the colours of the classes."""
+    return cycle({"color": _hex(c), "linestyle": line} for line, c in product(("-", "--", ":"), CLASS_COLOURS))
 
 
 def _hex(colour: tuple[int, int, int]) -> str:

@@ -11,30 +11,9 @@ import numpy as np
 from realtime.errors import SinkError
 from realtime.image_io import write_image
 from train.errors import TrainError
+from train.evaluation.drawing import class_colour
 from train.evaluation.predict import Outcome, draw_outcome
-
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem; color: #222; background: #fff; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { padding: 0.15rem 0.8rem; text-align: right; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; }
-main { display: grid; grid-template-columns: repeat(auto-fill, minmax(30rem, 1fr)); gap: 1.2rem; margin-top: 1rem; }
-figure { margin: 0; }
-figure[hidden] { display: none; }
-img { width: 100%; height: auto; display: block; background: #222; }
-figcaption { overflow-wrap: anywhere; font-size: 0.9em; }
-"""
-SCRIPT = """
-const chosen = document.querySelector("select");
-chosen.onchange = () => {
-  for (const figure of document.querySelectorAll("figure"))
-    figure.hidden = chosen.value !== "" && !figure.dataset.errors.split(" ").includes(chosen.value);
-};
-"""
-LEGEND = (
-    "Left: labels. Right: predictions; a match is solid in the colour of its class, a miss dashed red, a false "
-    "positive solid red. Sorted by the number of misses and false positives, ties by the sum of 1 - IoU of the matches."
-)
+from train.evaluation.report_page import KEYS, KEYS_WITHOUT_LABELS, KINDS, LEGEND, SCRIPT, STYLE
 
 
 def write_report(
@@ -73,13 +52,14 @@ def write_report(
         except SinkError as error:
             raise TrainError(str(error)) from error
         figures.append(_figure(found, class_names, i, name, drawn, with_labels=with_labels))
-    head = f"{_class_table(outcomes, class_names)}<p>{LEGEND}</p>\n{_filter(class_names)}" if with_labels else ""
-    script = f"<script>{SCRIPT}</script>" if with_labels else ""
+    head = f"{_class_table(outcomes, class_names)}<p>{LEGEND}</p>\n" if with_labels else ""
+    keys = f"{_filter(class_names)}<small>{KEYS}</small>" if with_labels else f"<small>{KEYS_WITHOUT_LABELS}</small>"
     page = out / "index.html"
     page.write_text(
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
         f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
-        f"<p>{len(figures)} of {len(outcomes)} images</p>\n{head}\n<main>\n{''.join(figures)}</main>\n{script}\n"
+        f"<p>{len(figures)} of {len(outcomes)} images</p>\n{head}<nav>{keys}</nav>\n<main>\n{''.join(figures)}</main>\n"
+        f'<dialog><img alt=""><span></span></dialog>\n<script>{SCRIPT}</script>\n'
         "</body>\n</html>\n",
         encoding="utf-8",
         errors="backslashreplace",
@@ -95,16 +75,20 @@ def _figure(
         matched = found.ious[found.partners >= 0]
         numbers = f"{len(missed)} missed{_listed(missed, class_names)}, {len(false)} false{_listed(false, class_names)}"
         numbers += f", mean IoU {matched.mean():.2f}" if len(matched) else ""
-        errors = " ".join(str(label) for label in sorted({*missed.tolist(), *false.tolist()}))
+        errors = f' data-missed="{_ids(missed)}" data-false="{_ids(false)}"'
     else:
         numbers = f"{len(found.predicted.labels)} found{_listed(found.predicted.labels, class_names)}"
         errors = ""
     height, width = drawn.shape[:2]
     return (
-        f'<figure data-errors="{errors}"><a href="{name}">'
+        f'<figure{errors}><a href="{name}">'
         f'<img src="{name}" width="{width}" height="{height}" loading="lazy" alt="{escape(found.path.name)}"></a>\n'
         f"<figcaption>{rank}. <b>{escape(str(found.path))}</b>: {escape(numbers)}</figcaption></figure>\n"
     )
+
+
+def _ids(labels: np.ndarray) -> str:
+    return " ".join(str(label) for label in np.unique(labels).tolist())
 
 
 def _listed(labels: np.ndarray, class_names: Sequence[str]) -> str:
@@ -121,12 +105,18 @@ def _class_table(outcomes: Sequence[Outcome], class_names: Sequence[str]) -> str
         missed = sum(int((o.labelled.labels[o.missed] == label).sum()) for o in outcomes)
         false = sum(int((o.predicted.labels[o.false_positives] == label).sum()) for o in outcomes)
         cells = "".join(f"<td>{count}</td>" for count in (labelled, labelled - missed, missed, false))
-        rows.append(f"<tr><td>{escape(name)}</td>{cells}</tr>\n")
+        red, green, blue = class_colour(label - 1)
+        swatch = f'<i style="background: rgb({red} {green} {blue})"></i>'
+        rows.append(f"<tr><td>{swatch}{escape(name)}</td>{cells}</tr>\n")
     head = "".join(f"<th>{word}</th>" for word in ("class", "labelled", "found", "missed", "false positives"))
     return f"<table>\n<tr>{head}</tr>\n{''.join(rows)}</table>\n"
 
 
 def _filter(class_names: Sequence[str]) -> str:
-    options = "".join(f'<option value="{i}">{escape(name)}</option>' for i, name in enumerate(class_names, start=1))
-    options = f'<option value="">any class, or none</option>{options}'
-    return f"<label>Show images with an error in <select>{options}</select></label>"
+    kinds = "".join(f'<option value="{value}">{words}</option>' for value, words in KINDS.items())
+    labels = "".join(f'<option value="{i}">{escape(name)}</option>' for i, name in enumerate(class_names, start=1))
+    return (
+        f'<label>Show <select id="kind">{kinds}</select></label>'
+        f'<label>of <select id="label"><option value="">any class</option>{labels}</select></label>'
+        '<span id="count"></span>'
+    )
