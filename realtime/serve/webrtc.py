@@ -33,6 +33,9 @@ RESULTS_CHANNEL = "results"
 MAX_BUFFERED = 256 * 1024
 """Bytes of results that may wait for a slow viewer."""
 MAX_EARLY = 60
+"""Messages that are kept until the browser's data channel is open."""
+SILENT_S = 8.0
+"""A page that has said nothing for this time is gone."""
 CONNECT_S = 20.0
 """A peer that is not connected by then is given up."""
 _H264 = re.compile(r"^a=rtpmap:(\d+) H264/90000", re.MULTILINE)
@@ -122,6 +125,33 @@ class _Results:
         return True
 
 
+class _Heartbeat:
+    """Ends the connection of a page that said that it is there, and then nothing more: its tab was closed.
+
+    ICE alone notices after half a minute. Programs that never say so are left alone.
+    """
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self._end = end
+        self._timer: asyncio.TimerHandle | None = None
+
+    def beat(self, _message: object) -> None:
+        """The page is there."""
+        self.stop()
+        self._timer = asyncio.get_running_loop().call_later(SILENT_S, self._end)
+
+    def check(self, state: str) -> None:
+        """Stop with the connection."""
+        if state in {"closed", "failed"}:
+            self.stop()
+
+    def stop(self) -> None:
+        """Wait for nothing more."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+
 class Peers:
     """All connections. Used in the event loop."""
 
@@ -151,6 +181,10 @@ class Peers:
         def on_channel(channel: RTCDataChannel) -> None:
             if channel.label == RESULTS_CHANNEL:
                 results.open(channel)
+                alive = _Heartbeat(lambda: self._start(self._close(connection)))
+                channel.on("message", alive.beat)
+                channel.on("close", alive.stop)
+                connection.on("connectionstatechange", lambda: alive.check(connection.connectionState))
 
         watching = served.streams.watch(video_format)
         try:

@@ -182,10 +182,11 @@ export class Tile {
     const passed = this.times.length > 1 ? this.times.at(-1) - this.times[0] : 0;
     const rate = passed ? (1000 * (this.times.length - 1)) / passed : 0;
     const age = this.ages.length ? this.ages.reduce((a, b) => a + b, 0) / this.ages.length : NaN;
-    this.figures.textContent = [
+    const figures = [
       `${rate.toFixed(1)} FPS`, Number.isNaN(age) ? "- ms" : `${age.toFixed(0)} ms`, `${camera.dropped} dropped`,
       camera.faces === 1 ? "1 face" : `${camera.faces} faces`,
-    ].join("   ");
+    ];
+    this.figures.replaceChildren(...figures.map((text) => element("span", "figure", { textContent: text })));
     this.figures.title = `detection: ${camera.frames_per_s.toFixed(1)} frames/s, ${camera.infer_ms.toFixed(1)} ms; video: ${this.way}`;
   }
 

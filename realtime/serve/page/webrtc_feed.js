@@ -3,6 +3,7 @@ import { post } from "./api.js";
 
 const KEPT = 120;  // boxes that wait for their frame
 const TIMESTAMPS = 2 ** 32;
+const ALIVE_MS = 2000;  // the server closes a connection whose page has said nothing for some seconds
 
 export class WebRtcFeed {
   // onFrame(message) is called when a frame is shown, with its boxes, or null if they have not come yet.
@@ -20,7 +21,13 @@ export class WebRtcFeed {
   }
 
   async start(timeout_ms = 6000) {
-    const peer = this.peer = new RTCPeerConnection();
+    let peer;
+    try {
+      peer = this.peer = new RTCPeerConnection();
+    } catch (error) {
+      this.fail(error.message);
+      return;
+    }
     this.timer = setTimeout(() => peer.connectionState !== "connected" && this.fail("no connection"), timeout_ms);
     peer.addEventListener("connectionstatechange", () => {
       if (["failed", "disconnected", "closed"].includes(peer.connectionState)) this.fail(peer.connectionState);
@@ -32,6 +39,8 @@ export class WebRtcFeed {
     });
     peer.addTransceiver("video", { direction: "recvonly" });
     const results = peer.createDataChannel("results", { ordered: false, maxRetransmits: 3 });
+    results.addEventListener("open", () => results.send("alive"));
+    this.alive = setInterval(() => results.readyState === "open" && results.send("alive"), ALIVE_MS);
     results.addEventListener("message", (event) => this.receive(JSON.parse(event.data)));
     try {
       await peer.setLocalDescription(await peer.createOffer());
@@ -102,6 +111,7 @@ export class WebRtcFeed {
   close() {
     this.closed = true;
     clearTimeout(this.timer);
+    clearInterval(this.alive);
     this.peer?.close();
     this.video.srcObject = null;
   }
