@@ -52,7 +52,7 @@ LONG_FILES = (
     "tests/realtime/test_shipped.py",
 )
 SCREEN_FILES = frozenset(
-    f"tests/realtime/test_{name}.py" for name in ("window", "live_window", "lost_terminal", "doctor")
+    f"tests/realtime/test_{name}.py" for name in ("window", "live_window", "grid_window", "lost_terminal", "doctor")
 )
 """They open windows: one process takes their tests, one after the other. pytest-xdist's own groups would do, but
 version 3.8 does not see them with pytest 9.2."""
