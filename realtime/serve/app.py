@@ -211,7 +211,7 @@ class App:
         if not names:
             raise HttpError(422, "camera: expected the name of at least one camera")
         cameras = [self._named(name) for name in names]
-        return self._streaming(page_response(cameras, lambda: self.registry.controls.threshold))
+        return self._streaming(page_response(cameras))
 
     def _streaming(self, answer: StreamingResponse) -> Response:
         if self._streams >= self._limits.viewers:

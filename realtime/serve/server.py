@@ -138,7 +138,7 @@ class Server:
             policy=Policy(host=options.host, allowed_hosts=options.allowed_hosts),
         )  # fmt: skip
         config = uvicorn.Config(
-            app.asgi(), log_level="warning", access_log=False, ws="none", lifespan="on", server_header=False,
+            app.asgi(), log_level="error", access_log=False, ws="none", lifespan="on", server_header=False,
             limit_concurrency=options.limits.connections, timeout_graceful_shutdown=GRACE_S, timeout_keep_alive=30,
             proxy_headers=True, date_header=False,
         )  # fmt: skip

@@ -25,7 +25,7 @@ from realtime.serve.encoders import Encoded, VideoFormat
 from realtime.serve.errors import HttpError
 from realtime.serve.guest import GuestSource
 from realtime.serve.ice import without_mdns
-from realtime.serve.messages import CLOCK_RATE, as_json, frame_message
+from realtime.serve.messages import CLOCK_RATE, as_json
 from realtime.serve.registry import Registry, Served
 from realtime.serve.streams import Watching
 
@@ -83,11 +83,9 @@ class CameraTrack(MediaStreamTrack):
 class _Results:
     """The data channel of one viewer."""
 
-    camera: str
-    threshold: Callable[[], float]
     origin: int | None = None
     _channel: RTCDataChannel | None = None
-    _early: deque[dict[str, Any]] = field(default_factory=partial(deque, maxlen=MAX_EARLY))
+    _early: deque[str] = field(default_factory=partial(deque, maxlen=MAX_EARLY))
     """Sent before the channel was open: video comes first."""
 
     def open(self, channel: RTCDataChannel) -> None:
@@ -98,8 +96,7 @@ class _Results:
 
     def send(self, encoded: Encoded) -> None:
         """The boxes of a frame that is about to be sent."""
-        message = frame_message(self.camera, encoded.result, self.threshold())
-        self._put(message | {"timestamp": encoded.timestamp})
+        self._put(encoded.message)
 
     def note_origin(self, sender: RTCRtpSender, timestamp: int) -> None:
         """Say once by how much the timestamps of RTP differ from those of the results: aiortc adds a random number.
@@ -111,17 +108,17 @@ class _Results:
         if sent is None or not sent:
             return
         origin = (sent - timestamp) % 2**32
-        if origin != self.origin and self._put({"origin": origin}):
+        if origin != self.origin and self._put(as_json({"origin": origin})):
             self.origin = origin
 
-    def _put(self, message: dict[str, Any]) -> bool:
+    def _put(self, message: str) -> bool:
         channel = self._channel
         if channel is None:
             self._early.append(message)
             return True
         if channel.readyState != "open" or channel.bufferedAmount > MAX_BUFFERED:
             return False
-        channel.send(as_json(message))
+        channel.send(message)
         return True
 
 
@@ -174,7 +171,7 @@ class Peers:
         if len(self._connections) >= self._max_viewers + self._max_guests:
             raise HttpError(429, "too many viewers", retry_after_s=5)
         video_format = _format_of(offer.sdp)
-        results = _Results(served.camera.name, lambda: self._registry.controls.threshold)
+        results = _Results()
         connection = self._open()
 
         @connection.on("datachannel")
