@@ -42,13 +42,18 @@ class Engine:
         self.error: BaseException | None = None
         """What ended the detection."""
 
+    def load_ahead(self) -> None:
+        """Start to load the detector, and do not wait for it."""
+        if self._workers[0].ident is None:
+            self._workers[0].start()
+
     def start(self) -> Detector:
         """Load the detector and start its threads.
 
         Raises:
             RealtimeError: it cannot be loaded.
         """
-        self._workers[0].start()
+        self.load_ahead()
         detector = self._loaded.result()
         for number in range(1, detector.concurrency):
             self._workers.append(threading.Thread(target=self._work, name=f"detect-{number + 1}", daemon=True))

@@ -190,6 +190,7 @@ def test_a_snapshot_downloads_the_frame(served, new_page, tmp_path):  # noqa: F8
     assert image.shape == (SIZE_WH[1], SIZE_WH[0], 3)
 
 
+@pytest.mark.slow
 def test_a_recording_downloads_a_video_with_boxes(served, new_page, tmp_path):  # noqa: F811
     page = new_page(accept_downloads=True)
     page.goto(served.url)
@@ -208,7 +209,7 @@ def test_a_recording_downloads_a_video_with_boxes(served, new_page, tmp_path):  
     assert (last[..., 1] - last[..., 0] > 60).sum() > 50  # green lines
 
 
-@pytest.mark.parametrize("script", [BLOCKED, UNREACHABLE])
+@pytest.mark.parametrize("script", [BLOCKED, pytest.param(UNREACHABLE, marks=pytest.mark.slow)])
 def test_jpeg_takes_over_where_webrtc_fails(served, new_page, script, monkeypatch):  # noqa: F811
     monkeypatch.setattr("realtime.serve.webrtc.CONNECT_S", 7.0)
     page = new_page(script=script)
@@ -220,6 +221,7 @@ def test_jpeg_takes_over_where_webrtc_fails(served, new_page, script, monkeypatc
     wait_until(lambda: not any(served.server.registry.get("square").streams.viewers().values()))
 
 
+@pytest.mark.slow
 def test_reload_and_a_second_tab_work(served, new_page):  # noqa: F811
     page, other = new_page(), new_page()
     for one in (page, other):
@@ -235,6 +237,7 @@ def test_reload_and_a_second_tab_work(served, new_page):  # noqa: F811
     wait_until(lambda: sum(viewers().values()) == 1)
 
 
+@pytest.mark.slow
 def test_the_browsers_own_camera_is_a_source(served, new_page):  # noqa: F811
     page = new_page(permissions=["camera"])
     page.goto(served.url)
@@ -251,6 +254,7 @@ def test_the_browsers_own_camera_is_a_source(served, new_page):  # noqa: F811
     wait_until(lambda: served.engine.camera(name) is None)
 
 
+@pytest.mark.slow
 def test_cameras_can_be_made_large_by_a_click_and_by_keys(tmp_path, new_page):  # noqa: F811
     sources = {name: SquareSource(ground=30 + 40 * number) for number, name in enumerate(("front", "desk", "door"))}
     with serving(tmp_path, sources) as several:
@@ -279,12 +283,14 @@ def test_a_wrong_token_sees_nothing_and_a_link_opens_the_page_once(tmp_path, new
         answer = page.goto(closed.url)
         assert answer.status == 401
         assert page.locator(".tile").count() == 0
-        page.goto(f"{closed.url}/login")
         page.locator("input[name=token]").fill("wrong")
         page.locator("button").click()
-        page.wait_for_load_state()
-        page.goto(closed.url)
+        page.wait_for_url("**/login")
         assert page.locator(".tile").count() == 0
+        page.locator("input[name=token]").fill(TOKEN)
+        page.locator("button").click()
+        wait_for_frame(page)
+        page = new_page()
         link = closed.url + closed.server.sessions.new_link()
         page.goto(link)
         wait_for_frame(page)
@@ -307,6 +313,7 @@ def test_the_page_asks_only_its_own_server(served, new_page):  # noqa: F811
     assert all(address.startswith((served.url, "blob:", "data:")) for address in addresses)
 
 
+@pytest.mark.slow
 def test_the_description_of_the_api_can_be_read(served, new_page):  # noqa: F811
     page = new_page()
     page.goto(f"{served.url}/docs")
@@ -315,6 +322,7 @@ def test_the_description_of_the_api_can_be_read(served, new_page):  # noqa: F811
     assert page.locator("section").count() == sum(map(len, document["paths"].values()))
 
 
+@pytest.mark.slow
 def test_the_page_says_that_the_server_is_gone_and_comes_back_to_life(tmp_path, new_page):  # noqa: F811
     page = new_page()
     with serving(tmp_path) as first:
@@ -328,6 +336,7 @@ def test_the_page_says_that_the_server_is_gone_and_comes_back_to_life(tmp_path, 
         eventually(page, lambda: frame_of(page) != frame)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("viewport", [{"width": 360, "height": 740}, {"width": 1400, "height": 900}])
 def test_nothing_sticks_out_of_the_screen(served, new_page, viewport):  # noqa: F811
     page = new_page(viewport=viewport)
