@@ -6,10 +6,12 @@ const TIMESTAMPS = 2 ** 32;
 const ALIVE_MS = 2000;  // the server closes a connection whose page has said nothing for some seconds
 
 export class WebRtcFeed {
-  // onFrame(message) is called when a frame is shown, with its boxes, or null if they have not come yet.
-  constructor(name, video, { onFrame, onFailed }) {
+  // onPicture() is called when the video shows a new frame, then onFrame(message) with its boxes; with null, and once more
+  // with the boxes, if they come later than the frame.
+  constructor(name, video, { onPicture, onFrame, onFailed }) {
     this.name = name;
     this.video = video;
+    this.onPicture = onPicture;
     this.onFrame = onFrame;
     this.onFailed = onFailed;
     this.messages = new Map();
@@ -85,6 +87,7 @@ export class WebRtcFeed {
   // Show the boxes of the frame with this RTP timestamp; browsers that do not tell it get the newest boxes.
   present(rtpTimestamp) {
     this.awaited = undefined;
+    this.onPicture();
     if (rtpTimestamp === undefined) {
       if (this.newest) this.onFrame(this.newest);
       return;
