@@ -43,6 +43,7 @@ LONG_FILES = (
     "tests/train/test_fit.py",
     "tests/realtime/test_cli.py",
     "tests/realtime/test_window.py",
+    "tests/realtime/test_serve_browser.py",
     "tests/train/test_interrupt.py",
     "tests/realtime/test_faults.py",
     "tests/test_gpu_benchmark.py",
