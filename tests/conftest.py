@@ -43,6 +43,7 @@ LONG_FILES = (
     "tests/train/test_fit.py",
     "tests/realtime/test_cli.py",
     "tests/realtime/test_window.py",
+    "tests/realtime/test_serve_browser.py",
     "tests/train/test_interrupt.py",
     "tests/realtime/test_faults.py",
     "tests/test_gpu_benchmark.py",
@@ -52,7 +53,7 @@ LONG_FILES = (
     "tests/realtime/test_shipped.py",
 )
 SCREEN_FILES = frozenset(
-    f"tests/realtime/test_{name}.py" for name in ("window", "live_window", "lost_terminal", "doctor")
+    f"tests/realtime/test_{name}.py" for name in ("window", "live_window", "grid_window", "lost_terminal", "doctor")
 )
 """They open windows: one process takes their tests, one after the other. pytest-xdist's own groups would do, but
 version 3.8 does not see them with pytest 9.2."""

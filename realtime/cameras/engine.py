@@ -38,8 +38,14 @@ class Engine:
         self._captures: dict[Camera, threading.Thread] = {}
         self._cameras: dict[str, Camera] = {}
         self._changed = threading.Condition()
+        self._frames_left: int | None = None
         self.error: BaseException | None = None
         """What ended the detection."""
+
+    def load_ahead(self) -> None:
+        """Start to load the detector, and do not wait for it."""
+        if self._workers[0].ident is None:
+            self._workers[0].start()
 
     def start(self) -> Detector:
         """Load the detector and start its threads.
@@ -47,7 +53,7 @@ class Engine:
         Raises:
             RealtimeError: it cannot be loaded.
         """
-        self._workers[0].start()
+        self.load_ahead()
         detector = self._loaded.result()
         for number in range(1, detector.concurrency):
             self._workers.append(threading.Thread(target=self._work, name=f"detect-{number + 1}", daemon=True))
@@ -107,8 +113,13 @@ class Engine:
         """
         return self._turns.submit(work)
 
+    def limit(self, frames: int) -> None:
+        """Let all cameras together have so many results, and no more."""
+        with self._changed:
+            self._frames_left = frames
+
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until detection has failed or every camera is over and its frames are done; False after the time."""
+        """Wait for the end: detection failed, the limit is reached, or all cameras are over; False after the time."""
         with self._changed:
             return self._changed.wait_for(lambda: self.error is not None or self._is_over(), timeout_s)
 
@@ -136,7 +147,9 @@ class Engine:
             raise self.error
 
     def _is_over(self) -> bool:
-        return all(camera.is_over and not self._turns.has_work(camera) for camera in self._cameras.values())
+        return self._frames_left == 0 or all(
+            camera.is_over and not self._turns.has_work(camera) for camera in self._cameras.values()
+        )
 
     def _share_time(self) -> None:
         """Tell each camera which part of the time between its frames it may spend on looking closer."""
@@ -192,6 +205,12 @@ class Engine:
         return [Detected(frame, one, 0.0, infer_ms) for frame, one in zip(frames, found, strict=True)]
 
     def _finish(self, camera: Camera, detected: Detected) -> None:
+        with self._changed:
+            if self._frames_left == 0:
+                return
+            if self._frames_left is not None:
+                self._frames_left -= 1
+                self._changed.notify_all()
         camera.finish(detected, partial(self._done, camera))
 
     def _done(self, camera: Camera) -> None:

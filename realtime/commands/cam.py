@@ -1,7 +1,6 @@
 """``realtime cam``."""
 
-import re
-from enum import StrEnum
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from realtime.commands.console import Notices, print_message
+from realtime.commands.live_sources import LiveSettings, Transport, live_sources, only_device, parse_size
 from realtime.commands.opening import open_both, open_detector, speed_notices
 from realtime.commands.options import (
     OUTPUT,
@@ -50,19 +50,13 @@ if TYPE_CHECKING:
 FIRST_CAMERA = ["0"]
 
 
-class Transport(StrEnum):
-    """How RTSP's packets travel."""
-
-    TCP = "tcp"
-    UDP = "udp"
-
-
 def cam(
     device: Annotated[
         list[str],
         typer.Option(
-            metavar="SOURCE",
-            help="Number or device file of a camera, or a stream: rtsp://, http://, udp:// …",
+            metavar="[NAME=]SOURCE",
+            help="Number or device file of a camera, or a stream: rtsp://, http://, udp:// …; given several times, all "
+            "are shown at once.",
             rich_help_panel=SOURCE,
         ),
     ] = FIRST_CAMERA,
@@ -124,15 +118,33 @@ def cam(
     ] = True,
     captures: Captures = Path(),
 ) -> None:
-    """Detect live from a camera or a stream."""
+    """Detect live from cameras and streams."""
     from realtime.regions.tiles import Reach
 
-    address = _only_device(device)
-    size_wh = _size_wh(size) if size else None
+    size_wh = parse_size(size) if size else None
     how_far = Reach.parse(reach)
     check_outputs(record, jsonl, csv, crops)
     hiding = chosen_hiding(blur, hide, hide_classes, shape, margin)
     check_hiding(hiding, crops, shown=window or record is not None)
+
+    outputs = Outputs(window=window, video=record, jsonl=jsonl, csv=csv, crops=crops, captures=captures)
+    drawn = chosen_style(style, labels, line=line, font_scale=font_scale, fill=fill, sides=sides)
+    options = RunOptions(
+        threshold=threshold,
+        max_frames=max_frames,
+        duration_s=duration,
+        raw=raw,
+        hiding=hiding,
+        reach=how_far,
+        style=drawn,
+    )
+    settings = LiveSettings(
+        size=size, fps=fps, open_timeout_s=open_timeout, read_timeout_s=read_timeout, rtsp_transport=rtsp_transport
+    )
+    if len(device) > 1:
+        _run_many(device, settings, outputs, options, _Chosen(model, provider, reconnect))
+        return
+    address = only_device(device[0])
 
     def open_source() -> "FrameSource":
         # Imported here, while another thread loads the model.
@@ -150,28 +162,24 @@ def cam(
         )
 
     source, detector = open_both(open_source, partial(open_detector, model, provider), provider)
-    outputs = Outputs(window=window, video=record, jsonl=jsonl, csv=csv, crops=crops, captures=captures)
-    drawn = chosen_style(style, labels, line=line, font_scale=font_scale, fill=fill, sides=sides)
-    options = RunOptions(
-        threshold=threshold,
-        max_frames=max_frames,
-        duration_s=duration,
-        raw=raw,
-        hiding=hiding,
-        reach=how_far,
-        style=drawn,
-    )
     run(source, detector, outputs, options, Notices(speed_notices(detector, model, is_live=True)))
 
 
-def _only_device(given: list[str]) -> str:
-    if len(given) > 1:
-        raise typer.BadParameter("several cameras are not supported yet; give one", param_hint="--device")
-    return given[0]
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    model: str
+    provider: Provider
+    reconnect: bool | None
 
 
-def _size_wh(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
-    if match is None:
-        raise typer.BadParameter(f"expected WIDTHxHEIGHT such as 1280x720, found {text!r}", param_hint="--size")
-    return int(match[1]), int(match[2])
+def _run_many(
+    device: list[str], settings: LiveSettings, outputs: Outputs, options: RunOptions, chosen: _Chosen
+) -> None:
+    from realtime.commands.many import run_many
+    from realtime.inference.cores import core_count
+
+    sources = live_sources(device, settings, reconnect=chosen.reconnect)
+    load = partial(open_detector, chosen.model, chosen.provider, concurrency=min(core_count(), len(sources)))
+    run_many(
+        sources, load, outputs, options, lambda detector: Notices(speed_notices(detector, chosen.model, is_live=True))
+    )

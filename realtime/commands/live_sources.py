@@ -77,6 +77,17 @@ def live_sources(devices: Sequence[str], settings: LiveSettings, *, reconnect: b
     return found
 
 
+def only_device(given: str) -> str:
+    """The device of a run with one camera, without the name that it may have been given.
+
+    Raises:
+        SourceError: the same name is given twice.
+    """
+    from realtime.cameras.naming import named_devices
+
+    return named_devices([given])[0].device
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """Width and height of ``--size``.
 

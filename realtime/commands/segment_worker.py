@@ -1,8 +1,9 @@
 """What is done with a part of a long video."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ from realtime.commands.console import printable, wrote
 from realtime.commands.face_counter import FaceCounter
 from realtime.commands.opening import chosen_threshold
 from realtime.commands.unsure import UnsureFrames
-from realtime.drawing.hiding import HOLD_S, Pixelate
+from realtime.drawing.hiding import HeldBox, hide
+from realtime.drawing.look_ahead import LookAheadHider
 from realtime.drawing.render import drawn
 from realtime.errors import SourceError
 from realtime.faces.looks import Looks
@@ -100,19 +102,24 @@ class SegmentWorker:
         names = self._detector.metadata.class_names
         tracker = FaceTracker(names, raw=self._settings.run.raw)
         faces, sinks = FaceCounter(), list[JsonLinesSink | CsvSink]()
-        unsure = UnsureFrames(self._settings.run.blur) if self._settings.run.blur is not None else None
+        hiding = self._settings.run.hiding
+        hider = LookAheadHider(names, hiding) if hiding else None
+        unsure = UnsureFrames(hider) if hider else None
         sinks += [JsonLinesSink(task.outputs["jsonl"])] if "jsonl" in task.outputs else []
         sinks += [CsvSink(task.outputs["csv"])] if "csv" in task.outputs else []
         ending = Ending.FAILED
         try:
-            for part in range(cuts.parts):
+            frames = self._tracked(step.folder, cuts, tracker)
+            if hider:
+                frames = hider.delayed(frames, lambda frame: (frame.result.frame, frame.result.detections))
+            for part, group in groupby(frames, key=lambda frame: frame.part):
                 shown = FoundFrames()
-                frames = FoundFrames.load(step.folder / f"found-{part}.npz").each(names)
-                for index, detected in enumerate(frames, cuts.first_frames[part]):
-                    result = self._tracked(tracker, detected, index)
+                for tracked in group:
+                    result = tracked.result
+                    covers = hider.plan(result.frame, result.detections) if hider else []
                     for sink in (faces, *sinks, *([unsure] if unsure else [])):
                         sink.write(result)
-                    shown.add_detections(detected, result.detections)
+                    shown.add(tracked.detected, result.detections, covers)
                 shown.save(step.folder / f"shown-{part}.npz")
             ending = Ending.COMPLETE
         finally:
@@ -122,33 +129,37 @@ class SegmentWorker:
         (step.folder / "report.txt").write_text(f"{faces.count}\n{report}", encoding="utf-8")
         return self._outcome(task, step, cuts)
 
-    def _tracked(self, tracker: FaceTracker, detected: Detected, index: int) -> Result:
-        image, pts_s = detected.frame.image, detected.frame.pts_s
-        candidates = tracker.update(
-            detected.found, threshold=self._threshold, pts_s=pts_s, side_px=max(image.shape[:2]), looks=detected.looks
-        )
-        frame = Frame(image, index, pts_s, 0.0)
-        return Result(frame, candidates.above_or_in_face(self._threshold), candidates=candidates)
+    def _tracked(self, folder: Path, cuts: Cuts, tracker: FaceTracker) -> "Iterator[_TrackedFrame]":
+        """The faces of all frames, part by part."""
+        for part in range(cuts.parts):
+            frames = FoundFrames.load(folder / f"found-{part}.npz").each(self._detector.metadata.class_names)
+            for index, detected in enumerate(frames, cuts.first_frames[part]):
+                image, pts_s = detected.frame.image, detected.frame.pts_s
+                candidates = tracker.update(
+                    detected.found,
+                    threshold=self._threshold,
+                    pts_s=pts_s,
+                    side_px=max(image.shape[:2]),
+                    looks=detected.looks,
+                )
+                found = candidates.above_or_in_face(self._threshold)
+                result = Result(Frame(image, index, pts_s, 0.0), found, candidates=candidates)
+                yield _TrackedFrame(part, detected, result)
 
     def _draw(self, task: Task, step: Step) -> Outcome:
         cuts, names = Cuts.load(step.folder / CUTS), self._detector.metadata.class_names
         run = self._settings.run
-        hider = Pixelate(names, run.blur) if run.blur is not None else None
-        source, first = cuts.open_part(task.source, step.part, 0.0 if hider is None else 2 * HOLD_S)
+        source, _ = cuts.open_part(task.source, step.part)
         wanted = cuts.frames_of(step.part)
-        shown = [_shown(step.folder, part, names) for part in range(max(0, step.part - 1), step.part + 1)]
-        detections = [one for part in shown for one in part]
-        offset = cuts.first_frames[max(0, step.part - 1)]
+        shown = FoundFrames.load(step.folder / f"shown-{step.part}.npz")
         sink = PartSink(step.folder / f"part{task.outputs['out'].suffix}", **self._video_options(cuts))
         count = 0
         with source:
-            while (frame := source.read()) is not None:
-                index = first + frame.index
-                found = detections[index - offset]
-                canvas = hider(frame, found) if hider else drawn(frame.image, found, run.style)
-                if index in wanted:
-                    sink.write(Result(frame, found, canvas=canvas))
-                    count += 1
+            for (detected, covers), frame in zip(shown.covered(names), iter(source.read, None), strict=False):
+                found, image = detected.found, frame.image
+                canvas = hide(image, covers, 0.0, run.hiding.cover) if run.hiding else drawn(image, found, run.style)
+                sink.write(Result(frame, found, canvas=canvas))
+                count += 1
         if count != len(wanted):
             raise SourceError(f"cannot read {task.source} twice: it has changed", value=task.source)
         sink.finish().save(step.folder / f"drawn-{step.part}.npz")
@@ -217,8 +228,11 @@ def _detected(
         capture.stop()
 
 
-def _shown(folder: Path, part: int, names: tuple[str, ...]) -> list[Detections]:
-    return [detected.found for detected in FoundFrames.load(folder / f"shown-{part}.npz").each(names)]
+@dataclass(frozen=True, slots=True)
+class _TrackedFrame:
+    part: int
+    detected: Detected
+    result: Result
 
 
 @dataclass(slots=True)
@@ -227,6 +241,7 @@ class _Row:
     size_hw: tuple[int, int]
     found: Detections
     looks: Looks | None
+    covers: Sequence[HeldBox]
 
 
 class FoundFrames:
@@ -240,14 +255,11 @@ class FoundFrames:
         """The timestamps of the frames."""
         return [row.pts_s for row in self._rows]
 
-    def add(self, detected: Detected) -> None:
-        """Keep one frame."""
-        self.add_detections(detected, detected.found)
-
-    def add_detections(self, detected: Detected, found: Detections) -> None:
-        """Keep one frame with other detections."""
+    def add(self, detected: Detected, shown: Detections | None = None, covers: Sequence[HeldBox] = ()) -> None:
+        """Keep one frame, perhaps with other detections, and what is to be hidden in it, at the time 0."""
         height, width = detected.frame.image.shape[:2]
-        self._rows.append(_Row(detected.frame.pts_s, (height, width), found, detected.looks))
+        found = detected.found if shown is None else shown
+        self._rows.append(_Row(detected.frame.pts_s, (height, width), found, detected.looks, covers))
 
     def save(self, path: Path) -> None:
         """Write all to a file, which appears when it is whole.
@@ -272,6 +284,8 @@ class FoundFrames:
                 look_counts=np.array([-1 if row.looks is None else len(row.looks.scales) for row in self._rows]),
                 regions=np.concatenate([np.zeros((0, 4)), *(look.regions for look in looks)]),
                 scales=np.concatenate([np.zeros(0), *(look.scales for look in looks)]),
+                cover_counts=np.array([len(row.covers) for row in self._rows]),
+                covers=np.array([[*held.box, held.seen_s] for row in self._rows for held in row.covers]).reshape(-1, 5),
             )
         partial.replace(path)
 
@@ -285,6 +299,14 @@ class FoundFrames:
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     arrays: dict[str, np.ndarray]
+
+    def covered(self, names: tuple[str, ...]) -> Iterator[tuple[Detected, list[HeldBox]]]:
+        """The frames in order, with what is to be hidden in each, at the time 0."""
+        row = 0
+        for detected, count in zip(self.each(names), self.arrays["cover_counts"].tolist(), strict=True):
+            covers = self.arrays["covers"][row : row + count]
+            yield detected, [HeldBox(held[:4].astype(np.float32), float(held[4])) for held in covers]
+            row += count
 
     def each(self, names: tuple[str, ...]) -> Iterator[Detected]:
         """The frames in order; ``names`` are those of the classes. Images are black, and take no memory."""

@@ -106,6 +106,11 @@ def serve(
         requests.call(stopped.set)
         engine = Engine(partial(open_detector, model, provider, concurrency=workers))
         closing.callback(engine.close)
+        import realtime.inference.detector
+
+        engine.load_ahead()
+        import realtime.serve.server  # noqa: F401 - it takes as long as the model
+
         detector = cast("OnnxDetector", engine.start())
         server = _server(engine, detector, model, access, port, looking)
         closing.callback(server.stop)

@@ -126,6 +126,10 @@ class Hider:
 
     def __call__(self, frame: Frame, detections: Detections) -> np.ndarray:
         """The image uint8 (H,W,3) BGR to show of the next frame of a stream."""
+        return hide(frame.image, self.plan(frame, detections), 0.0, self.hiding.cover)
+
+    def plan(self, frame: Frame, detections: Detections) -> list[HeldBox]:
+        """What to hide in the next frame of a stream; only the shape of its image counts. Its time is 0."""
         size_wh = frame.image.shape[1], frame.image.shape[0]
         if self._last_wh and size_wh != self._last_wh:  # a stream may change its size
             factors = np.tile(np.divide(size_wh, self._last_wh), 2).astype(np.float32)
@@ -135,7 +139,7 @@ class Hider:
         self._held = hold(self._held, self.find(detections, self._clock_s), self._clock_s)
         shown = [*self._held, *self._expected(frame)]
         self.hidden = boxes_of(shown)
-        return hide(frame.image, shown, self._clock_s, self.hiding.cover)
+        return [replace(item, seen_s=item.seen_s - self._clock_s) for item in shown]
 
     def still(self, image: np.ndarray, detections: Detections) -> np.ndarray:
         """The same for a still image."""

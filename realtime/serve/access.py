@@ -7,15 +7,18 @@ import socket
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
+from starlette.responses import FileResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from realtime.serve.errors import error_response
 from realtime.serve.limits import Rate
 
+PAGE = Path(__file__).with_name("page")
 COOKIE = "realtime_session"
 SESSION_S = 30 * 24 * 3600
 LINK_S = 24 * 3600
@@ -33,7 +36,7 @@ PAGE_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with none at all, browsers hide the origin of the login form too
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
@@ -156,6 +159,8 @@ class AccessMiddleware:
         protected = _with_headers(send)
         if refusal is None:
             await self._app(scope, receive, protected)
+        elif refusal[0] == 401 and _is_navigation(connection.headers, scope):
+            await login_page(401)(scope, receive, protected)
         else:
             await error_response(*refusal)(scope, receive, protected)
 
@@ -201,6 +206,15 @@ def _is_cross_site(headers: Headers, scope: Scope) -> bool:
     follows_link = scope["method"] == "GET" and headers.get("sec-fetch-mode") == "navigate"
     is_framed = headers.get("sec-fetch-dest") not in {None, "document"}
     return site in {"cross-site", "same-site"} and (not follows_link or is_framed)
+
+
+def _is_navigation(headers: Headers, scope: Scope) -> bool:
+    return scope["method"] == "GET" and "text/html" in headers.get("accept", "")
+
+
+def login_page(status: int) -> Response:
+    """The form that asks for the token."""
+    return FileResponse(PAGE / "login.html", status)
 
 
 def _with_headers(send: Send) -> Send:

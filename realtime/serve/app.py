@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -21,7 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from realtime.serve.access import COOKIE, SESSION_S, AccessMiddleware, Policy, Sessions
+from realtime.serve.access import COOKIE, PAGE, SESSION_S, AccessMiddleware, Policy, Sessions, login_page
 from realtime.serve.detection import Detection, DetectStill
 from realtime.serve.encoders import jpeg
 from realtime.serve.errors import HttpError, on_framework_error, on_http_error
@@ -32,7 +31,6 @@ from realtime.serve.openapi import description
 from realtime.serve.registry import Registry, Served
 from realtime.serve.webrtc import Peers
 
-PAGE = Path(__file__).with_name("page")
 SNAPSHOT_QUALITY = 95
 HEARTBEAT_S = 15.0
 """A comment is sent to listeners this often, so that connections that broke are noticed."""
@@ -132,7 +130,7 @@ class App:
         return JSONResponse(description(self._limits))
 
     async def _login_page(self, _request: Request) -> Response:
-        return FileResponse(PAGE / "login.html")
+        return login_page(200)
 
     async def _login(self, request: Request) -> Response:
         client = client_of(request)
@@ -142,7 +140,7 @@ class App:
         fields = parse_qs(body.decode("utf-8", "replace"))
         if not self._sessions.knows_token(fields.get("token", [""])[0].strip()):
             self._logins.allows(client)
-            raise HttpError(401, "that is not the token")
+            return login_page(401)
         return self._entered(request)
 
     async def _enter(self, request: Request) -> Response:
@@ -211,7 +209,7 @@ class App:
         if not names:
             raise HttpError(422, "camera: expected the name of at least one camera")
         cameras = [self._named(name) for name in names]
-        return self._streaming(page_response(cameras, lambda: self.registry.controls.threshold))
+        return self._streaming(page_response(cameras))
 
     def _streaming(self, answer: StreamingResponse) -> Response:
         if self._streams >= self._limits.viewers:

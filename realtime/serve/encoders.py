@@ -40,6 +40,8 @@ class Encoded:
     """Whether it can be shown without the frames before it."""
     timestamp: int
     """In units of ``CLOCK_RATE``."""
+    message: str = ""
+    """Its boxes, as the page gets them."""
 
 
 class Encoder(Protocol):

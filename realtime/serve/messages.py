@@ -24,12 +24,12 @@ def as_json(value: object) -> str:
     return as_unicode(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
-def frame_message(camera: str, result: Result, threshold: float) -> dict[str, Any]:
+def frame_message(camera: str, result: Result, timestamp: int, threshold: float) -> dict[str, Any]:
     """All that a viewer needs to draw a frame's boxes at any threshold.
 
     ``detections`` are those of the JSON lines and the candidates below the threshold, each with the number of its face
     and its part in it; ``shown`` are those that the server itself would draw: a face or feature that is held through
-    weak frames has a lower score.
+    weak frames has a lower score. ``timestamp`` is that of the video frame, in units of ``CLOCK_RATE``.
     """
     found = result.candidates[:MAX_BOXES]
     rows = zip(
@@ -44,7 +44,7 @@ def frame_message(camera: str, result: Result, threshold: float) -> dict[str, An
         "camera": camera,
         "frame": result.frame.index,
         "pts_s": round(result.frame.pts_s, 6),
-        "timestamp": timestamp_of(result),
+        "timestamp": timestamp,
         "captured_at_s": result.frame.captured_at_s,
         "size_wh": [width, height],
         "detections": [

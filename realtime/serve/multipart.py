@@ -1,13 +1,12 @@
 """JPEG frames over HTTP: for ``<img>`` and players, and for the page where WebRTC fails."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
 
 from starlette.responses import StreamingResponse
 
 from realtime.serve.encoders import Encoded, VideoFormat
-from realtime.serve.messages import as_json, frame_message
 from realtime.serve.registry import Served
 
 BOUNDARY = "frame"
@@ -24,18 +23,17 @@ def video_response(served: Served) -> StreamingResponse:
     return _response(parts(), "multipart/x-mixed-replace")
 
 
-def page_response(cameras: Sequence[Served], threshold: Callable[[], float]) -> StreamingResponse:
+def page_response(cameras: Sequence[Served]) -> StreamingResponse:
     """Of several cameras, each frame as two parts: its boxes as JSON, and the JPEG that they belong to."""
 
     async def parts() -> AsyncIterator[bytes]:
-        async for name, encoded in _merged(cameras):
-            message = frame_message(name, encoded.result, threshold()) | {"timestamp": encoded.timestamp}
-            yield _part("application/json", as_json(message).encode()) + _part("image/jpeg", encoded.data)
+        async for encoded in _merged(cameras):
+            yield _part("application/json", encoded.message.encode()) + _part("image/jpeg", encoded.data)
 
     return _response(parts(), "multipart/mixed")
 
 
-async def _merged(cameras: Sequence[Served]) -> AsyncIterator[tuple[str, Encoded]]:
+async def _merged(cameras: Sequence[Served]) -> AsyncIterator[Encoded]:
     """The newest frames of several cameras, in turn as they come."""
     with ExitStack() as stack:
         feeds = {served.camera.name: stack.enter_context(served.streams.watch(VideoFormat.JPEG)) for served in cameras}
@@ -47,7 +45,7 @@ async def _merged(cameras: Sequence[Served]) -> AsyncIterator[tuple[str, Encoded
                     name = pending.pop(task)
                     encoded = task.result()
                     if encoded is not None:
-                        yield name, encoded
+                        yield encoded
                         pending[asyncio.ensure_future(feeds[name].get())] = name
         finally:
             for task in pending:

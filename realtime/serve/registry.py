@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from realtime.cameras.camera import Camera, Looking, State
 from realtime.cameras.engine import Engine
@@ -12,6 +13,7 @@ from realtime.controls import Controls
 from realtime.results import Result
 from realtime.serve.bridge import Feed
 from realtime.serve.events import Event, EventLog, FaceWatch
+from realtime.serve.messages import as_json, frame_message
 from realtime.serve.metrics import Metrics
 from realtime.serve.streams import CameraStreams
 from realtime.sources.base import FrameSource
@@ -65,7 +67,7 @@ class Registry:
 
     def add(self, name: str, source: FrameSource, *, is_guest: bool = False) -> Served:
         """Start a camera."""
-        streams, faces = CameraStreams(self._loop), FaceWatch(name, self.events)
+        streams, faces = CameraStreams(self._loop, partial(self._describe, name)), FaceWatch(name, self.events)
         counted = GUEST if is_guest else name
 
         def on_result(result: Result) -> None:
@@ -111,6 +113,9 @@ class Registry:
         """End all viewers."""
         for served in self:
             served.streams.close()
+
+    def _describe(self, name: str, result: Result, timestamp: int) -> str:
+        return as_json(frame_message(name, result, timestamp, self.controls.threshold))
 
     def _rows(self) -> Iterator[tuple[str, Camera, CameraStreams]]:
         for served in self.listed:

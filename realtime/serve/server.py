@@ -75,8 +75,10 @@ class Server:
 
     @property
     def address(self) -> str:
-        """Where a browser on this machine finds it."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._options.host, self._options.host)
+        """Where a browser finds it; of a server at all addresses, the one by which this machine reaches others."""
+        host = self._options.host
+        if host in {"0.0.0.0", "::"}:
+            host = _own_address()
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     def start(self, cameras: Sequence[tuple[str, FrameSource]]) -> None:
@@ -138,13 +140,23 @@ class Server:
             policy=Policy(host=options.host, allowed_hosts=options.allowed_hosts),
         )  # fmt: skip
         config = uvicorn.Config(
-            app.asgi(), log_level="warning", access_log=False, ws="none", lifespan="on", server_header=False,
+            app.asgi(), log_level="error", access_log=False, ws="none", lifespan="on", server_header=False,
             limit_concurrency=options.limits.connections, timeout_graceful_shutdown=GRACE_S, timeout_keep_alive=30,
             proxy_headers=True, date_header=False,
         )  # fmt: skip
         self._uvicorn = uvicorn.Server(config)
         self._started.set_result((app, loop))
         await self._uvicorn.serve(sockets=[self._socket])
+
+
+def _own_address() -> str:
+    """The address of this machine in its network; nothing is sent to find out."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # an address for documentation (RFC 5737)
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
 
 
 def _listening(host: str, port: int) -> socket.socket:

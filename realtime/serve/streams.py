@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from realtime.buffer import ClosableBuffer
 from realtime.results import Result
@@ -15,12 +16,16 @@ PACKETS_AHEAD = 8
 MIN_KEY_INTERVAL_S = 0.5
 """A viewer that asks for key frames all the time must not make the video of the others worse."""
 
+Describe = Callable[[Result, int], str]
+"""What viewers get besides a frame: its boxes, for the timestamp of its video frame."""
+
 
 class FormatStream:
     """One format: a thread that encodes while somebody watches."""
 
-    def __init__(self, video_format: VideoFormat, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, video_format: VideoFormat, loop: asyncio.AbstractEventLoop, describe: Describe) -> None:
         self.format = video_format
+        self._describe = describe
         self.feed: Feed[Encoded] = Feed(loop, on_gap=self.request_key)
         self.encoded = 0
         """Frames that were encoded."""
@@ -66,7 +71,7 @@ class FormatStream:
             encoded = encoder.encode(result, key=self._takes_key())
             if encoded is not None and buffer is self._buffer:  # else another thread has taken over
                 self.encoded += 1
-                self.feed.publish(encoded)
+                self.feed.publish(replace(encoded, message=self._describe(result, encoded.timestamp)))
 
     def _takes_key(self) -> bool:
         now_s = time.monotonic()
@@ -100,8 +105,9 @@ class Watching:
 class CameraStreams:
     """All formats of one camera."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._streams = {video_format: FormatStream(video_format, loop) for video_format in VideoFormat}
+    def __init__(self, loop: asyncio.AbstractEventLoop, describe: Describe) -> None:
+        """``describe`` is called once for each frame and format, by the thread that encodes."""
+        self._streams = {video_format: FormatStream(video_format, loop, describe) for video_format in VideoFormat}
         self._latest: Result | None = None
         self._is_closed = False
 

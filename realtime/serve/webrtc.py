@@ -25,7 +25,7 @@ from realtime.serve.encoders import Encoded, VideoFormat
 from realtime.serve.errors import HttpError
 from realtime.serve.guest import GuestSource
 from realtime.serve.ice import without_mdns
-from realtime.serve.messages import CLOCK_RATE, as_json, frame_message
+from realtime.serve.messages import CLOCK_RATE, as_json
 from realtime.serve.registry import Registry, Served
 from realtime.serve.streams import Watching
 
@@ -33,6 +33,9 @@ RESULTS_CHANNEL = "results"
 MAX_BUFFERED = 256 * 1024
 """Bytes of results that may wait for a slow viewer."""
 MAX_EARLY = 60
+"""Messages that are kept until the browser's data channel is open."""
+SILENT_S = 8.0
+"""A page that has said nothing for this time is gone."""
 CONNECT_S = 20.0
 """A peer that is not connected by then is given up."""
 _H264 = re.compile(r"^a=rtpmap:(\d+) H264/90000", re.MULTILINE)
@@ -80,11 +83,9 @@ class CameraTrack(MediaStreamTrack):
 class _Results:
     """The data channel of one viewer."""
 
-    camera: str
-    threshold: Callable[[], float]
     origin: int | None = None
     _channel: RTCDataChannel | None = None
-    _early: deque[dict[str, Any]] = field(default_factory=partial(deque, maxlen=MAX_EARLY))
+    _early: deque[str] = field(default_factory=partial(deque, maxlen=MAX_EARLY))
     """Sent before the channel was open: video comes first."""
 
     def open(self, channel: RTCDataChannel) -> None:
@@ -95,8 +96,7 @@ class _Results:
 
     def send(self, encoded: Encoded) -> None:
         """The boxes of a frame that is about to be sent."""
-        message = frame_message(self.camera, encoded.result, self.threshold())
-        self._put(message | {"timestamp": encoded.timestamp})
+        self._put(encoded.message)
 
     def note_origin(self, sender: RTCRtpSender, timestamp: int) -> None:
         """Say once by how much the timestamps of RTP differ from those of the results: aiortc adds a random number.
@@ -108,18 +108,45 @@ class _Results:
         if sent is None or not sent:
             return
         origin = (sent - timestamp) % 2**32
-        if origin != self.origin and self._put({"origin": origin}):
+        if origin != self.origin and self._put(as_json({"origin": origin})):
             self.origin = origin
 
-    def _put(self, message: dict[str, Any]) -> bool:
+    def _put(self, message: str) -> bool:
         channel = self._channel
         if channel is None:
             self._early.append(message)
             return True
         if channel.readyState != "open" or channel.bufferedAmount > MAX_BUFFERED:
             return False
-        channel.send(as_json(message))
+        channel.send(message)
         return True
+
+
+class _Heartbeat:
+    """Ends the connection of a page that said that it is there, and then nothing more: its tab was closed.
+
+    ICE alone notices after half a minute. Programs that never say so are left alone.
+    """
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self._end = end
+        self._timer: asyncio.TimerHandle | None = None
+
+    def beat(self, _message: object) -> None:
+        """The page is there."""
+        self.stop()
+        self._timer = asyncio.get_running_loop().call_later(SILENT_S, self._end)
+
+    def check(self, state: str) -> None:
+        """Stop with the connection."""
+        if state in {"closed", "failed"}:
+            self.stop()
+
+    def stop(self) -> None:
+        """Wait for nothing more."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
 
 
 class Peers:
@@ -144,13 +171,17 @@ class Peers:
         if len(self._connections) >= self._max_viewers + self._max_guests:
             raise HttpError(429, "too many viewers", retry_after_s=5)
         video_format = _format_of(offer.sdp)
-        results = _Results(served.camera.name, lambda: self._registry.controls.threshold)
+        results = _Results()
         connection = self._open()
 
         @connection.on("datachannel")
         def on_channel(channel: RTCDataChannel) -> None:
             if channel.label == RESULTS_CHANNEL:
                 results.open(channel)
+                alive = _Heartbeat(lambda: self._start(self._close(connection)))
+                channel.on("message", alive.beat)
+                channel.on("close", alive.stop)
+                connection.on("connectionstatechange", lambda: alive.check(connection.connectionState))
 
         watching = served.streams.watch(video_format)
         try:

@@ -1,6 +1,7 @@
 """Detections as a table."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 from realtime.results import Result
@@ -33,13 +34,18 @@ class CsvSink(ClosingSink):
         Raises:
             SinkError: the disk is full, say.
         """
-        frame, found = result.frame, result.detections
-        rows = zip(found.face_ids.tolist(), found.parts.tolist(), found.names, found.scores.tolist(), strict=True)
-        for (face_id, part, name, score), box in zip(rows, found.boxes.tolist(), strict=True):
-            face = (face_id, PARTS[part]) if part >= 0 else ("", "")
-            place = round(frame.pts_s, 6), *face, name, round(score, 4)
-            self._rows.writerow([frame.index, *place, *(round(value, 2) for value in box)])
+        self._rows.writerows(rows_of(result))
 
     def close(self, ending: Ending) -> None:
         """Finish the file."""
         self._file.close(ending)
+
+
+def rows_of(result: Result) -> Iterator[list[object]]:
+    """The lines of one frame, one a detection, with the cells of ``COLUMNS``."""
+    frame, found = result.frame, result.detections
+    rows = zip(found.face_ids.tolist(), found.parts.tolist(), found.names, found.scores.tolist(), strict=True)
+    for (face_id, part, name, score), box in zip(rows, found.boxes.tolist(), strict=True):
+        face = (face_id, PARTS[part]) if part >= 0 else ("", "")
+        place = round(frame.pts_s, 6), *face, name, round(score, 4)
+        yield [frame.index, *place, *(round(value, 2) for value in box)]

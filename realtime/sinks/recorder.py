@@ -26,9 +26,24 @@ class Recorder(ClosingSink):
     is_slow = False  # its files have threads of their own
 
     def __init__(
-        self, controls: Controls, folder: Path, open_file: OpenFile, on_message: Callable[[str], None]
+        self,
+        controls: Controls,
+        folder: Path,
+        open_file: OpenFile,
+        on_message: Callable[[str], None],
+        *,
+        camera: str = "",
     ) -> None:
-        """``on_message`` is called, from any thread, with what was saved or an error; the run continues after it."""
+        """Nothing is recorded yet.
+
+        Args:
+            controls: say whether to record.
+            folder: where the files go.
+            open_file: starts one.
+            on_message: called, from any thread, with what was saved or an error; the run continues after it.
+            camera: part of the names of the files, where there are several cameras.
+        """
+        self._camera = camera
         self._controls = controls
         self._folder = folder
         self._open_file = open_file
@@ -53,7 +68,7 @@ class Recorder(ClosingSink):
             return
         try:
             if self._recording is None:
-                [path] = stamped_paths(self._folder, SUFFIX, taken=self._paths)
+                [path] = stamped_paths(self._folder, SUFFIX, taken=self._paths, camera=self._camera)
                 self._paths.add(path)
                 self._recording = _Recording(path, self._open_file(path, size_wh), size_wh, result.frame.pts_s)
             self._recording.write(result)

@@ -50,6 +50,7 @@ class View:
         canvas_only: bool = False,
         begin_s: float = 0.0,
         style: Style | None = None,
+        camera: str = "",
     ) -> None:
         """
         Args:
@@ -63,11 +64,13 @@ class View:
             canvas_only: show the canvas of results, in which faces are hidden, and never the frame itself.
             begin_s: timestamp at which a file begins.
             style: what is drawn of the detections.
+            camera: its name, where there are several: help and messages are not drawn into each image then.
         """  # noqa: D205
         self.meter = Meter()
         self.canvas_only = canvas_only
         self._begin_s = begin_s
         self._style = style or Style()
+        self._camera = camera
         self._controls = controls
         self._toast = toast
         self._class_names = class_names
@@ -137,8 +140,12 @@ class View:
         size_px = text.size_for(canvas)
         if self._controls.overlay:
             rows = status_rows(self._status(result), self._controls, self._class_names)
+            if self._camera:
+                rows.insert(0, [(text.drawable(self._camera), WHITE)])
             self._move_overlay(self._face_boxes(result, scale, canvas.shape[1]), panel_wh(rows, size_px), canvas)
             draw_table(canvas, rows, self._overlay_at, size_px)
+        if self._camera:
+            return
         if with_help:
             draw_table(canvas, help_rows(self._controls, self._class_names), (0.5, 0.5), size_px)
         if message := self._toast.text:

@@ -52,7 +52,7 @@ def test_python_can_run_the_package():
     assert "Usage: python -m realtime video [OPTIONS]" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["", "cam", "video", "image", "bench", "doctor"])
+@pytest.mark.parametrize("command", ["", "cam", "serve", "video", "image", "bench", "doctor"])
 def test_the_short_option_for_help_works_everywhere(command):
     runner = CliRunner()
     short, long = (runner.invoke(app, [*command.split(), option]) for option in ("-h", "--help"))
@@ -98,7 +98,6 @@ def test_completion_is_installed_for_the_users_shell(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ("cam --device 0 --device 1", "--device: several cameras are not supported yet"),
         ("cam --size 640x480 --size=1280x720", "'--size': given 2 times, but it takes one value"),
         ("video a.mp4 --out b.mp4 --out c.mp4", "'--out': given 2 times, but it takes one value"),
         ("video a.mp4 --blur --blur eye", "'--blur': given 2 times, but it takes one value"),

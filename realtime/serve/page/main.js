@@ -184,5 +184,10 @@ listen({
   h: toggleHelp,
   "?": toggleHelp,
 });
+window.addEventListener("pagehide", () => {
+  own?.stop();
+  for (const tile of tiles.values()) tile.disconnect();
+});
+window.addEventListener("pageshow", (event) => event.persisted && location.reload());
 showSettings();
 poll();

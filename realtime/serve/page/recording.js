@@ -21,9 +21,7 @@ export class Recording {
   }
 
   add(image, message, { settings, threshold, ...style }) {
-    const width = image.videoWidth || image.width;
-    const height = image.videoHeight || image.height;
-    if (!width) return;
+    const { width, height } = image;
     if (!this.recorder) this.begin(width, height);
     const { canvas } = this;
     const context = canvas.getContext("2d");
@@ -34,7 +32,6 @@ export class Recording {
     }
     context.drawImage(image, 0, 0, canvas.width, canvas.height);
     context.restore();
-    if (!message) return;
     const line = Math.max(1, Math.min(canvas.width, canvas.height) / 260);
     drawBoxes(context, message, visible(message, settings, threshold), {
       ...style, scale: canvas.width / message.size_wh[0], width: canvas.width, line,

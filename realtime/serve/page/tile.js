@@ -32,7 +32,8 @@ export class Tile {
     this.root.setAttribute("aria-label", `Camera ${this.title}`);
     this.stage = element("div", "stage");
     this.video = element("video", "", { muted: true, playsInline: true, autoplay: true });
-    this.picture = element("canvas", "picture", { hidden: true });
+    // What is seen of the video too: a frame and its boxes are drawn at the same time, so that they never come apart.
+    this.picture = element("canvas", "picture");
     this.boxes = element("canvas", "boxes");
     this.notice = element("p", "notice", { hidden: true });
     this.stage.append(this.video, this.picture, this.boxes, this.notice);
@@ -73,13 +74,13 @@ export class Tile {
     this.disconnect();
     this.way = way;
     this.root.dataset.way = way;
-    this.picture.hidden = way !== "jpeg";
     this.video.hidden = way === "jpeg";
     if (way === "jpeg") {
       this.leave = jpegFeeds.add(this.name, (message, bitmap) => this.showBitmap(message, bitmap));
       return;
     }
     const feed = new WebRtcFeed(this.name, this.video, {
+      onPicture: () => this.drawPicture(this.video, this.video.videoWidth, this.video.videoHeight),
       onFrame: (message) => this.show(message),
       onFailed: () => this.webRtcFailed(),
     });
@@ -107,12 +108,17 @@ export class Tile {
   }
 
   showBitmap(message, bitmap) {
-    if (this.picture.width !== bitmap.width || this.picture.height !== bitmap.height) {
-      this.picture.width = bitmap.width;
-      this.picture.height = bitmap.height;
-    }
-    this.picture.getContext("2d").drawImage(bitmap, 0, 0);
+    this.drawPicture(bitmap, bitmap.width, bitmap.height);
     this.show(message);
+  }
+
+  drawPicture(image, width, height) {
+    if (!width) return;
+    if (this.picture.width !== width || this.picture.height !== height) {
+      this.picture.width = width;
+      this.picture.height = height;
+    }
+    this.picture.getContext("2d").drawImage(image, 0, 0);
   }
 
   // A frame is on the screen; draw the boxes that belong to it.
@@ -123,7 +129,7 @@ export class Tile {
     }
     this.message = message;
     this.draw();
-    this.recording?.add(this.way === "jpeg" ? this.picture : this.video, message, this.style());
+    if (message) this.recording?.add(this.picture, message, this.style());
   }
 
   note(message) {
@@ -182,10 +188,11 @@ export class Tile {
     const passed = this.times.length > 1 ? this.times.at(-1) - this.times[0] : 0;
     const rate = passed ? (1000 * (this.times.length - 1)) / passed : 0;
     const age = this.ages.length ? this.ages.reduce((a, b) => a + b, 0) / this.ages.length : NaN;
-    this.figures.textContent = [
+    const figures = [
       `${rate.toFixed(1)} FPS`, Number.isNaN(age) ? "- ms" : `${age.toFixed(0)} ms`, `${camera.dropped} dropped`,
       camera.faces === 1 ? "1 face" : `${camera.faces} faces`,
-    ].join("   ");
+    ];
+    this.figures.replaceChildren(...figures.map((text) => element("span", "figure", { textContent: text })));
     this.figures.title = `detection: ${camera.frames_per_s.toFixed(1)} frames/s, ${camera.infer_ms.toFixed(1)} ms; video: ${this.way}`;
   }
 

@@ -3,12 +3,15 @@ import { post } from "./api.js";
 
 const KEPT = 120;  // boxes that wait for their frame
 const TIMESTAMPS = 2 ** 32;
+const ALIVE_MS = 2000;  // the server closes a connection whose page has said nothing for some seconds
 
 export class WebRtcFeed {
-  // onFrame(message) is called when a frame is shown, with its boxes, or null if they have not come yet.
-  constructor(name, video, { onFrame, onFailed }) {
+  // onPicture() is called when the video shows a new frame, then onFrame(message) with its boxes; with null, and once more
+  // with the boxes, if they come later than the frame.
+  constructor(name, video, { onPicture, onFrame, onFailed }) {
     this.name = name;
     this.video = video;
+    this.onPicture = onPicture;
     this.onFrame = onFrame;
     this.onFailed = onFailed;
     this.messages = new Map();
@@ -20,7 +23,13 @@ export class WebRtcFeed {
   }
 
   async start(timeout_ms = 6000) {
-    const peer = this.peer = new RTCPeerConnection();
+    let peer;
+    try {
+      peer = this.peer = new RTCPeerConnection();
+    } catch (error) {
+      this.fail(error.message);
+      return;
+    }
     this.timer = setTimeout(() => peer.connectionState !== "connected" && this.fail("no connection"), timeout_ms);
     peer.addEventListener("connectionstatechange", () => {
       if (["failed", "disconnected", "closed"].includes(peer.connectionState)) this.fail(peer.connectionState);
@@ -32,6 +41,8 @@ export class WebRtcFeed {
     });
     peer.addTransceiver("video", { direction: "recvonly" });
     const results = peer.createDataChannel("results", { ordered: false, maxRetransmits: 3 });
+    results.addEventListener("open", () => results.send("alive"));
+    this.alive = setInterval(() => results.readyState === "open" && results.send("alive"), ALIVE_MS);
     results.addEventListener("message", (event) => this.receive(JSON.parse(event.data)));
     try {
       await peer.setLocalDescription(await peer.createOffer());
@@ -76,6 +87,7 @@ export class WebRtcFeed {
   // Show the boxes of the frame with this RTP timestamp; browsers that do not tell it get the newest boxes.
   present(rtpTimestamp) {
     this.awaited = undefined;
+    this.onPicture();
     if (rtpTimestamp === undefined) {
       if (this.newest) this.onFrame(this.newest);
       return;
@@ -102,6 +114,7 @@ export class WebRtcFeed {
   close() {
     this.closed = true;
     clearTimeout(this.timer);
+    clearInterval(this.alive);
     this.peer?.close();
     this.video.srcObject = null;
   }
