@@ -40,6 +40,7 @@ from train.models.checkpoint import Checkpoint, load_checkpoint
 
 EAGER = ("float32", "amp", "channels-last", "compile")
 PRECISIONS = ("float32", "half")
+SHORT = "short"
 UNTRAINED_NAMES = ("face", "eye", "eyebrow", "nose", "mouth")
 NEVER_SCORE = 0.9
 """Untrained models keep no detection then, which spares them the work after the second stage."""
@@ -58,7 +59,9 @@ def measure(
         "320x320,480x480,640x480"
     ),
     modes: Annotated[str, typer.Option("--eager", help="Ways to run torchvision's model.")] = ",".join(EAGER),
-    precisions: Annotated[str, typer.Option(help="Of our graph.")] = ",".join(PRECISIONS),
+    precisions: Annotated[
+        str, typer.Option(help="Of our graph; with -short, such as half-short, that with the short tail.")
+    ] = ",".join(PRECISIONS),
     settings: Annotated[
         str, typer.Option(help="Ways to run our graph, each none or some of graph+nhwc+tf32+exhaustive.")
     ] = "none,graph,graph+nhwc",
@@ -138,7 +141,10 @@ def exported(checkpoint: Checkpoint, size: str, precision: str, folder: Path) ->
     path = folder / f"{size}-{precision}.onnx"
     if path.exists():
         return path
-    export_onnx(checkpoint, path, size_wh=(width, height), images=IMAGES, half=precision == "half")
+    kind, _, tail = precision.partition("-")
+    if kind not in PRECISIONS or tail not in ("", SHORT):
+        raise typer.BadParameter(f"expected {', '.join(PRECISIONS)}, with -{SHORT} or without, found {precision}")
+    export_onnx(checkpoint, path, size_wh=(width, height), images=IMAGES, half=kind == "half", short_tail=tail == SHORT)
     return path
 
 
@@ -184,7 +190,8 @@ def parity(
 ) -> dict[str, str]:
     """How far the boxes of our graphs lie from those of the float32 graph on the CPU."""
     names = checkpoint.config.class_names
-    ours = {name: spec for name, spec in specs.items() if name.startswith("ours")}
+    # The short tail is another function, whose boxes are not those of the graph in float32.
+    ours = {name: spec for name, spec in specs.items() if name.startswith("ours") and f"-{SHORT}" not in name}
     if "float32" not in graphs:
         return {}
     with tempfile.TemporaryDirectory() as folder:
@@ -237,10 +244,12 @@ def roofline(graphs: dict[str, Path], device: str, rows: dict[str, dict[str, Any
     side, copied = (8192, 2**30) if device == "cuda" else (512, 2**26)
     lines = {}
     for precision, path in graphs.items():
-        is_half = precision == "half" and device == "cuda"  # the CPU computes in float32 whatever the file holds
+        is_half = (
+            precision.startswith("half") and device == "cuda"
+        )  # the CPU computes in float32 whatever the file holds
         rates: Rates = rates_of(device, torch.float16 if is_half else torch.float32, side=side, copied=copied)
         work = work_of(path)
-        times = [row["p50_ms"] for name, row in rows.items() if name.startswith(f"ours {precision}") and row]
+        times = [row["p50_ms"] for name, row in rows.items() if name.split()[:2] == ["ours", precision] and row]
         lines[precision] = (
             asdict(work)
             | asdict(rates)

@@ -69,6 +69,20 @@ def test_all_of_it_runs_on_the_cpu(checkpoint, tmp_path):
     assert "does not run here" in result.stdout
 
 
+@pytest.mark.slow
+def test_the_short_tail_is_timed_and_scored_too(checkpoint, tmp_path):
+    out = tmp_path / "figures.json"
+
+    result = gpu(*SMALL, "--checkpoint", checkpoint, "--eager", "", "--precisions", "float32,half-short", "--json", out)
+
+    assert result.returncode == 0, result.stderr
+    size = json.loads(out.read_text())["sizes"]["64x64"]
+    assert list(size["contenders"]) == ["ours float32", "ours half-short"]
+    assert all(row["p50_ms"] > 0 for row in size["contenders"].values())
+    assert list(size["parity"]) == ["ours float32"]
+    assert list(size["roofline"]) == ["float32", "half-short"]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_without_a_gpu_it_says_so_in_one_line():
     result = gpu()
