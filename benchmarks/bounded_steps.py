@@ -14,8 +14,9 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 LEAST_S = 5.0
 """A step that would have less time than this is not begun."""
-LAST_LINES = 3
-"""Lines of its output that say why a step failed."""
+LAST_LINES = 2
+MAX_REASON = 300
+"""Lines of its output that say why a step failed, and their length at most."""
 
 Figures = dict[str, Any]
 
@@ -73,7 +74,7 @@ def run_step(step: Step, log: Path, limit_s: float) -> Outcome:
         return Outcome(step.name, "out of time", seconds, figures, f"ended after {limit_s:.0f} s")
     if code:
         last = " | ".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-LAST_LINES:])
-        return Outcome(step.name, "failed", seconds, figures, f"exit code {code}: {last}")
+        return Outcome(step.name, "failed", seconds, figures, f"exit code {code}: {last[-MAX_REASON:]}")
     return Outcome(step.name, "failed" if reason else "ok", seconds, figures, reason)
 
 

@@ -22,7 +22,8 @@ from machine import describe
 SIZE = "640x480"
 BATCH = 16
 SHIPPED = ("pico", "nano", "mobile")
-TRAIN_IMAGES = 1280
+REPORTS = ("gpu.json", "shipped.json", "card.json")
+TRAIN_IMAGES = 640
 """Of the data set that is made where none is given."""
 
 
@@ -48,6 +49,8 @@ def measure(
         prepare.mkdir(parents=True, exist_ok=True)
         steps = preparations(prepare, checkpoint, arch, size)
     else:
+        for name in REPORTS:  # of an earlier run
+            (out / name).unlink(missing_ok=True)
         steps = measurements(prepared, data, out, device, arch, size, batch_size, train_time)
     if wanted := set(filter(None, only.split(","))):
         if unknown := wanted - {step.name for step in steps}:
@@ -56,9 +59,10 @@ def measure(
     outcomes = run_steps(steps, out, 3600.0 if prepare else seconds, typer.echo)
     typer.echo(table(outcomes))
     if not prepare:
-        report = {"machine": machine(device), "steps": [asdict(outcome) for outcome in outcomes]}
+        found = machine(device)
+        report = {"machine": found, "steps": [asdict(outcome) for outcome in outcomes]}
         (out / "card.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        typer.echo(f"{report['machine']}: {out / 'card.json'}")
+        typer.echo(f"{', '.join(f'{key} {value}' for key, value in found.items())}\nwrote {out}/card.json")
     if any(outcome.result != "ok" for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -91,10 +95,10 @@ def measurements(
     train = script("card_training.py", out / "run", "--device", device, "--arch", arch, "--batch-size", batch_size,
                    "--time", train_time, "--images", TRAIN_IMAGES, *(["--data", data] if data else []))  # fmt: skip
     bench = module("realtime", "bench", "--provider", provider, "--frames", 300, "--json")
-    tests = module("pytest", "-m", "needs_cuda", "-q", "-p", "no:cacheprovider", ROOT / "tests")
+    tests = module("pytest", "-m", "needs_cuda", "-p", "no:cacheprovider", ROOT / "tests")
     return [
         Step("doctor", module("realtime", "doctor", "--json"), 30, doctor_figures),
-        Step("gpu", gpu, 90, lambda _: gpu_figures(json.loads((out / "gpu.json").read_text()))),
+        Step("gpu", gpu, 110, lambda _: gpu_figures(json.loads((out / "gpu.json").read_text()))),
         Step("shipped", shipped, 50, lambda _: shipped_figures(json.loads((out / "shipped.json").read_text()))),
         Step("train", train, 100, lambda _: train_figures(out / "run" / "losses.csv")),
         Step("bench", bench, 40, bench_figures),

@@ -12,6 +12,7 @@ import typer
 from train_loading import make_data_set
 
 IMAGE_PX = 448
+VAL_IMAGES = 64
 SPARE_CORES = 2
 MAX_WORKERS = 14
 
@@ -31,10 +32,20 @@ def train(
     options = ["--arch", arch, "--weights", "none", "--batch-size", batch_size, "--time", time, "--amp",
                "--workers", workers, "--device", device, "--save-every-steps", 10**6]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        data = data or make_data_set(Path(folder), images, IMAGE_PX)
+        data = data or made_data(Path(folder), images)
         command = [sys.executable, "-m", "train", "fit", data, "--out", out, *options]
         code = subprocess.run(list(map(str, command)), check=False).returncode
     raise typer.Exit(code)
+
+
+def made_data(folder: Path, images: int) -> Path:
+    """A data set with few images to validate on."""
+    data = make_data_set(folder, images, IMAGE_PX)
+    few = sorted((folder / "images").iterdir())[:VAL_IMAGES]
+    (folder / "val.txt").write_text("".join(f"{path}\n" for path in few), encoding="utf-8")
+    text = data.read_text(encoding="utf-8")
+    data.write_text(text.replace("val: images", "val: val.txt"), encoding="utf-8")
+    return data
 
 
 if __name__ == "__main__":

@@ -95,6 +95,8 @@ def measure(
             specs = contenders(device, size, weights, modes.split(","), graphs, settings.split(","))
             shown = pictures_of(size, pictures)
             rows = timed(specs, shown, threads, rounds)
+            report["sizes"][size] = {"contenders": rows, "parity": {}, "roofline": {}}
+            write_report(report, json_out)  # what follows may take long
             running = {name: specs[name] for name, row in rows.items() if row}
             if data:
                 for name, spec in running.items():
@@ -107,8 +109,13 @@ def measure(
             typer.echo(table(size, report["sizes"][size]))
     machine = report["machine"]
     typer.echo(f"{loaded.config.arch}{'' if checkpoint else ' (untrained)'} on {machine['device']}, {machine['cpu']}")
-    if json_out:
-        json_out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_report(report, json_out)
+
+
+def write_report(report: dict[str, Any], path: Path | None) -> None:
+    """Write the figures so far, if there is a file for them."""
+    if path:
+        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def chosen_device(given: str | None) -> str:

@@ -2,17 +2,20 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from tiny_data import make_data_set
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import bounded_steps
 import card
+import gpu
 import shipped
 from bounded_steps import Outcome, Step, run_step, run_steps, table
 
@@ -59,20 +62,32 @@ def test_a_step_that_hangs_is_ended_with_what_it_started(tmp_path):
     assert time.monotonic() - started < 60
     assert (outcome.result, outcome.figures) == ("out of time", {"said": "measured"})
     assert outcome.reason == "ended after 5 s"
-    if pid.exists():
+    if pid.exists() and hasattr(os, "pidfd_open"):
         assert is_gone(int(pid.read_text()))
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process has ended, if only to wait for its parent."""
-    status = Path(f"/proc/{pid}/status")
-    return not status.exists() or "\nState:\tZ" in status.read_text()
+    """Whether a process ends within a minute."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    readable, _, _ = select.select([handle], [], [], 60)  # it becomes readable when the process ends
+    os.close(handle)
+    return bool(readable)
 
 
 def test_steps_go_on_after_a_failure_and_none_begins_without_time(tmp_path, monkeypatch):
     steps = [Step(name, python(code), 60) for name, code in (("a", "raise SystemExit(3)"), ("b", ""), ("c", ""))]
-    monkeypatch.setattr(bounded_steps, "run_step", lambda step, *_: Outcome(step.name, "ok", 1.0))
-    assert [o.result for o in run_steps(steps, tmp_path, 60, lambda _: None)] == ["ok"] * 3
+    limits = []
+
+    def ends_at_once(step, _, limit_s):
+        limits.append(limit_s)
+        return Outcome(step.name, "ok", 1.0)
+
+    monkeypatch.setattr(bounded_steps, "run_step", ends_at_once)
+    assert [o.result for o in run_steps(steps, tmp_path, 30, lambda _: None)] == ["ok"] * 3
+    assert all(20 < limit <= 30 for limit in limits)  # what is left, where a step may take longer
     assert [o.result for o in run_steps(steps, tmp_path, 1, lambda _: None)] == ["skipped"] * 3
     monkeypatch.undo()
 
@@ -103,10 +118,10 @@ def test_table_has_a_line_for_each_figure_and_reason():
 
 
 def test_figures_are_read_out_of_the_reports(tmp_path):
-    gpu = {"sizes": {"640x480": {"contenders": {
+    report = {"sizes": {"640x480": {"contenders": {
         "torchvision float32": {"p50_ms": 12.9}, "torchvision amp": {}, "ours half graph": {"p50_ms": 4.3},
     }}}}  # fmt: skip
-    assert card.gpu_figures(gpu) == {
+    assert card.gpu_figures(report) == {
         "640x480 torchvision float32, p50 ms": 12.9,
         "640x480 ours half graph, p50 ms": 4.3,
         "640x480, times as fast as torchvision": 3.0,
@@ -124,11 +139,11 @@ def test_figures_are_read_out_of_the_reports(tmp_path):
     assert card.doctor_figures('{"verdict": "the app runs here"}') == {"verdict": "the app runs here"}
 
 
-def test_limits_of_all_steps_hardly_exceed_five_minutes():
+def test_no_step_takes_half_of_the_five_minutes():
     steps = card.measurements(None, None, Path("out"), "cuda", "resnet50", "640x480", 64, "60s")
 
     assert [step.name for step in steps] == ["doctor", "gpu", "shipped", "train", "bench", "tests"]
-    assert sum(step.limit_s for step in steps) <= 400
+    assert max(step.limit_s for step in steps) < 150
 
 
 def test_a_shipped_model_is_timed_and_a_missing_one_has_a_reason(monkeypatch, tmp_path):
@@ -142,6 +157,14 @@ def test_a_shipped_model_is_timed_and_a_missing_one_has_a_reason(monkeypatch, tm
     assert 0 < rows["pico x1"]["network_p50_ms"] < rows["pico x1"]["p50_ms"]
     assert rows["pico x1"]["runs"] == 1
     assert "not found" in rows["pico x2"]["error"]
+
+
+def test_graphs_that_were_prepared_are_not_exported_again(tmp_path):
+    kept = tmp_path / "64x64-half.onnx"
+    kept.touch()
+
+    assert gpu.exported(gpu.untrained("nano"), "64x64", "half", tmp_path) == kept
+    assert kept.stat().st_size == 0
 
 
 def run_card(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -158,19 +181,20 @@ def test_unknown_step_is_named(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_all_of_it_on_the_cpu(tmp_path):
     prepared, out = tmp_path / "prepared", tmp_path / "card"
     done = run_card("--prepare", prepared, "--arch", "nano", "--size", "64x64", "--out", out, "--only", "graphs")
     assert done.returncode == 0, done.stdout
     assert {path.name for path in prepared.iterdir()} == {"nano.pt", "64x64-float32.onnx", "64x64-half.onnx"}
 
-    done = run_card("--prepared", prepared, "--device", "cpu", "--arch", "nano", "--size", "64x64", "--out", out,
-                    "--batch-size", "4", "--train-time", "90s", "--only", "doctor,gpu,bench,train")  # fmt: skip
+    data = make_data_set(tmp_path / "data", train=6, val=2)
+    small = ("--device", "cpu", "--arch", "nano", "--size", "64x64", "--batch-size", "2", "--train-time", "40s")
+    done = run_card("--prepared", prepared, "--data", data, "--out", out, *small, "--only", "doctor,train,tests")
 
     report = json.loads((out / "card.json").read_text())
     found = {step["name"]: step for step in report["steps"]}
     assert found["doctor"]["figures"]["verdict"]
-    assert found["gpu"]["figures"]["64x64 ours float32, p50 ms"] > 0, done.stdout
     assert found["train"]["figures"]["images/s"] > 0, done.stdout
-    assert found["bench"]["figures"]["on"] == "cpu"
-    assert "step" in done.stdout
+    assert "deselected" in found["tests"]["figures"]["pytest"]
+    assert done.stdout.splitlines()[-1] == f"wrote {out}/card.json"
