@@ -129,7 +129,8 @@ def memory(tasks: Annotated[int, typer.Option(min=10, help="Empty tasks.")] = 10
     """The driver's memory while it hands out tasks in which nothing is done: flat after the first tenth."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        jobs = [Task(f"{i // 1000}/{i}", folder / "none", {}, i, tasks) for i in range(tasks)]
+        source = folder / "none"
+        jobs = [Task(f"{i // 1000}/{i}", source, {}, i, tasks) for i in range(tasks)]
         nobody = Nobody(max(1, tasks // 10))
         started_s = time.perf_counter()
         Batch(jobs, FolderStore(folder / "records"), CONDITIONS, nobody).run()
