@@ -40,12 +40,14 @@ from realtime.commands.options import (
     chosen_style,
 )
 from realtime.commands.outputs import Outputs, check_hiding, check_outputs
-from realtime.commands.running import RunOptions, run
+from realtime.commands.running import WINDOW_TITLE, RunOptions, run
 from realtime.drawing.styles import Labels, Shape
 from realtime.inference.providers import Provider
+from realtime.redaction import redacted
 
 if TYPE_CHECKING:
     from realtime.sources.base import FrameSource
+    from realtime.ui.start_screen import StartScreen
 
 FIRST_CAMERA = ["0"]
 
@@ -148,18 +150,24 @@ def cam(
 
     def open_source() -> "FrameSource":
         # Imported here, while another thread loads the model.
+        from realtime.sinks.base import StopRun
         from realtime.sources.opening import CameraMode, open_live
         from realtime.sources.stream import StreamOptions
 
-        return open_live(
-            address,
-            mode=CameraMode(size_wh=size_wh, frame_rate=Fraction(fps) if fps else None),
-            stream=StreamOptions(
-                open_timeout_s=open_timeout, read_timeout_s=read_timeout, rtsp_transport=rtsp_transport.value
-            ),
-            reconnect=reconnect,
-            on_message=print_message,
-        )
+        screen = _start_screen(address) if window else None
+        try:
+            return open_live(
+                address,
+                mode=CameraMode(size_wh=size_wh, frame_rate=Fraction(fps) if fps else None),
+                stream=StreamOptions(
+                    open_timeout_s=open_timeout, read_timeout_s=read_timeout, rtsp_transport=rtsp_transport.value
+                ),
+                reconnect=reconnect,
+                on_message=print_message,
+                on_wait=screen.poll if screen else None,
+            )
+        except StopRun:
+            raise typer.Exit from None
 
     source, detector = open_both(open_source, partial(open_detector, model, provider), provider)
     run(source, detector, outputs, options, Notices(speed_notices(detector, model, is_live=True)))
@@ -170,6 +178,13 @@ class _Chosen:
     model: str
     provider: Provider
     reconnect: bool | None
+
+
+def _start_screen(address: str) -> "StartScreen":
+    from realtime.ui.start_screen import StartScreen
+
+    name = f"camera {address}" if address.isdecimal() else redacted(address)
+    return StartScreen(WINDOW_TITLE, f"opening {name}")
 
 
 def _run_many(

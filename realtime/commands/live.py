@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from realtime.commands.outputs import Outputs
+from realtime.commands.running import WINDOW_TITLE
 from realtime.controls import Controls
 from realtime.drawing.hiding import Hider
 from realtime.drawing.styles import Style
@@ -73,7 +74,7 @@ def open_window(
         style=style,
     )
     window = WindowSink(
-        "realtime",
+        WINDOW_TITLE,
         view,
         controls,
         Snapshots(outputs.captures, on_message, canvas_only=hider is not None),

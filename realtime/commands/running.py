@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from realtime.structures import Detections, Frame
 
 
+WINDOW_TITLE = "realtime"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     """What the user may choose of every run."""

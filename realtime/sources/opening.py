@@ -21,7 +21,13 @@ class CameraMode:
 
 
 def open_live(
-    device: str, *, mode: CameraMode, stream: StreamOptions, reconnect: bool | None, on_message: Callable[[str], None]
+    device: str,
+    *,
+    mode: CameraMode,
+    stream: StreamOptions,
+    reconnect: bool | None,
+    on_message: Callable[[str], None],
+    on_wait: Callable[[], None] | None = None,
 ) -> FrameSource:
     """Open a camera or a stream.
 
@@ -32,6 +38,7 @@ def open_live(
         reconnect: open it again when it breaks, and wait for it if it is not there yet. None: a stream is opened again
             once it was connected, a camera is not.
         on_message: called with lines that the user should see, from any thread.
+        on_wait: called repeatedly while a stream is waited for; what it raises ends the wait.
 
     Raises:
         SourceError: it cannot be opened, or ``device`` is neither a camera nor an address.
@@ -40,7 +47,7 @@ def open_live(
     if "://" in device or reconnect:
         return ReconnectingSource(
             open_source, retry_first=bool(reconnect), retry_later=reconnect is not False, on_message=on_message
-        ).start()
+        ).start(on_wait)
     return open_source()
 
 

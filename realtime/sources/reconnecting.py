@@ -14,6 +14,8 @@ FIRST_PAUSE_S = 1.0
 MAX_PAUSE_S = 30.0
 CLOSE_TIMEOUT_S = 0.5
 """How long closing waits for a thread that may hang in the network; the thread closes its connection when it wakes."""
+WAIT_S = 0.05
+"""How often ``on_wait`` is called."""
 
 
 class ReconnectingSource(FrameSource):
@@ -57,8 +59,10 @@ class ReconnectingSource(FrameSource):
         self._opened_at_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="receive", daemon=True)
 
-    def start(self) -> Self:
+    def start(self, on_wait: Callable[[], None] | None = None) -> Self:
         """Start the thread, and wait for the first frame.
+
+        ``on_wait`` is called repeatedly meanwhile; what it raises ends the wait.
 
         Raises:
             SourceError: the source cannot be opened.
@@ -66,7 +70,9 @@ class ReconnectingSource(FrameSource):
         self._opened_at_s = time.monotonic()
         self._thread.start()
         try:
-            self._is_opened.wait()
+            while not self._is_opened.wait(WAIT_S if on_wait else None):
+                assert on_wait
+                on_wait()
             if self._next_index == 0:
                 self._latest.get()  # raises the reason
         except BaseException:

@@ -8,6 +8,11 @@ from typing import Any
 
 import cv2
 
+LARGEST_WH = (1280, 720)
+"""Windows open no larger than this, for which most screens have room, or than ``SCREEN_SHARE`` of a larger screen,
+whose pixels are small."""
+SCREEN_SHARE = 2 / 3
+
 
 def no_window_reason() -> str | None:
     """Why no window can be shown here, or None; asked first, since Qt ends the whole process without a display."""
@@ -27,6 +32,12 @@ def supports_x11_only() -> bool:
     """True for OpenCV's own wheels: the Qt in them has one way to a screen."""
     platforms = Path(cv2.__file__).parent / "qt" / "plugins" / "platforms"
     return {path.name for path in platforms.glob("libq*.so")} == {"libqxcb.so"}
+
+
+def largest_wh() -> tuple[int, int]:
+    """Width and height in pixels that windows open with at most."""
+    width, height = screen_wh() or LARGEST_WH
+    return max(LARGEST_WH[0], round(SCREEN_SHARE * width)), max(LARGEST_WH[1], round(SCREEN_SHARE * height))
 
 
 def screen_wh() -> tuple[int, int] | None:

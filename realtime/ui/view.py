@@ -103,6 +103,11 @@ class View:
         whole[top : top + help_panel.shape[0], room_wh[0] :] = help_panel
         return whole
 
+    @property
+    def waiting_for(self) -> str:
+        """What the start screen says while no frame has come."""
+        return self._source_status() or "waiting for the first frame"
+
     def acknowledge(self, key: str) -> None:
         """Say what a key has done, where it is not plain to see."""
         if words := effect_of(key, self._controls, self._class_names):

@@ -1,6 +1,5 @@
 """A live window."""
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,18 +12,15 @@ from realtime.errors import SinkError
 from realtime.results import Result
 from realtime.sinks.base import ClosingSink, Ending, StopRun
 from realtime.structures import Detections
-from realtime.ui.display import no_window_reason, screen_wh, supports_x11_only
+from realtime.ui.display import largest_wh, no_window_reason
 from realtime.ui.exit_guard import ExitGuard
 from realtime.ui.keys import key_name
 from realtime.ui.snapshot import Snapshots
+from realtime.ui.start_screen import prepare_qt, start_image
 from realtime.ui.view import View, fit
 
 WAIT_MS = 50
 """Longest wait between two looks at keys and window."""
-LARGEST_WH = (1280, 720)
-"""The window opens no larger than this, for which most screens have room, or than this share of a larger screen, whose
-pixels are small; and no smaller than half of it."""
-SCREEN_SHARE = 2 / 3
 
 
 class WindowSink(ClosingSink):
@@ -63,10 +59,7 @@ class WindowSink(ClosingSink):
             raise SinkError(
                 f"cannot open a window: {reason}", value=title, remedy=f"write to a file instead: {instead}"
             )
-        if supports_x11_only():
-            os.environ["QT_QPA_PLATFORM"] = "xcb"  # Wayland desktops ask for another, for which Qt ends the process
-        # Qt warns five times that OpenCV's wheel has no fonts; the app draws its own text.
-        os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")
+        prepare_qt()
         self.needs_canvas = view.canvas_only  # else it draws for itself, at its own size, mirrored on demand
         self._title = title
         self._view = view
@@ -81,8 +74,8 @@ class WindowSink(ClosingSink):
         self._written: Result | None = None
         self._written_threshold = controls.threshold
         """The threshold at which ``_written`` was made."""
-        self._opening_wh = LARGEST_WH
-        self._is_open = False
+        self._opening_wh = largest_wh()
+        self._is_open = self._has_start_screen = False
         self._guard: ExitGuard | None = None
 
     def on_lost_display(self, end_process: Callable[[], None]) -> None:
@@ -112,6 +105,7 @@ class WindowSink(ClosingSink):
             StopRun: the user wants to end.
         """
         if self._written is None:
+            self._wait_for_first()
             return
         if self._controls.paused:
             self._origin_s = None  # the clock of a file stands still
@@ -121,16 +115,29 @@ class WindowSink(ClosingSink):
 
     def close(self, ending: Ending) -> None:
         """Close the window."""
-        if self._is_open:
-            self._is_open = False
+        if self._is_open or self._has_start_screen:
+            self._is_open = self._has_start_screen = False
             cv2.destroyAllWindows()
             cv2.waitKey(1)  # lets the window system act on it
         if self._guard:
             self._guard.disarm()
 
+    def _wait_for_first(self) -> None:
+        """Keep a start screen alive, if one was opened; its user may end the run too."""
+        visibility = self._visibility()
+        if visibility >= 0:
+            self._has_start_screen = True
+            cv2.imshow(self._title, start_image(self._size_wh(), self._view.waiting_for))
+            if visibility >= 1:
+                self._poll_events(WAIT_MS)
+            else:  # it may still be coming up
+                cv2.waitKey(WAIT_MS)
+        elif self._has_start_screen:  # the user has closed it
+            raise StopRun
+
     def _open(self, image: np.ndarray) -> None:
         self._is_open = True
-        scale = fit(image, _largest_wh())
+        scale = fit(image, largest_wh())
         scale = min(scale, max(1.0, scale / 2))
         self._opening_wh = round(scale * image.shape[1]), round(scale * image.shape[0])
         cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
@@ -194,8 +201,3 @@ class WindowSink(ClosingSink):
             return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE)
         except cv2.error:  # with Qt, nothing is left to be asked once the last window is closed
             return -1.0
-
-
-def _largest_wh() -> tuple[int, int]:
-    width, height = screen_wh() or LARGEST_WH
-    return max(LARGEST_WH[0], round(SCREEN_SHARE * width)), max(LARGEST_WH[1], round(SCREEN_SHARE * height))

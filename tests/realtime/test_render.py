@@ -1,4 +1,6 @@
 import itertools
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -216,3 +218,19 @@ def test_a_mark_follows_an_image_that_is_scaled_and_mirrored():
     mark = Mark((10, 20, 30, 60), "left eye", 1.0, WHITE, 1, 1, (0, 0, 50, 80)).scaled(2).mirrored(200)
     assert (mark.box, mark.whole_box) == ((140, 40, 180, 120), (100, 0, 200, 160))
     assert mark.name == "left eye"  # whose left it is does not depend on the mirror
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(("count", "limit_ms"), [(1, 1.0), (12, 2.5)])
+def test_drawing_takes_little_time(count, limit_ms):
+    """CPU time at 720p; with scores that change from frame to frame, as in a video."""
+    boxes = [[60 + 300 * (i % 4), 40 + 230 * (i // 4), 220 + 300 * (i % 4), 230 + 230 * (i // 4)] for i in range(count)]
+    found, rng, times_ms = faces(*boxes), np.random.default_rng(0), []
+    canvas = np.full((720, 1280, 3), GROUND, np.uint8)
+    for _ in range(50):
+        scores = found.scores - rng.uniform(0, 0.05, len(found)).astype(np.float32)
+        marks = marks_of(replace(found, scores=scores))
+        started = time.thread_time()
+        draw(canvas, marks)
+        times_ms.append(1000 * (time.thread_time() - started))
+    assert np.median(times_ms) <= limit_ms
