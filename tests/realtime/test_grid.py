@@ -59,7 +59,7 @@ def grid(monkeypatch):
                 controls,
                 toast,
                 ("face",),
-                provider="CPU",
+                model="nano on CPU",
                 is_live=True,
                 source_status=str,
                 is_recorded=False,
