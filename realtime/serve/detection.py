@@ -30,7 +30,7 @@ class Detection:
         self._detect = detect
         self._threshold = threshold
         self._limits = limits
-        self._decoding = asyncio.Semaphore(2)
+        self._room = asyncio.Semaphore(limits.uploads)
 
     async def __call__(self, request: Request) -> Response:
         """Answer with the fields of a JSON line.
@@ -39,19 +39,25 @@ class Detection:
             HttpError: the body is no image, or too large, or too many wait already.
         """
         threshold = self._chosen_threshold(request.query_params.get("threshold"))
+        async with self._room:
+            data = await self._body(request)
+            self._check_size(data)
+            image = await asyncio.to_thread(_decoded, data)
+            try:
+                future = self._engine.submit(partial(self._detect, image, threshold))
+            except TooManyJobsError as error:
+                raise HttpError(429, "too many images wait already", retry_after_s=1) from error
+            result = await asyncio.wrap_future(future)
+        return JSONResponse(result.to_dict())
+
+    async def _body(self, request: Request) -> bytes:
         try:
-            data = await read_body(request, self._limits.upload_bytes)
+            async with asyncio.timeout(self._limits.upload_s):
+                return await read_body(request, self._limits.upload_bytes)
         except TooLargeError as error:
             raise HttpError(413, f"the image exceeds {self._limits.upload_bytes} bytes") from error
-        self._check_size(data)
-        async with self._decoding:
-            image = await asyncio.to_thread(_decoded, data)
-        try:
-            future = self._engine.submit(partial(self._detect, image, threshold))
-        except TooManyJobsError as error:
-            raise HttpError(429, "too many images wait already", retry_after_s=1) from error
-        result = await asyncio.wrap_future(future)
-        return JSONResponse(result.to_dict())
+        except TimeoutError as error:
+            raise HttpError(408, f"the image did not arrive within {self._limits.upload_s:g} s") from error
 
     def _chosen_threshold(self, given: str | None) -> float:
         if given is None:

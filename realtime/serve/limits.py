@@ -19,6 +19,10 @@ class Limits:
     """Of an image that is sent for detection."""
     upload_pixels: int = 50_000_000
     """Of such an image; a small file can hold a large one."""
+    uploads: int = 4
+    """Images that are received, decoded or detected in at once; further ones wait at their sender."""
+    upload_s: float = 30.0
+    """Time that such an image may take to arrive."""
     offer_bytes: int = 64 * 2**10
     """Of a WebRTC offer."""
     viewers: int = 64

@@ -44,7 +44,7 @@ def _paths(limits: Limits) -> Schema:
                     },
                 ],
                 "requestBody": {"required": True, "content": dict.fromkeys(IMAGE_TYPES, image)},
-                "responses": _answers("Result", 413, 415, 422, 429),
+                "responses": _answers("Result", 408, 413, 415, 422, 429),
             }
         },
         "/cameras": {"get": {"summary": "All cameras", "responses": _answers("Cameras")}},
@@ -158,6 +158,7 @@ _REASONS = {
     401: "A token is needed",
     403: "A page of another site asked",
     404: "There is no such camera",
+    408: "It did not arrive in time",
     413: "Too large",
     415: "No image of a known kind",
     421: "The server is not known under that name",

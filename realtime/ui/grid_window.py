@@ -16,7 +16,7 @@ from realtime.ui.display import no_window_reason, supports_x11_only
 from realtime.ui.exit_guard import ExitGuard
 from realtime.ui.grid import Rect, cell_at, cells, paste
 from realtime.ui.keys import key_name
-from realtime.ui.overlay import GREY, SKY, Cell, Toast, draw_table, help_rows
+from realtime.ui.overlay import GREY, SKY, Cell, Toast, draw_table, effect_of, help_rows
 from realtime.ui.snapshot import Snapshots
 from realtime.ui.view import View
 
@@ -100,7 +100,13 @@ class GridWindow:
             self._enlarge(int(key) - 1 if key != "0" else None)
         elif key == "esc" and self._large is not None:
             self._large = None
-        elif self._controls.press(key) and self._controls.snapshot_wanted:
+        elif self._controls.press(key):
+            self._act(key)
+
+    def _act(self, key: str) -> None:
+        if words := effect_of(key, self._controls, ()):
+            self._toast.show(words)
+        if self._controls.snapshot_wanted:
             self._controls.snapshot_wanted = False
             for number, tile in enumerate(self._tiles):
                 if tile.shown is not None and self._large in (None, number):
@@ -147,7 +153,7 @@ class GridWindow:
             keys: list[list[Cell]] = [[("1 to 9, 0", SKY), ("one camera, all", WHITE)]]
             draw_table(canvas, [*keys, *help_rows(self._controls, ())], (0.5, 0.5), size_px)
         if message := self._toast.text:
-            draw_table(canvas, [[(text.drawable(message), WHITE)]], (0.0, 1.0), size_px)
+            draw_table(canvas, [[(text.drawable(message), WHITE)]], (0.5, 0.98), size_px)
 
     def _open(self) -> None:
         cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)

@@ -91,9 +91,10 @@ class View:
         Returns:
             uint8 (H,W,3) BGR with the aspect ratio of the frame; with the help beside it, of the whole space.
         """
-        help_panel = self._help_panel(within_wh) if self._controls.help else None
+        has_help = self._controls.help and not self._camera
+        help_panel = self._help_panel(within_wh) if has_help else None
         if help_panel is None:
-            return self._render_frame(result, within_wh, with_help=self._controls.help)
+            return self._render_frame(result, within_wh, with_help=has_help)
         whole = np.full((within_wh[1], within_wh[0], 3), BACKGROUND, np.uint8)
         room_wh = within_wh[0] - help_panel.shape[1], within_wh[1]
         shown = self._render_frame(result, room_wh, with_help=False)

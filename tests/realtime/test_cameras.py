@@ -95,14 +95,23 @@ def test_every_camera_has_results_in_order_with_ids_of_its_own(rig_of):
 
 @pytest.mark.parametrize("concurrency", [1, 2])
 def test_shares_are_fair_whatever_the_rates(rig_of, concurrency):
-    rig = rig_of(FakeDetector(lambda: time.sleep(0.004), concurrency=concurrency))
+    """The detector waits until every camera has a frame: all that counts is whose turn it is."""
+    enough = threading.Event()
+
+    def look():
+        while not enough.is_set() and not all(rig.engine._turns.has_work(camera) for camera in rig.engine.cameras):
+            enough.wait(0.0005)
+
+    rig = rig_of(FakeDetector(look, concurrency=concurrency))
     for name, pause_s in (("fast", 0.0002), ("quick", 0.001), ("usual", 0.002)):
         rig.add(name, LiveSource(pause_s=pause_s))
-    rig.wait_for(5)
+    rig.wait_for(3)
     start = {name: len(results) for name, results in rig.results.items()}
-    wait_until(lambda: sum(map(len, rig.results.values())) > 150)
+    wait_until(lambda: sum(map(len, rig.results.values())) > 100)
     got = {name: len(results) - start[name] for name, results in rig.results.items()}
-    assert max(got.values()) - min(got.values()) <= 6, got
+    enough.set()
+    # With two threads, a camera may have no frame yet when a thread is free, and loses that turn.
+    assert max(got.values()) - min(got.values()) <= (2 if concurrency == 1 else 12), got
 
 
 def test_no_frame_is_older_than_a_turn_of_every_camera(rig_of):

@@ -72,6 +72,7 @@ IMAGES = ("Output", "Hiding faces", "Drawing")
             ["Source", "Output", "Hiding faces", "Drawing", "Video encoding", "Detection", "Window", "Many files"],
         ),
         ("image", ["Output", "Hiding faces", "Drawing", "Detection", "Many files"]),
+        ("serve", ["Source", "Server", "Detection"]),
     ],
 )
 def test_options_stand_in_panels(command, panels):

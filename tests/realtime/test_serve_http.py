@@ -97,6 +97,19 @@ def test_a_large_upload_is_refused_before_it_is_read(tmp_path):
         assert small.ask("/detect", "POST", iter([bytes(600)] * 3)).status == 413  # in chunks, without a length
 
 
+def test_an_image_that_does_not_arrive_is_given_up_and_lets_others_pass(tmp_path):
+    with (
+        serving(tmp_path, {}, limits=Limits(uploads=1, upload_s=0.3)) as busy,
+        closing(http.client.HTTPConnection(busy.host, timeout=WAIT_S)) as slow,
+    ):
+        slow.putrequest("POST", "/detect")
+        slow.putheader("Content-Length", "1000")
+        slow.endheaders()
+        slow.send(b"\xff\xd8")
+        assert busy.ask("/detect", "POST", photo()).status == 200
+        assert slow.getresponse().status == 408
+
+
 def test_requests_have_a_rate(tmp_path):
     with serving(tmp_path, {}, limits=Limits(requests_per_s=0.001, burst=3)) as slow:
         statuses = [slow.ask("/detect", "POST", photo()).status for _ in range(5)]
@@ -286,12 +299,11 @@ def test_health_says_whether_detection_runs(tmp_path, served):
 def test_detection_in_images_goes_on_while_cameras_run(served):
     threads = [
         threading.Thread(target=lambda: answers.append(served.ask("/detect", "POST", photo())), name=f"test-{number}")
-        for number in range(6)
+        for number in range(12)
     ]
     answers = []
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(WAIT_S)
-    assert {answer.status for answer in answers} <= {200, 429}
-    assert sum(answer.status == 200 for answer in answers) >= 1
+    assert [answer.status for answer in answers] == [200] * 12

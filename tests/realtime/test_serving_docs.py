@@ -38,7 +38,8 @@ def test_every_request_that_the_page_names_is_described():
 
 def test_the_limits_on_the_page_are_the_limits():
     limits = Limits()
-    assert f"{limits.upload_bytes // 2**20} MiB and {limits.upload_pixels // 10**6} million pixels" in PAGE
+    size = f"{limits.upload_bytes // 2**20} MiB, {limits.upload_pixels // 10**6} million pixels"
+    assert f"{size} and {limits.upload_s:g} s an image, {limits.uploads} of them at once" in PAGE
     assert f"{limits.requests_per_s:g} requests a second" in PAGE
     text = " ".join(PAGE.split())
     assert f"{limits.viewers} videos, {limits.guests} cameras of browsers, {limits.connections} connections" in text

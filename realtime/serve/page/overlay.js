@@ -3,6 +3,7 @@
 // The palette of Okabe and Ito, which the colour-blind can tell apart too; the same as in the window.
 const PALETTE = ["#009e73", "#56b4e9", "#e69f00", "#cc79a7", "#d55e00", "#f0e442", "#0072b2"];
 const DARK = "#000000b0";
+const MAX_TAG = 1.5;  // a feature gets no tag that is so many times as wide: tags would hide small faces
 
 export const colourOf = (index) => PALETTE[((index % PALETTE.length) + PALETTE.length) % PALETTE.length];
 
@@ -48,6 +49,7 @@ function drawLabels(context, placed, line) {
     const id = one.part === "face" && one.face ? ` #${one.face}` : "";
     const text = `${one.label.replaceAll("_", " ")}${id} ${Math.round(100 * one.score)}`;
     const width = context.measureText(text).width + 0.7 * size;
+    if (one.part && one.part !== "face" && width > MAX_TAG * (one.box[2] - one.box[0])) continue;
     const height = 1.35 * size;
     const [x, y] = place(one.box, width, height, taken, context.canvas);
     taken.push([x, y, x + width, y + height]);
