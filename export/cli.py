@@ -80,7 +80,9 @@ def onnx_command(
     ] = Tail.EXACT,
     proposals: Annotated[
         int | None,
-        typer.Option(min=1, help="Boxes that go to the second stage (short tail: 400).", rich_help_panel=BUDGET),
+        typer.Option(
+            min=1, help="Boxes that go to the second stage (short tail: 400 or more).", rich_help_panel=BUDGET
+        ),
     ] = None,
     pre_nms: Annotated[
         int | None,

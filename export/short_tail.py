@@ -28,7 +28,7 @@ from torchvision.ops import roi_align
 from export.static import MIN_VOTES, REPLICAS, AtlasRoIAlign, StaticFasterRCNN, level_anchors
 
 PROPOSALS, CANDIDATES, ROUNDS = 400, 512, 2
-"""By default; ``benchmarks/README.md`` has what others cost."""
+"""By default, and no fewer proposals than the model has; ``benchmarks/README.md`` has what others cost."""
 SUPPRESSED = -1e9
 """What a margin of the overlap with a better box is multiplied by: any of float32 takes a kept box below 0."""
 MIN_SIDE_PX = 1e-2
@@ -44,7 +44,8 @@ class ShortFasterRCNN(StaticFasterRCNN):
     """As ``StaticFasterRCNN``; its rows are not sorted, and unused ones, of score 0, are anywhere among them."""
 
     def _add_tail(self, model: FasterRCNN) -> None:
-        self.rpn = ShortRPN(model, self.input_hw, self.budget.proposals or PROPOSALS)
+        proposals = self.budget.proposals or max(PROPOSALS, model.rpn.post_nms_top_n())
+        self.rpn = ShortRPN(model, self.input_hw, proposals)
         self.roi_features = ShortRoIAlign(model, self.input_hw)
         candidates = min(self.budget.candidates or CANDIDATES, self.rpn.num_rois * class_count(model))
         self.roi_heads = ShortRoIHeads(

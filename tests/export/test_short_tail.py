@@ -286,3 +286,8 @@ def test_the_graph_has_no_parts_of_unknown_shape(exported):
     from export.verify import check_static
 
     check_static(onnx.load(exported))
+
+
+@pytest.mark.parametrize(("arch", "proposals"), [("nano", 400), ("resnet50", 1000)])
+def test_there_are_no_fewer_proposals_than_in_the_model(lively_model, arch, proposals):
+    assert ShortFasterRCNN(lively_model(arch), (SIDE, 128)).rpn.num_rois == proposals
