@@ -27,11 +27,7 @@ def recorder_of(run: "ManyRun", source: NamedSource) -> Recorder:
 
 
 def open_grid(run: "ManyRun", end_process: Callable[[], None]) -> GridWindow:
-    """Prepare the window.
-
-    Raises:
-        SinkError: no window can be opened here.
-    """
+    """Prepare the window."""
     window = GridWindow("realtime", [_tile(run, seen) for seen in run.cameras], run.controls, run.toast)
     window.on_lost_display(end_process)
     return window

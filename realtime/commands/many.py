@@ -164,7 +164,8 @@ def _check_window(outputs: Outputs) -> None:
     from realtime.ui.display import no_window_reason
 
     if reason := no_window_reason():
-        raise SinkError(f"cannot open a window: {reason}. Write to files instead: --no-window --record OUT.mp4")
+        instead = "write to files instead: --no-window --record OUT.mp4"
+        raise SinkError(f"cannot open a window: {reason}", value="realtime", remedy=instead)
     if not outputs.captures.is_dir():
         raise SinkError(f"cannot write to {outputs.captures}: folder does not exist", value=outputs.captures)
 

@@ -93,7 +93,8 @@ def _read(path: Path) -> np.ndarray:
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
     if image.dtype != np.uint8 or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
-        raise SourceError(f"cannot hide faces under {path}: expected 8 or 16 bits in one, three or four channels")
+        message = f"cannot hide faces under {path}: expected 8 or 16 bits in one, three or four channels"
+        raise SourceError(message, value=path)
     if image.ndim == 2 or image.shape[2] == 1:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2BGRA)
     return image if image.shape[2] == 4 else cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)

@@ -167,7 +167,7 @@ class AccessMiddleware:
     def _refusal(self, connection: HTTPConnection, scope: Scope) -> tuple[int, str] | None:
         headers = connection.headers
         if not self._policy.accepts_host(headers.get("host", "")):
-            return 421, "this server is not known under that name; see --allow-host"
+            return 421, "this server is not known under that name"
         if _is_cross_site(headers, scope):
             return 403, "requests from other sites are not answered"
         path = scope["path"]

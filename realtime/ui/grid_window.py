@@ -1,6 +1,5 @@
 """A live window of several cameras."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,14 +9,13 @@ import numpy as np
 from realtime.controls import Controls
 from realtime.drawing import text
 from realtime.drawing.colours import WHITE
-from realtime.errors import SinkError
 from realtime.results import Result
-from realtime.ui.display import no_window_reason, supports_x11_only
 from realtime.ui.exit_guard import ExitGuard
 from realtime.ui.grid import Rect, cell_at, cells, paste
 from realtime.ui.keys import key_name
 from realtime.ui.overlay import GREY, SKY, Cell, Toast, draw_table, effect_of, help_rows
 from realtime.ui.snapshot import Snapshots
+from realtime.ui.start_screen import prepare_qt
 from realtime.ui.view import View
 
 WAIT_MS = 15
@@ -45,17 +43,8 @@ class GridWindow:
     """Shows the newest result of each camera; a digit or a click makes one large, and small again."""
 
     def __init__(self, title: str, tiles: Sequence[Tile], controls: Controls, toast: Toast) -> None:
-        """Check that a window can be shown; ``run`` opens it.
-
-        Raises:
-            SinkError: no display, or an OpenCV that was built without windows.
-        """
-        reason = no_window_reason()
-        if reason is not None:
-            raise SinkError(f"cannot open a window: {reason}. Write to files instead: --no-window --record OUT.mp4")
-        if supports_x11_only():
-            os.environ["QT_QPA_PLATFORM"] = "xcb"  # Wayland desktops ask for another, for which Qt ends the process
-        os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")
+        """Prepare a window, which ``run`` opens; whether there can be one, ``no_window_reason`` says."""
+        prepare_qt()
         self._title = title
         self._tiles = list(tiles)
         self._controls = controls

@@ -48,8 +48,7 @@ class Snapshots(list):
 
 
 @pytest.fixture
-def grid(monkeypatch):
-    monkeypatch.setattr("realtime.ui.grid_window.no_window_reason", lambda: None)
+def grid():
     controls, toast = Controls(0.5, overlay=False), Toast()
     results = [result(60), result(120), None, result(240)]
     tiles = [
