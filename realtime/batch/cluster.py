@@ -178,7 +178,15 @@ def _open_ray(cluster: Cluster) -> Any:
     except Exception as error:  # of several kinds, those of gRPC among them
         is_own = cluster.address == LOCAL
         reason = f"{'Ray does not start' if is_own else 'no Ray cluster answers'}: {one_line(error, 200)}"
-        other = Remedy() if is_own else Remedy("start Ray on a machine", parameter="on", values=(LOCAL,))
+        other = (
+            Remedy()
+            if is_own
+            else Remedy(
+                "start Ray on a machine, and set RAY_AUTH_MODE=token if it asks for a token",
+                parameter="on",
+                values=(LOCAL,),
+            )
+        )
         raise SinkError(reason, parameter="on", value=cluster.address, remedy=other) from error
     finally:
         for number, handler in handlers.items():  # Ray has set its own
