@@ -88,7 +88,7 @@ def measurements(
     """The steps on the card, the most telling first: each limit is what it takes, and half as much again."""
     provider = "cuda" if device == "cuda" else "cpu"
     graphs = ["--graphs", prepared, "--checkpoint", prepared / f"{arch}.pt"] if prepared else ["--arch", arch]
-    ways = ["--eager", "float32,amp", "--settings", "graph", "--pictures", 20, "--rounds", 5]
+    ways = ["--eager", "float32,amp", "--settings", "graph", "--images", 20, "--rounds", 5]
     gpu = script("gpu.py", "--device", device, "--sizes", size, *ways, *graphs, "--json", out / "gpu.json")
     shipped = script("shipped.py", *([prepared] if prepared else []), "--provider", provider, "--batch", BATCH,
                      "--seconds", 2, "--json", out / "shipped.json")  # fmt: skip

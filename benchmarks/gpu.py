@@ -65,8 +65,8 @@ def measure(
     settings: Annotated[
         str, typer.Option(help="Ways to run our graph, each none or some of graph+nhwc+tf32+exhaustive.")
     ] = "none,graph,graph+nhwc",
-    pictures: Annotated[int, typer.Option(min=1, help="Pictures a round.")] = 40,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds over the pictures.")] = 10,
+    images: Annotated[int, typer.Option(min=1, help="Images a round.")] = 40,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds over the images.")] = 10,
     threads: Annotated[int, typer.Option(min=1, help="Cores that each contender may use.")] = os.cpu_count() or 1,
     graphs_in: Annotated[
         Path | None, typer.Option("--graphs", help="Folder with graphs of this checkpoint that card.py prepared.")
@@ -82,7 +82,7 @@ def measure(
         "machine": {"device": device_name(device), "cpu": cpu_name(), "threads": threads, "torch": torch.__version__},
         "architecture": loaded.config.arch,
         "trained": checkpoint is not None,
-        "pictures": pictures,
+        "images": images,
         "rounds": rounds,
         "sizes": {},
     }
@@ -93,7 +93,7 @@ def measure(
             kept = graphs_in or Path(folder)
             graphs = {name: exported(loaded, size, name, kept) for name in precisions.split(",")}
             specs = contenders(device, size, weights, modes.split(","), graphs, settings.split(","))
-            shown = pictures_of(size, pictures)
+            shown = images_of(size, images)
             rows = timed(specs, shown, threads, rounds)
             report["sizes"][size] = {"contenders": rows, "parity": {}, "roofline": {}}
             write_report(report, json_out)  # what follows may take long
@@ -168,7 +168,7 @@ def contenders(
     return specs
 
 
-def pictures_of(size: str, count: int) -> list[np.ndarray]:
+def images_of(size: str, count: int) -> list[np.ndarray]:
     """Images of the sample clip in the network's size, so that hardly a part of the time is letterboxing."""
     width, height = map(int, size.split("x"))
     return [cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in clip_images(count)]
@@ -229,7 +229,7 @@ def compared(
     try:
         pairs = zip(expected, found, strict=True)
         each = [
-            compare_image(one, other, f"picture {i}", names, FLOAT16_TOLERANCE) for i, (one, other) in enumerate(pairs)
+            compare_image(one, other, f"image {i}", names, FLOAT16_TOLERANCE) for i, (one, other) in enumerate(pairs)
         ]
     except ExportError as error:
         return f"differs: {error}"

@@ -31,13 +31,13 @@ def measure(
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
 ) -> None:
     """Time the shipped models, alone and for several frames in a run. Exit code 1 if a row is missing."""
-    pictures = clip_images(max(40, batch))
+    images = clip_images(max(40, batch))
     rows: dict[str, dict[str, Any]] = {}
     typer.echo(f"{'model':<12}{'p50 ms':>9}{'p95':>9}{'network':>9}{'frames/s':>10}")
     for name in models.split(","):
         for count in (1, batch):
             path = find_model(name) if count == 1 else (folder or Path()) / f"{name}-{count}.onnx"
-            row = measured(path, provider, count, pictures, seconds)
+            row = measured(path, provider, count, images, seconds)
             rows[f"{name} x{count}"] = row
             times = [row.get(key) for key in ("p50_ms", "p95_ms", "network_p50_ms")]
             shown = "".join(f"{ms:>9.2f}" for ms in times if ms is not None)
@@ -48,12 +48,12 @@ def measure(
         raise typer.Exit(1)
 
 
-def measured(path: Path, provider: Provider, count: int, pictures: list[np.ndarray], seconds: float) -> dict[str, Any]:
+def measured(path: Path, provider: Provider, count: int, images: list[np.ndarray], seconds: float) -> dict[str, Any]:
     """The figures of one model, or why there are none."""
     try:
         detector = OnnxDetector(path, provider=provider)
         run = one_by_one(detector) if count == 1 else together(detector)
-        return timed(run, [pictures[i : i + count] for i in range(len(pictures) - count + 1)], seconds)
+        return timed(run, [images[i : i + count] for i in range(len(images) - count + 1)], seconds)
     except (RealtimeError, AttributeError) as error:  # a version of the app without batches has no such method
         return {"error": f"{type(error).__name__}: {error}"}
 

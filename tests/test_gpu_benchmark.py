@@ -16,7 +16,7 @@ from train.models.checkpoint import Checkpoint
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 NAMES = ("face", "eye")
-SMALL = ["--device", "cpu", "--sizes", "64x64", "--pictures", "2", "--rounds", "2", "--threads", "2"]
+SMALL = ["--device", "cpu", "--sizes", "64x64", "--images", "2", "--rounds", "2", "--threads", "2"]
 
 
 @pytest.fixture(scope="module")
