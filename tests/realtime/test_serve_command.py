@@ -72,13 +72,21 @@ def ask(host, path, headers=None):
         return answer.status, answer.read()
 
 
+def camera_of(host, name):
+    return json.loads(ask(host, f"/cameras/{name}")[1])
+
+
 def state_of(host, name):
-    return json.loads(ask(host, f"/cameras/{name}")[1])["state"]
+    return camera_of(host, name)["state"]
 
 
 def wait_for_state(host, name, state):
+    wait_until(lambda: state_of(host, name) == state)
+
+
+def wait_until(condition):
     deadline_s = time.monotonic() + WAIT_S
-    while state_of(host, name) != state:
+    while not condition():
         assert time.monotonic() < deadline_s
         time.sleep(0.05)
 
@@ -91,6 +99,7 @@ def test_it_prints_its_address_and_ends_within_two_seconds_with_viewers_attached
         )
         host = served.host
         wait_for_state(host, "front", "live")
+        wait_until(lambda: "cannot open" in camera_of(host, "127.0.0.1")["status"])
         for path in ("/cameras/front/video.mjpg", "/events", "/streams?camera=front"):
             connection = stack.enter_context(closing(http.client.HTTPConnection(host, timeout=WAIT_S)))
             connection.request("GET", path)
