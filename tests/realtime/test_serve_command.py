@@ -99,7 +99,7 @@ def test_it_prints_its_address_and_ends_within_two_seconds_with_viewers_attached
         )
         host = served.host
         wait_for_state(host, "front", "live")
-        wait_until(lambda: "cannot open" in camera_of(host, "127.0.0.1")["status"])
+        wait_until(lambda: "try" in camera_of(host, "127.0.0.1")["status"])
         for path in ("/cameras/front/video.mjpg", "/events", "/streams?camera=front"):
             connection = stack.enter_context(closing(http.client.HTTPConnection(host, timeout=WAIT_S)))
             connection.request("GET", path)
