@@ -27,9 +27,9 @@ check: $(VENV)/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The app's tests in an environment of its own, where torch is not installed.
+# The app's tests in an environment of its own, where torch is not installed; test-all runs the slow ones.
 test-app: .venv-app/test.stamp
-	.venv-app/bin/python -m pytest $(PARALLEL) -m "not alone" tests/realtime
+	.venv-app/bin/python -m pytest $(PARALLEL) -m "not slow and not alone" tests/realtime
 
 $(VENV)/app.stamp: $(REQUIREMENTS)
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
