@@ -22,7 +22,7 @@ FAILED, SUMMARY = "failed.jsonl", "summary.json"
 
 
 class Watcher(Protocol):
-    """Is told what happens in a batch; each task ends with one of the calls."""
+    """Follows a batch; each task ends with one of the calls."""
 
     def skipped(self, task: Task, record: Record) -> None:
         """The task was done before, or just now by another run."""
@@ -107,7 +107,7 @@ class Batch:
             executor: does the tasks; closed at the end.
             resume: skip what earlier runs did with the same input, model, options and version.
             claims: by default those of the store.
-            watcher: is told what happens.
+            watcher: follows the batch.
             is_stopped: the exit code of the signal that is to end the batch, None before; asked between two tasks.
         """
         self._tasks, self._store, self._executor = tasks, store, executor

@@ -69,7 +69,7 @@ class FormatStream:
         self._last_key_s = -MIN_KEY_INTERVAL_S
         while (result := buffer.get()) is not None:
             encoded = encoder.encode(result, key=self._takes_key())
-            if encoded is not None and buffer is self._buffer:  # else another thread has taken over
+            if encoded is not None and buffer is self._buffer:  # else another thread encodes by now
                 self.encoded += 1
                 self.feed.publish(replace(encoded, message=self._describe(result, encoded.timestamp)))
 

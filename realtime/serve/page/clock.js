@@ -1,4 +1,4 @@
-// The server's clock, so that the age of a frame can be told.
+// The clock of the server, from which the age of a frame follows.
 let offset_s = 0;
 let best_s = Infinity;
 
