@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 from bounded_steps import ROOT, Figures, Step, module, run_steps, script, table
+from card_exports import GRAPHS
 from machine import describe
 
 SIZE = "640x480"
@@ -71,8 +72,8 @@ def preparations(folder: Path, checkpoint: Path | None, arch: str, size: str) ->
     """Export what the measurements need."""
     export = script("card_exports.py", folder, "--arch", arch, "--size", size)
     graphs = Step("graphs", [*export, *(["--checkpoint", str(checkpoint)] if checkpoint else [])], 1500)
-    batched = script("card_exports.py", folder, "--batch", BATCH, "--shipped")
-    return [graphs, *(Step(f"{name}-{BATCH}", [*batched, name], 600) for name in SHIPPED)]
+    forms = script("card_exports.py", folder, "--batch", BATCH, "--shipped")
+    return [graphs, *(Step(name, [*forms, name], 600) for name in SHIPPED)]
 
 
 def measurements(
@@ -89,9 +90,10 @@ def measurements(
     provider = "cuda" if device == "cuda" else "cpu"
     graphs = ["--graphs", prepared, "--checkpoint", prepared / f"{arch}.pt"] if prepared else ["--arch", arch]
     ways = ["--eager", "float32,amp", "--settings", "graph", "--images", 20, "--rounds", 5]
-    gpu = script("gpu.py", "--device", device, "--sizes", size, *ways, *graphs, "--json", out / "gpu.json")
-    shipped = script("shipped.py", *([prepared] if prepared else []), "--provider", provider, "--batch", BATCH,
-                     "--seconds", 2, "--json", out / "shipped.json")  # fmt: skip
+    forms = ["--precisions", ",".join(GRAPHS)]
+    gpu = script("gpu.py", "--device", device, "--sizes", size, *ways, *graphs, *forms, "--json", out / "gpu.json")
+    shipped = script("shipped.py", *([prepared] if prepared else []), "--provider", provider,
+                     "--seconds", 1, "--json", out / "shipped.json")  # fmt: skip
     train = script("card_training.py", out / "run", "--device", device, "--arch", arch, "--batch-size", batch_size,
                    "--time", train_time, "--images", TRAIN_IMAGES, *(["--data", data] if data else []))  # fmt: skip
     bench = module("realtime", "bench", "--provider", provider, "--frames", 300, "--json")

@@ -1,13 +1,13 @@
 """The shipped models on this machine: one frame at a time, and several in one run of the network.
 
 A row is a model and how many frames it takes at a time: milliseconds of a run from frames in memory to boxes in memory,
-of these milliseconds those in the network, and frames a second. Files for several frames are looked for as
-``FOLDER/NAME-N.onnx``; ``card.py --prepare FOLDER`` exports them.
+of these milliseconds those in the network, and frames a second. ``card.py --prepare FOLDER`` exports other forms of the
+models, ``FOLDER/NAME-*.onnx``: for several frames in a run, and with the short tail.
 """
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,42 +20,52 @@ from realtime.inference.detector import OnnxDetector, find_model, shipped_models
 from realtime.inference.providers import Provider
 
 WARM_UP_RUNS = 5
+IMAGES = 140
+"""Of the sample clip: more than the largest batch."""
 
 
 def measure(
-    folder: Annotated[Path | None, typer.Argument(help="Folder of models for several frames in a run.")] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Folder of other forms of the models, NAME-*.onnx.")] = None,
     provider: Annotated[Provider, typer.Option(help="Where the network runs.")] = Provider.CUDA,
-    batch: Annotated[int, typer.Option(min=2, help="Frames of a run of those models.")] = 16,
     seconds: Annotated[float, typer.Option(min=0, help="Time for each row.")] = 3.0,
-    models: Annotated[str, typer.Option(help="Names, with commas.")] = ",".join(shipped_models()),
+    models: Annotated[str, typer.Option(help="Names, with commas.")] = ",".join((*shipped_models(), "resnet50")),
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
 ) -> None:
-    """Time the shipped models, alone and for several frames in a run. Exit code 1 if a row is missing."""
-    images = clip_images(max(40, batch))
+    """Time the shipped models and their other forms. Exit code 1 if one does not run."""
+    images = clip_images(IMAGES)
     rows: dict[str, dict[str, Any]] = {}
-    typer.echo(f"{'model':<12}{'p50 ms':>9}{'p95':>9}{'network':>9}{'frames/s':>10}")
-    for name in models.split(","):
-        for count in (1, batch):
-            path = find_model(name) if count == 1 else (folder or Path()) / f"{name}-{count}.onnx"
-            row = measured(path, provider, count, images, seconds)
-            rows[f"{name} x{count}"] = row
-            times = [row.get(key) for key in ("p50_ms", "p95_ms", "network_p50_ms")]
-            shown = "".join(f"{ms:>9.2f}" for ms in times if ms is not None)
-            typer.echo(f"{name:<8}x{count:<3}" + (row.get("error") or f"{shown}{row['frames_per_s']:>10.1f}"))
-            if json_out:
-                json_out.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    typer.echo(f"{'model':<24}{'p50 ms':>9}{'p95':>9}{'network':>9}{'frames/s':>10}")
+    for path in files_of(models.split(","), folder):
+        name, row = measured(path, provider, images, seconds)
+        rows[name] = row
+        times = [row.get(key) for key in ("p50_ms", "p95_ms", "network_p50_ms")]
+        shown = "".join(f"{ms:>9.2f}" for ms in times if ms is not None)
+        typer.echo(f"{name:<24}" + (row.get("error") or f"{shown}{row['frames_per_s']:>10.1f}"))
+        if json_out:
+            json_out.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     if any("error" in row for row in rows.values()):
         raise typer.Exit(1)
 
 
-def measured(path: Path, provider: Provider, count: int, images: list[np.ndarray], seconds: float) -> dict[str, Any]:
-    """The figures of one model, or why there are none."""
+def files_of(names: Sequence[str], folder: Path | None) -> list[Path]:
+    """The shipped file of each model that has one, then its other forms in the folder."""
+    files = []
+    for name in names:
+        files += [find_model(name)] if name in shipped_models() else []
+        files += sorted(folder.glob(f"{name}-*.onnx")) if folder else []
+    return files
+
+
+def measured(path: Path, provider: Provider, images: list[np.ndarray], seconds: float) -> tuple[str, dict[str, Any]]:
+    """The row's name, and the figures of a model or why there are none."""
     try:
         detector = OnnxDetector(path, provider=provider)
-        run = one_by_one(detector) if count == 1 else together(detector)
-        return timed(run, [images[i : i + count] for i in range(len(images) - count + 1)], seconds)
-    except (RealtimeError, AttributeError) as error:  # a version of the app without batches has no such method
-        return {"error": f"{type(error).__name__}: {error}"}
+    except RealtimeError as error:
+        return path.stem, {"error": f"{type(error).__name__}: {error}"}
+    count = detector.max_batch
+    run = one_by_one(detector) if count == 1 else together(detector)
+    inputs = [images[i : i + count] for i in range(len(images) - count + 1)]
+    return f"{path.stem.removesuffix(f'-{count}')} x{count}", timed(run, inputs, seconds)
 
 
 def one_by_one(detector: OnnxDetector) -> Callable[[list[np.ndarray]], float]:
@@ -70,7 +80,7 @@ def one_by_one(detector: OnnxDetector) -> Callable[[list[np.ndarray]], float]:
     return run
 
 
-def together(detector: Any) -> Callable[[list[np.ndarray]], float]:
+def together(detector: OnnxDetector) -> Callable[[list[np.ndarray]], float]:
     """A run of several frames; it returns the seconds in the network."""
 
     def run(images: list[np.ndarray]) -> float:

@@ -146,17 +146,20 @@ def test_no_step_takes_half_of_the_five_minutes():
     assert max(step.limit_s for step in steps) < 150
 
 
-def test_a_shipped_model_is_timed_and_a_missing_one_has_a_reason(monkeypatch, tmp_path):
+def test_a_shipped_model_is_timed_and_a_form_that_does_not_run_has_a_reason(monkeypatch, tmp_path):
     monkeypatch.setattr(shipped, "WARM_UP_RUNS", 1)
     report = tmp_path / "shipped.json"
+    (tmp_path / "pico-16.onnx").write_bytes(b"no graph")
+    (tmp_path / "64x64-half.onnx").write_bytes(b"not of these models")
 
-    with pytest.raises(shipped.typer.Exit):  # there are no models for several frames
-        shipped.measure(tmp_path, shipped.Provider.CPU, 2, 0.0, "pico", report)
+    with pytest.raises(shipped.typer.Exit):
+        shipped.measure(tmp_path, shipped.Provider.CPU, 0.0, "pico", report)
 
     rows = json.loads(report.read_text())
+    assert list(rows) == ["pico x1", "pico-16"]
     assert 0 < rows["pico x1"]["network_p50_ms"] < rows["pico x1"]["p50_ms"]
     assert rows["pico x1"]["runs"] == 1
-    assert "not found" in rows["pico x2"]["error"]
+    assert "ModelError" in rows["pico-16"]["error"]
 
 
 def test_graphs_that_were_prepared_are_not_exported_again(tmp_path):
@@ -186,7 +189,8 @@ def test_all_of_it_on_the_cpu(tmp_path):
     prepared, out = tmp_path / "prepared", tmp_path / "card"
     done = run_card("--prepare", prepared, "--arch", "nano", "--size", "64x64", "--out", out, "--only", "graphs")
     assert done.returncode == 0, done.stdout
-    assert {path.name for path in prepared.iterdir()} == {"nano.pt", "64x64-float32.onnx", "64x64-half.onnx"}
+    graphs = {"64x64-float32.onnx", "64x64-half.onnx", "64x64-half-short.onnx", "nano-short-16.onnx"}
+    assert {path.name for path in prepared.iterdir()} == {"nano.pt", *graphs}
 
     data = make_data_set(tmp_path / "data", train=6, val=2)
     small = ("--device", "cpu", "--arch", "nano", "--size", "64x64", "--batch-size", "2", "--train-time", "40s")

@@ -39,7 +39,7 @@ class AugmentOptions:
     box_side: Range = (0.025, 0.95)
     """Longer side of one outermost box (a face, not its parts), as a fraction of the input side, drawn log-uniformly
     …"""
-    small_share: float = 0.3
+    small_share: float = 0.4
     """… with this probability from below ``small_below``, otherwise from above."""
     small_below: float = 0.15
     max_upscale: float = 2.0
@@ -47,7 +47,7 @@ class AugmentOptions:
     """Probability of a mosaic of four to nine images; at 0.4, two thirds of all image instances would be in cells."""
     mosaic_box_side: Range = (0.3, 0.95)
     """As ``box_side``, but as a fraction of a mosaic's cell: the faces of a group are side by side."""
-    crowd: float = 0.12
+    crowd: float = 0.15
     """Probability of a mosaic of 16 to 36 images: an audience across the room."""
     crowd_box_side: Range = (0.2, 0.95)
     """As ``mosaic_box_side``, for the cells of a crowd."""
