@@ -4,9 +4,12 @@ Part of the contract between training and the app: training, evaluation, ``expor
 image by ``Letterbox``.
 """
 
+import os
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -127,7 +130,21 @@ class BatchLetterbox:
         """
         if len(images) > len(self._slots):
             raise ValueError(f"expected at most {len(self._slots)} images, found {len(images)}")
-        return self._buffer, [slot(image)[1] for slot, image in zip(self._slots, images, strict=False)]
+        if len(images) == 1:
+            return self._buffer, [self._slots[0](images[0])[1]]
+        # OpenCV releases the interpreter's lock; on a GPU, the network takes a third of the time of 16 letterboxes.
+        done = _pool().map(lambda slot, image: slot(image)[1], self._slots, images)
+        return self._buffer, list(done)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads for the images of a batch, for the whole process."""
+    return ThreadPoolExecutor(thread_name_prefix="letterbox")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
 
 
 class ThreadLocalLetterbox(threading.local):

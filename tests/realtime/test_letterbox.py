@@ -1,3 +1,5 @@
+import multiprocessing
+import os
 import re
 
 import cv2
@@ -5,7 +7,7 @@ import numpy as np
 import pytest
 
 from realtime.errors import ImageError
-from realtime.letterbox import PADDING_VALUE, Letterbox
+from realtime.letterbox import PADDING_VALUE, BatchLetterbox, Letterbox
 
 SIZES_WH = [(1280, 720), (720, 1280), (64, 64), (31, 17), (640, 361), (3840, 2160), (1, 500)]
 
@@ -111,3 +113,19 @@ def test_what_is_no_colour_image_is_refused_and_never_answered_with_the_one_befo
     letterbox(np.full((100, 200, 3), 255, np.uint8))
     with pytest.raises(ImageError, match=re.escape(f"{wrong.dtype} {wrong.shape}")):
         letterbox(wrong)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_letterboxes_batches_too():
+    images = [np.full((40, 60, 3), value, np.uint8) for value in (1, 2, 3)]
+    for _ in range(20):  # until threads wait for work
+        expected = batch_of(images)
+    context = multiprocessing.get_context("fork")
+    with context.Pool(1) as pool:  # the threads of this process are not there
+        found = pool.apply_async(batch_of, (images[:2],)).get(timeout=60)
+
+    assert (found[:2] == expected[:2]).all()
+
+
+def batch_of(images):
+    return BatchLetterbox((32, 32), batch=3)(images)[0]
