@@ -15,9 +15,13 @@ from train.data.image_cache import Cache
 from train.distributed import init_distributed
 from train.errors import TrainError
 from train.folder_lock import FolderLock
+from train.loop.loggers.opening import LoggerName, LogOptions, check_installed
 from train.loop.options import EXAMPLES, FitOptions
 from train.loop.reporting import LineReporter, make_reporter
 from train.loop.run import Run, resumed_run
+
+RECORDS = "Records"
+"""Group of options in the help text."""
 
 
 @takes_options(FitOptions, build=FitOptions.from_command_line)
@@ -34,6 +38,11 @@ def fit(
             rich_help_panel=EXAMPLES,
         ),
     ] = Cache.AUTO,
+    log: Annotated[
+        list[LoggerName] | None,
+        # Python 3.11's argparse, in torchrun, takes --log for a short form of its own options.
+        typer.Option("--log", "--logger", help="Log there too; may be repeated.", rich_help_panel=RECORDS),
+    ] = None,
     save_every_steps: Annotated[int, typer.Option(min=1, help="Steps between writes of last.pt.")] = 200,
     device: Device = None,
     resume: Annotated[
@@ -44,6 +53,8 @@ def fit(
 
     On several GPUs: torchrun --nproc-per-node GPUS -m train fit …
     """
+    logs = LogOptions(tuple(name.value for name in log or ()))
+    check_installed(logs.names)
     config = load_data_config(data)
     target = choose_device(device)
     with init_distributed(target.type) as world, make_reporter(is_main=world.is_main) as reporter, ExitStack() as held:
@@ -59,7 +70,7 @@ def fit(
             lock.acquire()
             _refuse_existing(out / "last.pt")  # of a run that has ended meanwhile
         _announce(run, reporter)
-        run.fit(workers=workers, save_every_steps=save_every_steps, reporter=reporter, cache=cache)
+        run.fit(workers=workers, save_every_steps=save_every_steps, reporter=reporter, cache=cache, log=logs)
         reporter.message(f"done: {out / 'best.pt'}. Next: realtime export onnx {out / 'best.pt'} -o model.onnx")
 
 

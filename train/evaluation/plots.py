@@ -56,8 +56,12 @@ def plot_curves(run: Path) -> None:
         figure.savefig(run / "curves.png", dpi=DPI)
 
 
-def plot_evaluation(metrics: Metrics, folder: Path) -> None:
-    """Write ``precision_recall.png``, ``f1_confidence.png``, ``confusion.png`` and ``iou.png`` into a folder."""
+def plot_evaluation(metrics: Metrics, folder: Path) -> list[Path]:
+    """Write ``precision_recall.png``, ``f1_confidence.png``, ``confusion.png`` and ``iou.png`` into a folder.
+
+    Returns:
+        Their paths.
+    """
     plots = {
         "precision_recall": plot_precision_recall,
         "f1_confidence": plot_f1,
@@ -67,6 +71,7 @@ def plot_evaluation(metrics: Metrics, folder: Path) -> None:
     with plot_style(c.name for c in metrics.classes):
         for name, plot in plots.items():
             plot(metrics).savefig(folder / f"{name}.png", dpi=DPI)
+    return [folder / f"{name}.png" for name in plots]
 
 
 def plot_precision_recall(metrics: Metrics) -> Figure:

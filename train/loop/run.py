@@ -27,6 +27,7 @@ from train.loop.engine import Step, diverged, train_steps
 from train.loop.examples import RunExamples
 from train.loop.interrupt import Interrupt, InterruptedRunError
 from train.loop.loading import Batch, first_augmented_images, load_batches, worker_errors
+from train.loop.loggers.opening import NO_LOGGERS, LogOptions, open_loggers
 from train.loop.options import FitOptions
 from train.loop.progress import Progress
 from train.loop.recorder import RunRecorder
@@ -74,7 +75,15 @@ class Run:
         if last is not None:
             self._resume(last)
 
-    def fit(self, *, workers: int, save_every_steps: int, reporter: LineReporter, cache: Cache = Cache.AUTO) -> None:
+    def fit(
+        self,
+        *,
+        workers: int,
+        save_every_steps: int,
+        reporter: LineReporter,
+        cache: Cache = Cache.AUTO,
+        log: LogOptions = NO_LOGGERS,
+    ) -> None:
         """Train to the last epoch, or until the time or ``patience`` runs out; validate after each epoch.
 
         A run that is limited in time skips validations that would take much of it, but not the last.
@@ -91,7 +100,9 @@ class Run:
             model, size = self.state.average.module, self.options.size
             guess_s = guess_closing_s(model, self.images.val, size, self.device, self.world.size)
             self.clock.expect_closing(guess_s)
-        recorder = RunRecorder(self.out, self.progress, is_main=is_main)
+        is_resumed = self.progress.images_seen > 0
+        loggers = open_loggers(log, self.out, is_resumed=is_resumed, on_message=reporter.message) if is_main else []
+        recorder = RunRecorder(self.out, self.progress, loggers, is_main=is_main)
         batches = self._batches(workers, cache)
         with recorder, Interrupt(verbose=is_main) as interrupt, contextlib.closing(batches):
             while not self._is_over(reporter):
@@ -196,7 +207,7 @@ class Run:
         reporter.validated(self.progress.epoch, self.options.last_epoch, metrics)
         recorder.metrics(self.progress, metrics)
         if is_best:
-            recorder.best(metrics, partial(self.checkpoint, with_resume=False))
+            recorder.best(self.progress, metrics, partial(self.checkpoint, with_resume=False))
         recorder.last(partial(self.checkpoint, with_resume=True))  # after best.pt, whose existence it implies
         recorder.curves()
 
