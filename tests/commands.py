@@ -15,6 +15,7 @@ SMALLER = [
     ("--epochs 30", "--epochs 1"),
     ("--time 8m --sizes 192,256", "--time 30s --sizes 64,96"),
     ("--size 256x256", "--size 64x64"),
+    ("--search 20", "--search 2"),
 ]
 
 

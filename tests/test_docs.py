@@ -15,7 +15,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "training.md"
 OUTPUTS = (
     "draft/data.yaml", "draft/review.html", "corrected/data.yaml",
     "faces/data.yaml", "mine/data.yaml", "mine-voc/data.yaml", "grid.png", "runs/mine/best.pt",
-    "runs/logged/loggers.json", "mlflow.db",
+    "runs/logged/loggers.json", "mlflow.db", "runs/search/search.csv", "runs/search/search.png",
     "runs/mine/confusion.png", "scores.json", "plots/precision_recall.png", "errors/index.html", "mine.onnx", "out.mp4",
 )  # fmt: skip
 

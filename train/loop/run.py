@@ -9,7 +9,7 @@ import itertools
 import signal
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -83,10 +83,15 @@ class Run:
         reporter: LineReporter,
         cache: Cache = Cache.AUTO,
         log: LogOptions = NO_LOGGERS,
-    ) -> None:
+        ends_early: Callable[[Metrics], bool] = lambda _: False,
+    ) -> bool:
         """Train to the last epoch, or until the time or ``patience`` runs out; validate after each epoch.
 
-        A run that is limited in time skips validations that would take much of it, but not the last.
+        A run that is limited in time skips validations that would take much of it, but not the last. After each
+        validation ``ends_early`` gets its metrics; the run is over if it returns True.
+
+        Returns:
+            Whether the run was ended early in that way.
 
         Raises:
             InterruptedRunError: Ctrl+C or SIGTERM; the state has been saved.
@@ -110,11 +115,14 @@ class Run:
                 if self.progress.share >= 1:
                     batches.close()  # so that the last validation has all cores
                 if self._affords_validation():
-                    self._close_epoch(recorder, reporter)
+                    metrics = self._close_epoch(recorder, reporter)
                     if self.clock:
                         self.clock.closed(time.monotonic() - ended_s)
+                    if ends_early(metrics):
+                        return True
                 else:
                     self.progress.skip_validation()
+        return False
 
     def checkpoint(self, *, with_resume: bool) -> Checkpoint:
         """The run as it is now: averaged weights for use, and on demand all that resuming needs."""
@@ -200,7 +208,7 @@ class Run:
                     break
         return ended_s
 
-    def _close_epoch(self, recorder: RunRecorder, reporter: LineReporter) -> None:
+    def _close_epoch(self, recorder: RunRecorder, reporter: LineReporter) -> Metrics:
         """Validate, and write what comes of it."""
         metrics = self._validate()
         is_best = self.progress.end_epoch(metrics)
@@ -210,6 +218,7 @@ class Run:
             recorder.best(self.progress, metrics, partial(self.checkpoint, with_resume=False))
         recorder.last(partial(self.checkpoint, with_resume=True))  # after best.pt, whose existence it implies
         recorder.curves()
+        return metrics
 
     def _is_over(self, reporter: LineReporter) -> bool:
         """Whether the run has come to its end, validated, or gains nothing any more."""

@@ -1,7 +1,6 @@
 """The loggers that a run was given: opened, continued when it is resumed, and kept from ending it."""
 
 import csv
-import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,6 @@ from enum import StrEnum
 from pathlib import Path
 
 from realtime.redaction import redacted
-from train.errors import TrainError
 from train.loop.loggers.base import Outcome, ResumableLogger, RunIdentity, RunLogger
 
 STATE_FILE = "loggers.json"
@@ -37,18 +35,6 @@ class LogOptions:
 
 
 NO_LOGGERS = LogOptions()
-
-
-def check_installed(names: Sequence[str]) -> None:
-    """Check that the packages of these loggers are there, before any work.
-
-    Raises:
-        TrainError: one is not.
-    """
-    for name in names:
-        if importlib.util.find_spec(name) is None:
-            install = f"pip install 'facial-feature-rcnn[{name}]'"
-            raise TrainError(f"--log {name}: {name} is not installed. Install it with: {install}")
 
 
 def open_loggers(
