@@ -53,8 +53,8 @@ def fit(
         int | None,
         typer.Option(
             min=1,
-            help="Train so many times to find the best --lr, --mosaic, --rotation and --box-loss-weight; those of them "
-            "that are given stay. Runs without hope end early.",
+            help="Train so many times to find the best learning rate, mosaic, rotation and box loss weight, except "
+            "those that are given. Runs without hope end early.",
             rich_help_panel=TRAINING,
         ),
     ] = None,
