@@ -64,7 +64,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_every_command_of_the_page_works_in_its_order(folder):
     commands = commands_of(PAGE)
     assert len(commands) >= 14
