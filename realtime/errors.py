@@ -1,12 +1,16 @@
 """The exceptions of the app. They carry what was tried, what was found and what to do next, in words without flags."""
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from realtime.redaction import redacted
 
-Tool = Literal["docker", "doctor", "export", "video"]
+Tool = Literal["cam", "docker", "doctor", "export", "video"]
 """Something that a user of the command line would run; ``realtime.wording`` has the command."""
+STREAM = re.compile(r"(https?|rtmps?|rtp|rtsps?|srt|tcp|udp):/{1,2}([^/].*)", re.IGNORECASE)
+"""Addresses that ``realtime cam`` opens; a ``Path`` has merged their two slashes."""
 MAX_CHARS = 2000
 
 
@@ -85,6 +89,22 @@ def join_alternatives(*alternatives: str) -> str:
 
 class SourceError(RealtimeError):
     """A camera, video or image that cannot be opened or read."""
+
+
+def missing_file(tried: str, path: Path | str, reason: str = "not found") -> SourceError:
+    """The error for a file that is not there; for the address of a stream it says what opens that.
+
+    Args:
+        tried: what was tried, such as "cannot open video".
+        path: of the file, or a pattern.
+        reason: what is said of a path of this machine.
+    """
+    stream = STREAM.fullmatch(str(path))
+    if stream is None:
+        return SourceError(f"{tried} {path}: {reason}", value=path)
+    url = f"{stream[1]}://{stream[2]}"
+    remedy = Remedy("download it, or open it as a live stream", tool="cam", target=url)
+    return SourceError(f"{tried} {url}: it is an address, not a file", value=path, remedy=remedy)
 
 
 class ImageError(RealtimeError):

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from realtime.atomic_files import partial_path
-from realtime.errors import SinkError, SourceError, one_line
+from realtime.errors import SinkError, SourceError, missing_file, one_line
 from realtime.file_names import is_utf8
 from realtime.image_limit import MAX_PIXELS, VARIABLE
 from realtime.image_structure import JPEG_END, JPEG_START, PNG_START, is_cut_short
@@ -104,7 +104,7 @@ def _read_bytes(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
-        raise SourceError(f"cannot read image {path}: not found", value=path) from error
+        raise missing_file("cannot read image", path) from error
     except OSError as error:
         raise SourceError(f"cannot read image {path}: {error.strerror}", value=path) from error
     except MemoryError as error:

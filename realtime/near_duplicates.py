@@ -17,6 +17,10 @@ MIN_CORRELATION = 0.92
 """Two images with at least this correlation are near-duplicates. Studio portraits of different people reach 0.87, the
 copies found in real data sets 0.96 and more."""
 CHUNK = 1024
+CELL_PX = 4
+"""Side of the squares whose means tell most images apart."""
+ROUNDING = 1e-3
+"""More than sums of float16 products differ by."""
 
 
 def local_contrast(grey: np.ndarray) -> np.ndarray:
@@ -57,3 +61,48 @@ def near_duplicates(contrasts: Sequence[np.ndarray], others: Sequence[np.ndarray
         best = np.maximum(best, value)
     for i in np.flatnonzero(best >= MIN_CORRELATION):
         yield int(i), int(where[i]), float(best[i])
+
+
+class SeenImages:
+    """Images to which others are compared one by one. Finds what ``near_duplicates`` finds, in a sixteenth of the work.
+
+    The means over cells are coordinates in an orthonormal basis of a part of the space of descriptors. By Cauchy and
+    Schwarz, the correlation of two descriptors is at most that of these parts plus the product of the lengths of what
+    is left. Only images for which this bound reaches ``MIN_CORRELATION`` are compared in full.
+    """
+
+    def __init__(self) -> None:
+        self._contrasts: list[np.ndarray] = []
+        self._bounds = np.empty((CHUNK, (SIDE_PX // CELL_PX) ** 2 + 1), np.float32)
+        """Parts and lengths of the rest; as many rows as there are descriptors are in use."""
+
+    def __len__(self) -> int:
+        return len(self._contrasts)
+
+    def add(self, contrast: np.ndarray) -> None:
+        """Add the descriptor of an image, as ``local_contrast`` gives it."""
+        count = len(self._contrasts)
+        if count == len(self._bounds):
+            self._bounds = np.concatenate([self._bounds, np.empty_like(self._bounds)])
+        self._bounds[count] = _part_and_rest(contrast)
+        self._contrasts.append(contrast)
+
+    def has_near_duplicate(self, contrast: np.ndarray) -> bool:
+        """Whether one of the images is a near-duplicate of that with this descriptor."""
+        candidates = [self._contrasts[i] for i in self.candidates(contrast)]
+        return any(near_duplicates([contrast], candidates))
+
+    def candidates(self, contrast: np.ndarray) -> np.ndarray:
+        """Indices, (K,) int64, of the images that may be near-duplicates."""
+        queries = np.stack([_part_and_rest(contrast), _part_and_rest(contrast[:, ::-1])])
+        bounds = (self._bounds[: len(self)] @ queries.T).max(axis=1)
+        return np.flatnonzero(bounds >= MIN_CORRELATION - ROUNDING)
+
+
+def _part_and_rest(contrast: np.ndarray) -> np.ndarray:
+    """Coordinates of a descriptor's part in the basis of cells, and the length of what is left."""
+    cells = SIDE_PX // CELL_PX
+    whole = contrast.astype(np.float32)
+    part = whole.reshape(cells, CELL_PX, cells, CELL_PX).sum(axis=(1, 3)).ravel() / CELL_PX
+    rest = max(0.0, float((whole * whole).sum() - part @ part)) ** 0.5
+    return np.append(part, np.float32(rest))

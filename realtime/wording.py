@@ -7,6 +7,7 @@ from realtime.errors import RealtimeError, Remedy, Tool, join_alternatives
 OPTIONS = {"size_wh": "--size", "frame_rate": "--fps"}
 """Options that are not named as their parameter is."""
 COMMANDS: dict[Tool, str] = {
+    "cam": "realtime cam --device",
     "docker": "docker run --gpus all",
     "doctor": "realtime doctor",
     "export": "realtime export onnx CHECKPOINT -o",

@@ -1,7 +1,7 @@
 """Makes ``astronaut.mp4`` and ``astronaut.jsonl``: a real face that moves through the frame at several sizes.
 
-The picture is NASA's portrait of Eileen Collins as scikit-image ships it. Its boxes were drawn by hand, once, on the
-picture itself; the camera move is an affine map, so the boxes of every frame follow.
+The photo is NASA's portrait of Eileen Collins as scikit-image ships it. Its boxes were drawn by hand, once, on the
+photo itself; the camera move is an affine map, so the boxes of every frame follow.
 
     pip install scikit-image facial-feature-rcnn && python samples/make_clip.py
 """
@@ -29,7 +29,7 @@ BOXES = {
 
 
 def camera(index: int) -> np.ndarray:
-    """The 2x3 map from picture to frame ``index``: near and far again, from side to side, nodding a little."""
+    """The 2x3 map from photo to frame ``index``: near and far again, from side to side, nodding a little."""
     t = 2 * math.pi * index / FRAMES
     scale = math.exp(math.log(1.4) + (math.log(2.7) - math.log(1.4)) * (0.5 - 0.5 * math.cos(t)))
     angle = math.radians(6 * math.sin(2 * t))
@@ -57,18 +57,18 @@ def main() -> None:
         with (folder / "astronaut.jsonl").open("w", encoding="utf-8") as truth:
             for index in range(FRAMES):
                 matrix = camera(index)
-                picture = surround.copy()
+                frame = surround.copy()
                 # OpenCV counts from the centre of pixel 0, boxes from its edge.
                 centred = np.column_stack([matrix[:, :2], matrix[:, 2] + matrix[:, :2] @ [0.5, 0.5] - 0.5])
                 cv2.warpAffine(
                     portrait,
                     centred,
                     (WIDTH, HEIGHT),
-                    dst=picture,
+                    dst=frame,
                     flags=cv2.INTER_AREA,
                     borderMode=cv2.BORDER_TRANSPARENT,
                 )
-                for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
+                for packet in stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")):
                     container.mux(packet)
                 objects = [{"label": k, "box": move(box, matrix)} for k, boxes in BOXES.items() for box in boxes]
                 truth.write(json.dumps({"frame": index, "objects": objects}) + "\n")

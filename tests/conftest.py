@@ -1,6 +1,7 @@
 """What every test gets."""
 
 import importlib.util
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +95,14 @@ def _is_ours(thread: threading.Thread) -> bool:
     return thread.name in {"capture", "receive", "encode", "stop", "serve"} or thread.name.startswith(
         ("Thread-", "test-", "detect-")
     )
+
+
+@pytest.fixture
+def hang_up() -> Iterator[None]:
+    """SIGHUP ends this process and those that it starts, as it does by default: under ``nohup`` it would be ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def make(path: Path, kind: Kind) -> Path:
             cover.disposition = av.stream.Disposition.attached_pic
         times = kind.pts or [40 * i for i in range(kind.frames)]
         for i, pts in enumerate(times):
-            container.mux(stream.encode(_picture(kind, i, pts)))
+            container.mux(stream.encode(_frame(kind, i, pts)))
             if cover is not None and i == 0:
                 container.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((200, 200, 3), np.uint8), "rgb24")))
         container.mux(stream.encode(None))
@@ -74,16 +74,16 @@ def make(path: Path, kind: Kind) -> Path:
     return path
 
 
-def _picture(kind: Kind, index: int, pts: int) -> av.VideoFrame:
-    picture = av.VideoFrame(*kind.size_wh, kind.pix_fmt)
+def _frame(kind: Kind, index: int, pts: int) -> av.VideoFrame:
+    frame = av.VideoFrame(*kind.size_wh, kind.pix_fmt)
     levels = kind.planes[index % len(kind.planes)] if kind.planes else (16 + 20 * index % 256 * 219 // 255, 128, 128)
     dtype = np.dtype("<u2" if "10" in kind.pix_fmt else "u1")
-    for plane, level in zip(picture.planes, levels, strict=True):
+    for plane, level in zip(frame.planes, levels, strict=True):
         plane.update(np.full(plane.buffer_size // dtype.itemsize, level, dtype).tobytes())
-    picture.pts, picture.time_base = pts, MILLISECONDS
+    frame.pts, frame.time_base = pts, MILLISECONDS
     for name, value in kind.tags.items():
-        setattr(picture, name, value)
-    return picture
+        setattr(frame, name, value)
+    return frame
 
 
 def _add_ticks(container, track, *, begin_s: float, until_s: float, number: int) -> None:

@@ -15,6 +15,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "training.md"
 OUTPUTS = (
     "draft/data.yaml", "draft/review.html", "corrected/data.yaml",
     "faces/data.yaml", "mine/data.yaml", "mine-voc/data.yaml", "grid.png", "runs/mine/best.pt",
+    "runs/logged/loggers.json", "mlflow.db", "runs/search/search.csv", "runs/search/search.png",
     "runs/mine/confusion.png", "scores.json", "plots/precision_recall.png", "errors/index.html", "mine.onnx", "out.mp4",
 )  # fmt: skip
 
@@ -63,7 +64,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_every_command_of_the_page_works_in_its_order(folder):
     commands = commands_of(PAGE)
     assert len(commands) >= 14

@@ -87,6 +87,7 @@ def test_debug_shows_the_traceback(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("hang_up")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_training_after_a_step_and_saves_it(tmp_path, number):
     data = make_data_set(tmp_path, train=120, val=2)

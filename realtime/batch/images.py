@@ -9,7 +9,7 @@ import numpy as np
 from realtime.batch.inputs import Inputs
 from realtime.batch.output_folders import check_folder, make_folders
 from realtime.batch.remote import url_of
-from realtime.errors import SinkError, SourceError
+from realtime.errors import SinkError, SourceError, missing_file
 from realtime.file_names import input_path
 from realtime.image_io import can_write, is_image, read_image, write_image
 from realtime.inference.ordered_pool import OrderedPool
@@ -44,7 +44,7 @@ def find_images(paths: Iterable[Path], outputs: Iterable[Path | None] = ()) -> I
         elif path.exists():
             inputs.add_file(path)
         else:
-            raise SourceError(f"cannot read image {path}: not found", value=path)
+            raise missing_file("cannot read image", path)
     for path in inputs.files:
         if not path.suffix and path not in given:
             inputs.places[path] = inputs.places[path].with_name(f"{path.name}.png")

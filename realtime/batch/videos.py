@@ -8,7 +8,7 @@ from pathlib import Path
 from realtime.batch.inputs import Inputs
 from realtime.batch.remote import url_of
 from realtime.batch.video_probe import SUFFIXES, is_video
-from realtime.errors import SinkError, SourceError
+from realtime.errors import SinkError, SourceError, missing_file
 from realtime.file_names import input_path
 from realtime.sinks.encoding import CONTAINERS
 from realtime.sinks.text_file import STANDARD_OUTPUT
@@ -46,7 +46,7 @@ def _matches(pattern: str) -> list[Path]:
     names = glob.glob(pattern, recursive=True)  # noqa: PTH207 - a pattern may begin anywhere
     files = sorted(Path(name) for name in names if Path(name).is_file())
     if not files:
-        raise SourceError(f"cannot open videos {pattern}: no file matches", value=pattern)
+        raise missing_file("cannot open videos", pattern, "no file matches")
     return files
 
 

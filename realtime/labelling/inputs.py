@@ -10,10 +10,10 @@ import numpy as np
 
 from realtime.batch.inputs import Inputs
 from realtime.batch.video_probe import is_video
-from realtime.errors import SourceError
+from realtime.errors import SourceError, missing_file
 from realtime.file_names import input_path
 from realtime.image_io import is_image
-from realtime.near_duplicates import local_contrast, near_duplicates
+from realtime.near_duplicates import SeenImages, local_contrast
 from realtime.sources.video_file import VideoFileSource
 
 NOT_IN_NAMES = re.compile(r"[^\w.()+-]+")
@@ -56,7 +56,7 @@ def find_inputs(paths: Iterable[Path], outputs: Iterable[Path | None] = ()) -> I
         elif path.exists():
             inputs.add_file(path)
         else:
-            raise SourceError(f"cannot label {path}: not found", value=path)
+            raise missing_file("cannot label", path)
     return inputs
 
 
@@ -89,7 +89,7 @@ class Candidates:
                 yield Candidate(self._name(place), str(path), path)
 
     def _frames(self, path: Path, place: Path) -> Iterator[Candidate]:
-        kept: list[np.ndarray] = []
+        kept = SeenImages()
         try:
             source = VideoFileSource(path)
         except SourceError as error:
@@ -108,14 +108,14 @@ class Candidates:
                 message = f"{path} is damaged: {source.errors}. What could be read is kept"
                 self._on_unreadable(SourceError(message, value=path))
 
-    def _is_duplicate(self, image: np.ndarray, kept: list[np.ndarray]) -> bool:
+    def _is_duplicate(self, image: np.ndarray, kept: SeenImages) -> bool:
         """Whether an image resembles one of ``kept``, to which it is added if it does not."""
         if self._keep_duplicates:
             return False
         contrast = local_contrast(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
-        if any(near_duplicates([contrast], kept)):
+        if kept.has_near_duplicate(contrast):
             return True
-        kept.append(contrast)
+        kept.add(contrast)
         return False
 
     def _name(self, place: Path) -> str:

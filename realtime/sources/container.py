@@ -3,7 +3,7 @@
 from fractions import Fraction
 from pathlib import Path
 
-from realtime.errors import SourceError
+from realtime.errors import SourceError, missing_file
 from realtime.ffmpeg import av, open_video
 from realtime.sources.decode_errors import missing_bytes
 
@@ -19,7 +19,7 @@ def open_container(path: Path) -> av.container.InputContainer:
         SourceError: it is missing, is a folder, or is not a file that FFmpeg can read.
     """
     if not path.exists():
-        raise SourceError(f"cannot open video {path}: not found", value=path)
+        raise missing_file("cannot open video", path)
     if path.is_dir():
         raise SourceError(f"cannot open video {path}: it is a folder", value=path)
     try:

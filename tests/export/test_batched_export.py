@@ -25,8 +25,8 @@ SIDE = 64
 OUTPUTS = ("boxes", "scores", "labels")
 
 
-def bgr(picture: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(picture[None, ..., ::-1].copy())
+def bgr(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(image[None, ..., ::-1].copy())
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +54,11 @@ def in_batches(shipped, tmp_path_factory) -> Path:
 @pytest.mark.parametrize("arch", list(ARCHITECTURES))
 def test_images_of_a_batch_do_not_depend_on_each_other(lively_model, arch):
     static = StaticFasterRCNN(lively_model(arch), (SIDE, 96)).eval()
-    pictures = [bgr(noise_image(SIDE, 96, seed=100)), torch.full((1, SIDE, 96, 3), 114, dtype=torch.uint8)]
-    pictures.append(bgr(noise_image(SIDE, 96, seed=101)))
+    images = [bgr(noise_image(SIDE, 96, seed=100)), torch.full((1, SIDE, 96, 3), 114, dtype=torch.uint8)]
+    images.append(bgr(noise_image(SIDE, 96, seed=101)))
     with torch.inference_mode():
-        alone = [static(picture) for picture in pictures]
-        together = static(torch.cat(pictures))
+        alone = [static(image) for image in images]
+        together = static(torch.cat(images))
 
     assert [output.dtype for output in together] == [torch.float32, torch.float32, torch.int64]
     for i, expected in enumerate(alone):

@@ -70,12 +70,12 @@ def test_layers_with_weights_are_float16_and_boxes_float32(exported):
 
 
 def test_metadata_say_so_and_the_app_finds_what_torchvision_finds(exported, lively_model):
-    picture = noise_image(SIDE, SIDE, seed=100)
+    image = noise_image(SIDE, SIDE, seed=100)
     with torch.inference_mode():
-        expected = lively_model("nano")([as_input(picture)])[0]
+        expected = lively_model("nano")([as_input(image)])[0]
 
     detector = OnnxDetector(exported, provider=Provider.CPU)
-    found = detector.detect(picture[..., ::-1].copy())
+    found = detector.detect(image[..., ::-1].copy())
 
     assert detector.metadata.precision == "float16"
     reference = expected["boxes"].numpy(), expected["scores"].numpy(), expected["labels"].numpy() - 1
@@ -90,10 +90,10 @@ def test_every_architecture_can_be_halved(lively_model, arch):
     model = lively_model(arch)
     static = StaticFasterRCNN(model, (SIDE, SIDE)).eval()
     static.to_float16()
-    picture = noise_image(SIDE, SIDE, seed=100)
+    image = noise_image(SIDE, SIDE, seed=100)
     with torch.inference_mode():
-        expected = model([as_input(picture)])[0]
-        boxes, scores, labels = static(torch.from_numpy(picture[None, ..., ::-1].copy()))
+        expected = model([as_input(image)])[0]
+        boxes, scores, labels = static(torch.from_numpy(image[None, ..., ::-1].copy()))
 
     assert (boxes.dtype, scores.dtype, labels.dtype) == (torch.float32, torch.float32, torch.int64)
     assert {p.dtype for p in static.parameters()} == {torch.float16}

@@ -36,8 +36,8 @@ HW = (96, 64)
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-def bgr(picture: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(picture[None, ..., ::-1].copy())
+def bgr(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(image[None, ..., ::-1].copy())
 
 
 def without_suppressed_proposals(model, proposals: int):
@@ -55,10 +55,10 @@ def test_it_is_torchvisions_function_without_suppression_of_proposals(lively_mod
     short = ShortFasterRCNN(model, HW, Budget(proposals=60, rounds=20, candidates=120)).eval()
     reference = without_suppressed_proposals(model, 60)
     for seed in (100, 101):
-        picture = noise_image(*HW, seed=seed)
+        image = noise_image(*HW, seed=seed)
         with torch.inference_mode():
-            expected = reference([as_input(picture)])[0]
-            boxes, scores, labels = (output.numpy() for output in short(bgr(picture)))
+            expected = reference([as_input(image)])[0]
+            boxes, scores, labels = (output.numpy() for output in short(bgr(image)))
 
         assert (boxes.shape, scores.shape, labels.shape) == ((120, 4), (120,), (120,))
         known = [expected[name].numpy() for name in ("boxes", "scores", "labels")]
@@ -71,11 +71,11 @@ def test_it_is_torchvisions_function_without_suppression_of_proposals(lively_mod
 
 def test_images_of_a_batch_do_not_depend_on_each_other(lively_model):
     short = ShortFasterRCNN(lively_model("nano"), HW).eval()
-    pictures = [bgr(noise_image(*HW, seed=seed)) for seed in (100, 101)]
-    pictures.append(torch.full((1, *HW, 3), 114, dtype=torch.uint8))
+    images = [bgr(noise_image(*HW, seed=seed)) for seed in (100, 101)]
+    images.append(torch.full((1, *HW, 3), 114, dtype=torch.uint8))
     with torch.inference_mode():
-        alone = [short(picture) for picture in pictures]
-        together = short(torch.cat(pictures))
+        alone = [short(image) for image in images]
+        together = short(torch.cat(images))
     for i, expected in enumerate(alone):
         for output, values in zip(together, expected, strict=True):
             torch.testing.assert_close(output[i], values, rtol=1e-4, atol=0.01)
@@ -83,11 +83,11 @@ def test_images_of_a_batch_do_not_depend_on_each_other(lively_model):
 
 def test_layers_with_weights_are_halved(lively_model):
     short = ShortFasterRCNN(lively_model("pico"), (SIDE, SIDE)).eval()
-    picture = bgr(noise_image(SIDE, SIDE, seed=100))
+    image = bgr(noise_image(SIDE, SIDE, seed=100))
     with torch.inference_mode():
-        exact = short(picture)
+        exact = short(image)
         short.to_float16()
-        boxes, scores, labels = short(picture)
+        boxes, scores, labels = short(image)
     assert {p.dtype for p in short.parameters()} == {torch.float16}
     assert (boxes.dtype, scores.dtype, labels.dtype) == (torch.float32, torch.float32, torch.int64)
     best = int(exact[1].argmax())

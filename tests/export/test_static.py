@@ -184,12 +184,12 @@ def test_norm_that_follows_no_convolution_is_left_alone():
     assert isinstance(module[2], nn.BatchNorm2d)
 
 
-def both(model, picture: np.ndarray):
+def both(model, image: np.ndarray):
     """Results of torchvision and of the fixed-shape form; the former shortened to its used rows."""
-    static = StaticFasterRCNN(model, picture.shape[:2]).eval()
+    static = StaticFasterRCNN(model, image.shape[:2]).eval()
     with torch.inference_mode():
-        expected = model([as_input(picture)])[0]
-        boxes, scores, labels = static(torch.from_numpy(picture[None, ..., ::-1].copy()))
+        expected = model([as_input(image)])[0]
+        boxes, scores, labels = static(torch.from_numpy(image[None, ..., ::-1].copy()))
     return expected, boxes, scores, labels
 
 
@@ -238,15 +238,15 @@ def test_model_itself_is_left_alone(lively_model):
 
 
 def test_frozen_form_gives_the_same(lively_model):
-    pictures = [torch.from_numpy(noise_image(64, 64, seed)[None]) for seed in range(3)]
+    images = [torch.from_numpy(noise_image(64, 64, seed)[None]) for seed in range(3)]
     static = StaticFasterRCNN(lively_model("nano"), (64, 64)).eval()
     with torch.inference_mode():
-        expected = [static(picture) for picture in pictures]
+        expected = [static(image) for image in images]
 
-        static.freeze(pictures)
+        static.freeze(images)
 
-        for picture, outputs in zip(pictures, expected, strict=True):
-            torch.testing.assert_close(static(picture), outputs)
+        for image, outputs in zip(images, expected, strict=True):
+            torch.testing.assert_close(static(image), outputs)
     assert all(m.rounds >= MIN_SUPPRESSION_ROUNDS for m in static.modules() if isinstance(m, Suppression))
 
 

@@ -141,13 +141,13 @@ def test_the_app_reads_the_metadata(exported, checkpoint):
 
 
 def test_the_app_finds_what_the_checkpoint_finds(exported, checkpoint):
-    picture = noise_image(120, 80, seed=1)
-    boxed, transform = Letterbox((64, 64))(picture)
+    image = noise_image(120, 80, seed=1)
+    boxed, transform = Letterbox((64, 64))(image)
     matrix = transform.matrix
     with torch.inference_mode():
         expected = checkpoint.build()([as_input(boxed[0])])[0]
 
-    found = OnnxDetector(exported, provider=Provider.CPU).detect(picture[..., ::-1].copy())
+    found = OnnxDetector(exported, provider=Provider.CPU).detect(image[..., ::-1].copy())
 
     scale, shift = matrix[[0, 1, 0, 1], [0, 1, 0, 1]], matrix[[0, 1, 0, 1], 2]
     boxes = ((expected["boxes"].numpy() - shift) / scale).clip(0, [80, 120, 80, 120])
@@ -390,7 +390,7 @@ def test_a_checkpoint_that_diverged_is_refused_before_the_work(export_cli, check
 
 def test_photo_that_cannot_be_read_is_named(export_cli, checkpoint_path, tmp_path):
     (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "a.jpg").write_bytes(b"no picture")
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"no image")
 
     code, _, err = export_cli("onnx", checkpoint_path, "-o", tmp_path / "m.onnx", "--images", tmp_path / "photos")
 

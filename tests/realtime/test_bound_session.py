@@ -36,7 +36,7 @@ def session() -> ort.InferenceSession:
     return ort.InferenceSession(find_model("nano"), providers=["CPUExecutionProvider"])
 
 
-def picture_for(session: ort.InferenceSession, shift: int) -> np.ndarray:
+def image_for(session: ort.InferenceSession, shift: int) -> np.ndarray:
     """A face, each time elsewhere."""
     _, height, width, _ = session.get_inputs()[0].shape
     photo = cv2.resize(cv2.imread(str(FACE)), (width, height), interpolation=cv2.INTER_AREA)
@@ -46,10 +46,10 @@ def picture_for(session: ort.InferenceSession, shift: int) -> np.ndarray:
 def test_results_are_those_of_a_plain_run(session):
     bound = BoundSession(session, "cpu")
     for shift in range(3):
-        picture = picture_for(session, shift)
-        expected = session.run(OUTPUT_NAMES, {"image": picture})
+        image = image_for(session, shift)
+        expected = session.run(OUTPUT_NAMES, {"image": image})
 
-        found = bound.run(picture)
+        found = bound.run(image)
 
         for name, values in zip(OUTPUT_NAMES, expected, strict=True):
             assert found[name].dtype == values.dtype
@@ -61,10 +61,10 @@ def test_buffers_are_reused_and_results_are_left_alone(session, monkeypatch):
     bound = BoundSession(session, "cpu")
     for name in ("ortvalue_from_numpy", "ortvalue_from_shape_and_type"):
         monkeypatch.setattr(ort.OrtValue, name, lambda *_: pytest.fail("a run allocates a buffer"))
-    first = bound.run(picture_for(session, 0))
+    first = bound.run(image_for(session, 0))
     kept = {name: values.copy() for name, values in first.items()}
 
-    second = bound.run(picture_for(session, 1))
+    second = bound.run(image_for(session, 1))
 
     assert not np.array_equal(second["boxes"], kept["boxes"])
     for name, values in first.items():
@@ -74,10 +74,10 @@ def test_buffers_are_reused_and_results_are_left_alone(session, monkeypatch):
 
 def test_the_image_may_be_changed_after_the_run(session):
     bound = BoundSession(session, "cpu")
-    picture = picture_for(session, 0)
-    expected = bound.run(picture)
-    again = picture.copy()
-    picture.fill(0)
+    image = image_for(session, 0)
+    expected = bound.run(image)
+    again = image.copy()
+    image.fill(0)
 
     found = bound.run(again)
 
@@ -87,7 +87,7 @@ def test_the_image_may_be_changed_after_the_run(session):
 @pytest.mark.parametrize("change", [lambda x: x[:, :-1], lambda x: x[0], lambda x: x.astype(np.float32)])
 def test_an_input_of_another_shape_or_type_is_refused(session, change):
     with pytest.raises(ValueError, match=r"expected an input uint8 \(1, \d+, \d+, 3\), found"):
-        BoundSession(session, "cpu").run(change(picture_for(session, 0)))
+        BoundSession(session, "cpu").run(change(image_for(session, 0)))
 
 
 def failing_model(path: Path) -> Path:
@@ -182,8 +182,8 @@ def test_a_replayed_graph_sees_each_new_image(session):
     assert set(on_gpu.node_counts) == {"CUDAExecutionProvider"}
     on_cpu = OnnxDetector(find_model("nano"), provider=Provider.CPU)
     for shift in (0, 1, 2, 0):
-        picture = picture_for(session, shift)[0]
-        expected, found = on_cpu.detect(picture).above(0.5), on_gpu.detect(picture).above(0.5)
+        image = image_for(session, shift)[0]
+        expected, found = on_cpu.detect(image).above(0.5), on_gpu.detect(image).above(0.5)
         assert len(expected) > 3
         np.testing.assert_array_equal(found.labels, expected.labels)
         np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.1)

@@ -91,9 +91,9 @@ def test_a_face_at_the_edge_has_blocks_of_the_same_size():
 
 def test_an_image_takes_the_place_of_the_face(tmp_path):
     """Where it is transparent, blocks are seen, never the face."""
-    picture = np.zeros((20, 20, 4), np.uint8)
-    picture[5:15, 5:15] = (10, 200, 30, 255)
-    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    image = np.zeros((20, 20, 4), np.uint8)
+    image[5:15, 5:15] = (10, 200, 30, 255)
+    cv2.imwrite(str(tmp_path / "a.png"), image)
     shown = covered(how=f"image:{tmp_path / 'a.png'}", margin=0)
     assert tuple(shown[60, 80]) == (10, 200, 30)
     np.testing.assert_array_equal(shown[31:36, 51:56], covered(margin=0)[31:36, 51:56])

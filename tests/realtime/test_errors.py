@@ -12,16 +12,20 @@ import pytest
 from fakes import metadata, stub_model, without_driver
 
 import realtime
+from realtime.batch.images import find_images
+from realtime.batch.videos import find_videos
 from realtime.errors import ModelError, ProviderError, RealtimeError, Remedy, SinkError, SourceError
 from realtime.image_arrays import as_bgr
-from realtime.image_io import write_image
+from realtime.image_io import read_image, write_image
 from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
+from realtime.labelling.inputs import find_inputs
 from realtime.letterbox import check_image
 from realtime.metadata import ModelMetadata
 from realtime.sinks.encoding import Encoding, choose
 from realtime.sources.opening import CameraMode, open_live
 from realtime.sources.stream import StreamOptions
+from realtime.sources.video_file import VideoFileSource
 from realtime.stopping import Stopped
 from realtime.wording import error_line, option, remedy_text
 
@@ -203,6 +207,20 @@ def open_device(device: str, **mode: object) -> None:
             "m.onnx: this ONNX file has no metadata of this app; export it again with: "
             "realtime export onnx CHECKPOINT -o m.onnx",
         ),
+        (
+            lambda: read_image(Path("https://me:secret@host/a.jpg")),
+            "cannot read image https://***@host/a.jpg: it is an address, not a file; download it, or open it as a live "
+            "stream with: realtime cam --device https://***@host/a.jpg",
+        ),
+        (
+            lambda: VideoFileSource(Path("rtsp://me:secret@host/x")),
+            "cannot open video rtsp://***@host/x: it is an address, not a file; download it, or open it as a live ",
+        ),
+        (lambda: find_videos(["rtsp://host/x?id=1"]), "with: realtime cam --device 'rtsp://host/x?id=1'"),
+        (lambda: find_images(["http://host/a.png"]), "with: realtime cam --device http://host/a.png"),
+        (lambda: find_inputs([Path("http://host/a.png")]), "cannot label http://host/a.png: it is an address"),
+        (lambda: read_image(Path("http:/nix:1/a.png")), "with: realtime cam --device http://nix:1/a.png"),
+        (lambda: read_image(Path("c:/nix.png")), "cannot read image c:/nix.png: not found"),
         (lambda: check_image(np.zeros((4, 4), np.float32)), "expected an image uint8 (height, width, 3), found"),
     ],
 )

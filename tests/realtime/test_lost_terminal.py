@@ -27,6 +27,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.usefixtures("hang_up")
 def test_a_terminal_that_is_closed_ends_the_run_and_keeps_what_was_done(folder):
     """A real one: whoever writes to it afterwards gets an error."""
     process, terminal = pty.fork()

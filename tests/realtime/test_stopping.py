@@ -6,7 +6,7 @@ from realtime.stopping import Stopped, StopRequests, stop_signals
 
 
 @pytest.fixture(autouse=True)
-def handlers_are_given_back():
+def handlers_are_given_back(hang_up):  # noqa: ARG001 - for its effect
     before = {number: signal.getsignal(number) for number in stop_signals()}
     yield
     assert {number: signal.getsignal(number) for number in before} == before

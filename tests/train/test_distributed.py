@@ -65,15 +65,18 @@ def test_accumulated_parts_take_the_steps_of_whole_batches(data):
 
 
 @pytest.mark.slow
-def test_fit_on_two_processes_writes_once_and_validates_on_all_images(data, tmp_path):
+def test_fit_on_two_processes_writes_once_and_validates_on_all_images(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
     out = tmp_path / "run"
 
     done = torchrun(
         "-m", "train", "fit", data, "--out", out, "--arch", "nano", "--weights", "none", "--size", 64,
         "--epochs", 1, "--batch-size", 4, "--workers", 1, "--device", "cpu",
+        "--logger", "wandb",
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
+    assert len(list(out.glob("wandb/offline-run-*"))) == 1
     assert done.stdout.count("12 images to train on, 5 to validate") == 1
     assert done.stdout.count("epoch 1/1 on val") == 1
     with (out / "losses.csv").open() as file:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from tiny_data import noise_image
 
-from realtime.near_duplicates import MIN_CORRELATION, SIDE_PX, near_duplicates
+from realtime.near_duplicates import MIN_CORRELATION, SIDE_PX, SeenImages, near_duplicates
 from realtime.near_duplicates import local_contrast as contrast_of_grey
 
 PHOTO = noise_image(192, 256, 1)
@@ -61,3 +61,35 @@ def test_many_images_are_compared_in_parts(monkeypatch):
 
     assert found == [(i, 7 - i) for i in range(8)]
     assert list(near_duplicates([], contrasts)) == list(near_duplicates(contrasts, [])) == []
+
+
+def test_images_one_by_one_have_the_near_duplicates_that_all_at_once_have():
+    images = [noise_image(96, 128, seed) for seed in range(40)]
+    images += [change(images[i]) for i, change in enumerate(COPIES.values())]
+    # Mixtures of two images, from plain copies to other images, on both sides of the limit.
+    images += [cv2.addWeighted(images[0], share, images[1], 1 - share, 0) for share in np.linspace(0.6, 1, 21)]
+    images.append(np.full((96, 128, 3), 90, np.uint8))
+    contrasts = [local_contrast(image) for image in images]
+    seen, kept, found = SeenImages(), [], []
+
+    for contrast in contrasts:
+        found.append(seen.has_near_duplicate(contrast))
+        assert found[-1] == any(near_duplicates([contrast], kept))
+        if not found[-1]:
+            seen.add(contrast)
+            kept.append(contrast)
+
+    assert found[40:46] == 6 * [True]
+    assert True in found[46:67]
+    assert False in found[46:67]
+    assert len(seen) == len(kept)
+
+
+def test_only_images_that_resemble_one_are_compared_in_full():
+    seen = SeenImages()
+    for seed in range(1100):  # more than one block
+        seen.add(local_contrast(noise_image(48, 48, seed)))
+
+    found = [seen.candidates(local_contrast(noise_image(48, 48, seed)[:, ::-1])).tolist() for seed in (3, 1099, 5000)]
+
+    assert found == [[3], [1099], []]

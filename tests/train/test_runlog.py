@@ -11,6 +11,8 @@ from tiny_data import make_data_set
 import train.loop.run_log
 from train.data.data_yaml import load_data_config
 from train.data.dataset import load_split
+from train.loop.loggers.base import Outcome
+from train.loop.loggers.tensorboard import TensorBoardLogger
 from train.loop.run_log import RunLog, data_hash, git_revision, write_run_json
 
 SCORES = {
@@ -31,10 +33,10 @@ def log_step(log, images_seen):
 
 
 def test_losses_and_metrics_go_to_tensorboard(tmp_path):
-    log = RunLog(tmp_path, 0, 0)
+    log = RunLog(tmp_path, 0, 0, [TensorBoardLogger(tmp_path, 0)])
     log_step(log, 8)
     log.metrics(1, 8, SCORES)
-    log.close()
+    log.close(Outcome.DONE, tmp_path)
 
     assert scalars(tmp_path, "train/loss") == [(8, 1.5)]
     assert scalars(tmp_path, "train/lr") == [(8, 0.25)]
@@ -46,14 +48,14 @@ def test_losses_and_metrics_go_to_tensorboard(tmp_path):
 
 
 def test_resumed_log_forgets_what_came_after_the_checkpoint(tmp_path):
-    log = RunLog(tmp_path, 0, 0)
+    log = RunLog(tmp_path, 0, 0, [TensorBoardLogger(tmp_path, 0)])
     log_step(log, 8)
     log_step(log, 16)
-    log.close()
+    log.close(Outcome.DONE, tmp_path)
 
-    again = RunLog(tmp_path, 8, 0)
+    again = RunLog(tmp_path, 8, 0, [TensorBoardLogger(tmp_path, 8)])
     log_step(again, 17)
-    again.close()
+    again.close(Outcome.DONE, tmp_path)
 
     assert [line.split(",")[2] for line in (tmp_path / "losses.csv").read_text().splitlines()] == [
         "images_seen", "8", "17",
@@ -62,15 +64,15 @@ def test_resumed_log_forgets_what_came_after_the_checkpoint(tmp_path):
 
 
 def test_line_that_was_cut_off_is_forgotten(tmp_path):
-    log = RunLog(tmp_path, 0, 0)
+    log = RunLog(tmp_path, 0, 0, [TensorBoardLogger(tmp_path, 0)])
     log_step(log, 8)
-    log.close()
+    log.close(Outcome.DONE, tmp_path)
     with (tmp_path / "losses.csv").open("a") as file:
         file.write("1,2")
 
-    again = RunLog(tmp_path, 8, 0)
+    again = RunLog(tmp_path, 8, 0, [TensorBoardLogger(tmp_path, 8)])
     log_step(again, 9)
-    again.close()
+    again.close(Outcome.DONE, tmp_path)
 
     assert [line.split(",")[2] for line in (tmp_path / "losses.csv").read_text().splitlines()] == [
         "images_seen", "8", "9",

@@ -25,6 +25,17 @@ RECALLS = np.linspace(0, 1, 101)
 DPI = 110
 WHOLE_STYLES = tuple({"color": "black", "linestyle": line} for line in ("-", "--", ":"))
 """Of metrics over all classes."""
+WORDS = {
+    "loss": "sum",
+    "loss_classifier": "classes",
+    "loss_box_reg": "boxes",
+    "loss_objectness": "objectness of proposals",
+    "loss_rpn_box_reg": "boxes of proposals",
+    "map50": "mAP50",
+    "map50_95": "mAP50-95",
+    "mean_f1": "mean F1",
+}
+"""For columns of the logs."""
 RIGHT_FROM = 0.6
 """Thresholds from here on have their words on the left."""
 SHADES = LinearSegmentedColormap.from_list("shares", ["white", "#00563e"])
@@ -48,7 +59,9 @@ def plot_curves(run: Path) -> None:
                 if column.startswith(wanted):
                     # An empty cell is an undefined metric, such as that of a class without labels.
                     style = next(of_classes if column.startswith("f1_") else of_all)
-                    axes.plot(seen, [float(row[column] or "nan") for row in rows], marker=".", label=column, **style)
+                    style = WHOLE_STYLES[0] if column == "loss" else style
+                    values = [float(row[column] or "nan") for row in rows]
+                    axes.plot(seen, values, marker=".", label=_words_of(column), **style)
             axes.set_xlabel("images seen")
             label_lines(axes)
         figure.axes[0].set_title("loss on augmented training images")
@@ -56,8 +69,12 @@ def plot_curves(run: Path) -> None:
         figure.savefig(run / "curves.png", dpi=DPI)
 
 
-def plot_evaluation(metrics: Metrics, folder: Path) -> None:
-    """Write ``precision_recall.png``, ``f1_confidence.png``, ``confusion.png`` and ``iou.png`` into a folder."""
+def plot_evaluation(metrics: Metrics, folder: Path) -> list[Path]:
+    """Write ``precision_recall.png``, ``f1_confidence.png``, ``confusion.png`` and ``iou.png`` into a folder.
+
+    Returns:
+        Their paths.
+    """
     plots = {
         "precision_recall": plot_precision_recall,
         "f1_confidence": plot_f1,
@@ -67,6 +84,7 @@ def plot_evaluation(metrics: Metrics, folder: Path) -> None:
     with plot_style(c.name for c in metrics.classes):
         for name, plot in plots.items():
             plot(metrics).savefig(folder / f"{name}.png", dpi=DPI)
+    return [folder / f"{name}.png" for name in plots]
 
 
 def plot_precision_recall(metrics: Metrics) -> Figure:
@@ -141,6 +159,10 @@ def plot_ious(metrics: Metrics) -> Figure:
     rows[-1].set_xlim(MATCH_IOU, 1)
     figure.supylabel("pairs", fontsize="medium")
     return figure
+
+
+def _words_of(column: str) -> str:
+    return WORDS.get(column) or f"F1 {column.removeprefix('f1_')}"
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:

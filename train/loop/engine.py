@@ -56,7 +56,7 @@ def train_steps(
         clock: of a run that is limited in time.
 
     Raises:
-        TrainError: the loss or its gradient is no longer finite. The weights are then those before the step.
+        DivergedRunError: the loss or its gradient is no longer finite. The weights are then those before the step.
     """
     state.train_mode()
     device = next(state.model.parameters()).device
@@ -105,6 +105,10 @@ def _check_finite(values: dict[str, float]) -> None:
         raise diverged(found)
 
 
-def diverged(found: str) -> TrainError:
+class DivergedRunError(TrainError):
+    """The loss, the weights or the outputs of a run are no longer finite."""
+
+
+def diverged(found: str) -> DivergedRunError:
     """The error that ends a run whose loss, weights or outputs are no longer finite."""
-    return TrainError(f"training diverged ({found}). Lower --lr or lengthen --warmup-steps")
+    return DivergedRunError(f"training diverged ({found}). Lower --lr or lengthen --warmup-steps")

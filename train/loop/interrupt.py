@@ -12,6 +12,7 @@ class InterruptedRunError(Exception):
 
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)
+        self.signal_number = signal_number
         self.exit_code = 128 + signal_number
         """The shells' convention: 130 for Ctrl+C, 143 for SIGTERM, 129 for SIGHUP."""
 

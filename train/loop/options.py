@@ -1,9 +1,9 @@
 """The options of a run that shape its result."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from train.cli_options import option
+from train.cli_options import METADATA_KEY, option
 from train.data.augment import AugmentOptions
 from train.errors import TrainError
 from train.loop.schedule_text import seconds_of, size_schedule
@@ -127,6 +127,17 @@ class FitOptions:
             "weight_decay": WEIGHT_DECAY[optimizer],
         }
         return cls(**given | {name: value for name, value in derived.items() if given[name] is None})
+
+    def not_by_default(self) -> dict[str, Any]:
+        """The fields whose values the command line would not have by itself, those that others imply left out."""
+        plain = {f.name: None if f.metadata[METADATA_KEY].is_derived else f.default for f in fields(self)}
+        implying = {name: getattr(self, name) for name in ("arch", "weights", "optimizer", "sizes", "time")}
+        implied = asdict(type(self).from_command_line(**plain | implying))
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if value != implied[name] or (name in implying and value != plain[name])
+        }
 
     @property
     def time_s(self) -> float | None:

@@ -9,7 +9,7 @@ import itertools
 import signal
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from train.loop.engine import Step, diverged, train_steps
 from train.loop.examples import RunExamples
 from train.loop.interrupt import Interrupt, InterruptedRunError
 from train.loop.loading import Batch, first_augmented_images, load_batches, worker_errors
+from train.loop.loggers.opening import NO_LOGGERS, LogOptions, open_loggers
 from train.loop.options import FitOptions
 from train.loop.progress import Progress
 from train.loop.recorder import RunRecorder
@@ -74,10 +75,23 @@ class Run:
         if last is not None:
             self._resume(last)
 
-    def fit(self, *, workers: int, save_every_steps: int, reporter: LineReporter, cache: Cache = Cache.AUTO) -> None:
+    def fit(
+        self,
+        *,
+        workers: int,
+        save_every_steps: int,
+        reporter: LineReporter,
+        cache: Cache = Cache.AUTO,
+        log: LogOptions = NO_LOGGERS,
+        ends_early: Callable[[Metrics], bool] = lambda _: False,
+    ) -> bool:
         """Train to the last epoch, or until the time or ``patience`` runs out; validate after each epoch.
 
-        A run that is limited in time skips validations that would take much of it, but not the last.
+        A run that is limited in time skips validations that would take much of it, but not the last. After each
+        validation ``ends_early`` gets its metrics; the run is over if it returns True.
+
+        Returns:
+            Whether the run was ended early in that way.
 
         Raises:
             InterruptedRunError: Ctrl+C or SIGTERM; the state has been saved.
@@ -91,7 +105,9 @@ class Run:
             model, size = self.state.average.module, self.options.size
             guess_s = guess_closing_s(model, self.images.val, size, self.device, self.world.size)
             self.clock.expect_closing(guess_s)
-        recorder = RunRecorder(self.out, self.progress, is_main=is_main)
+        is_resumed = self.progress.images_seen > 0
+        loggers = open_loggers(log, self.out, is_resumed=is_resumed, on_message=reporter.message) if is_main else []
+        recorder = RunRecorder(self.out, self.progress, loggers, is_main=is_main)
         batches = self._batches(workers, cache)
         with recorder, Interrupt(verbose=is_main) as interrupt, contextlib.closing(batches):
             while not self._is_over(reporter):
@@ -99,11 +115,14 @@ class Run:
                 if self.progress.share >= 1:
                     batches.close()  # so that the last validation has all cores
                 if self._affords_validation():
-                    self._close_epoch(recorder, reporter)
+                    metrics = self._close_epoch(recorder, reporter)
                     if self.clock:
                         self.clock.closed(time.monotonic() - ended_s)
+                    if ends_early(metrics):
+                        return True
                 else:
                     self.progress.skip_validation()
+        return False
 
     def checkpoint(self, *, with_resume: bool) -> Checkpoint:
         """The run as it is now: averaged weights for use, and on demand all that resuming needs."""
@@ -189,16 +208,17 @@ class Run:
                     break
         return ended_s
 
-    def _close_epoch(self, recorder: RunRecorder, reporter: LineReporter) -> None:
+    def _close_epoch(self, recorder: RunRecorder, reporter: LineReporter) -> Metrics:
         """Validate, and write what comes of it."""
         metrics = self._validate()
         is_best = self.progress.end_epoch(metrics)
         reporter.validated(self.progress.epoch, self.options.last_epoch, metrics)
         recorder.metrics(self.progress, metrics)
         if is_best:
-            recorder.best(metrics, partial(self.checkpoint, with_resume=False))
+            recorder.best(self.progress, metrics, partial(self.checkpoint, with_resume=False))
         recorder.last(partial(self.checkpoint, with_resume=True))  # after best.pt, whose existence it implies
         recorder.curves()
+        return metrics
 
     def _is_over(self, reporter: LineReporter) -> bool:
         """Whether the run has come to its end, validated, or gains nothing any more."""

@@ -1,4 +1,4 @@
-"""The logs of a run: ``run.json``, ``losses.csv``, ``metrics.csv`` and TensorBoard's files in its folder."""
+"""The logs of a run: ``run.json``, ``losses.csv`` and ``metrics.csv`` in its folder, and what its loggers get."""
 
 import csv
 import hashlib
@@ -9,7 +9,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
-from torch.utils.tensorboard import SummaryWriter
 
 from train.data.data_yaml import DataConfig
 from train.data.dataset import LabelledImage
 from train.data.text_files import read_text
+from train.loop.loggers.base import Outcome, RunLogger
 from train.loop.options import FitOptions
 
 LOGGED_METRICS = ("threshold", "map50", "map50_95", "false_positives_per_negative", "mean_f1")
@@ -31,33 +31,40 @@ LOGGED_METRICS = ("threshold", "map50", "map50_95", "false_positives_per_negativ
 class RunLog:
     """Writes what a run measures. Steps are counted in images seen."""
 
-    def __init__(self, out: Path, images_seen: int, epoch: int) -> None:
+    def __init__(self, out: Path, images_seen: int, epoch: int, loggers: Sequence[RunLogger]) -> None:
         """Begin a record, or continue one: rows after this point are dropped, since they will be logged again."""
+        self.loggers = loggers
         self._losses, self._metrics = out / "losses.csv", out / "metrics.csv"
         drop_rows(self._losses, lambda row: int(row["images_seen"]) > images_seen)
         drop_rows(self._metrics, lambda row: int(row["epoch"]) > epoch)
-        self._board = SummaryWriter(str(out / "tensorboard"), purge_step=images_seen + 1)
 
     def losses(self, position: dict[str, int], losses: dict[str, float], lr: float, images_per_s: float) -> None:
         """Log the mean losses of some steps; ``position`` is their end: epoch, step and images_seen."""
         row: dict[str, Any] = position | {"lr": lr} | losses | {"images_per_s": images_per_s}
         append_csv(self._losses, row)
-        for name in ("lr", *losses, "images_per_s"):
-            self._board.add_scalar(f"train/{name}", row[name], position["images_seen"])
+        values = {name: row[name] for name in ("lr", *losses, "images_per_s")}
+        for logger in self.loggers:
+            logger.scalars("train", values, position["images_seen"])
 
     def metrics(self, epoch: int, images_seen: int, scores: dict[str, Any]) -> None:
         """Log the metrics of an epoch, in the form of ``Metrics.as_dict``."""
         row = {name: scores[name] for name in LOGGED_METRICS}
         row |= {f"f1_{c['name']}": c["f1"] for c in scores["classes"]}
         append_csv(self._metrics, {"epoch": epoch, "images_seen": images_seen} | row)
-        for name, value in row.items():
-            if value is not None:
-                self._board.add_scalar(f"val/{name}", value, images_seen)
-        self._board.flush()
+        for logger in self.loggers:
+            logger.scalars("val", {name: value for name, value in row.items() if value is not None}, images_seen)
 
-    def close(self) -> None:
-        """Flush TensorBoard's writer."""
-        self._board.close()
+    def plots(self, files: Sequence[Path], images_seen: int) -> None:
+        """Pass on the plots of the best epoch so far."""
+        for logger in self.loggers:
+            logger.plots(files, images_seen)
+
+    def close(self, outcome: Outcome, best: Path) -> None:
+        """Close the loggers; they get the best checkpoint of a run that is done."""
+        for logger in self.loggers:
+            if outcome is Outcome.DONE:
+                logger.model(best)
+            logger.close(outcome)
 
 
 def write_run_json(
