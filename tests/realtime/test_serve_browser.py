@@ -11,6 +11,8 @@ from fakes import read_video, wait_until
 from moving_square import SIZE_WH, SquareSource
 from served import TOKEN, serving
 
+from realtime.serve.playout_delay import URI
+
 pytestmark = needs_browser
 
 FACE_BGR = np.array([115, 158, 0])
@@ -137,6 +139,49 @@ def test_a_box_is_never_more_than_one_frame_away_from_its_square(served, new_pag
     distances = np.array([abs(left - box) for left, box in pairs])
     assert np.median(distances) <= 2
     assert distances.max() <= 4  # the square moves by 8 px a frame
+
+
+LATE = """
+const create = RTCPeerConnection.prototype.createDataChannel;
+RTCPeerConnection.prototype.createDataChannel = function (...options) {
+  const channel = create.apply(this, options), listen = channel.addEventListener.bind(channel);
+  channel.addEventListener = (kind, react) => listen(
+    kind, kind === "message" ? (event) => setTimeout(() => react(event), DELAY_MS) : react,
+  );
+  return channel;
+};
+localStorage.setItem("realtime", JSON.stringify({transport: "webrtc"}));
+"""
+
+
+def test_frames_wait_for_boxes_that_come_late(served, new_page):  # noqa: F811
+    page = new_page(script=LATE.replace("DELAY_MS", "45"))
+    page.goto(served.url)
+    wait_for_frame(page)
+    page.wait_for_timeout(1000)
+    seen = [(left, box) for left, box in page.evaluate(WATCH, 30) if left >= 0]
+    assert len({left for left, _ in seen}) > 10
+    apart = np.array([abs(left - box) for left, box in seen if box is not None])
+    assert len(apart) > 0.9 * len(seen)  # boxes do not flicker
+    assert np.median(apart) <= 2
+    assert apart.max() <= 4
+
+
+def test_frames_do_not_wait_for_boxes_that_never_come(served, new_page):  # noqa: F811
+    page = new_page(script=LATE.replace("DELAY_MS", "1e9"))
+    page.goto(served.url)
+    seen = set()
+    eventually(page, lambda: seen.add(picture_of(stage(page)).tobytes()) or len(seen) > 5)
+
+
+def test_the_browser_is_asked_to_show_frames_at_once(served, new_page):  # noqa: F811
+    page = new_page(script=LATE.replace("DELAY_MS", "0"))
+    with page.expect_response("**/webrtc") as waiting:
+        page.goto(served.url)
+    wait_for_frame(page)
+    offer, answer = (json.loads(text)["sdp"] for text in (waiting.value.request.post_data, waiting.value.text()))
+    agreed = re.search(rf"^a=extmap:\d+ {re.escape(URI)}", offer, re.MULTILINE)[0]
+    assert agreed in answer
 
 
 def test_the_slider_moves_the_threshold_of_this_page(still, new_page):  # noqa: F811

@@ -76,12 +76,11 @@ export class Tile {
     this.root.dataset.way = way;
     this.video.hidden = way === "jpeg";
     if (way === "jpeg") {
-      this.leave = jpegFeeds.add(this.name, (message, bitmap) => this.showBitmap(message, bitmap));
+      this.leave = jpegFeeds.add(this.name, (message, bitmap) => this.showImage(message, bitmap, bitmap.width, bitmap.height));
       return;
     }
     const feed = new WebRtcFeed(this.name, this.video, {
-      onPicture: () => this.drawPicture(this.video, this.video.videoWidth, this.video.videoHeight),
-      onFrame: (message) => this.show(message),
+      onFrame: (image, message) => this.showImage(message, image, image.videoWidth ?? image.width, image.videoHeight ?? image.height),
       onFailed: () => this.webRtcFailed(),
     });
     this.leave = () => feed.close();
@@ -107,8 +106,8 @@ export class Tile {
     this.leave = null;
   }
 
-  showBitmap(message, bitmap) {
-    this.drawPicture(bitmap, bitmap.width, bitmap.height);
+  showImage(message, image, width, height) {
+    this.drawPicture(image, width, height);
     this.show(message);
   }
 
