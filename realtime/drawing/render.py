@@ -128,9 +128,13 @@ def _draw_tags(canvas: np.ndarray, chosen: Sequence[Mark], marks: Sequence[Mark]
     rects = [_grown(mark, outside_px) for mark, _ in tagged]
     sizes_wh = [tags.size_wh(words, sizes.font_px) for _, words in tagged]
     frame_wh = canvas.shape[1], canvas.shape[0]
-    # Small faces as a whole: a tag would hide them.
-    hard = {m for m in marks if m.part in KEPT_CLEAR or m.side_px < FEATURE_TAGS_FROM * sizes.font_px}
-    clear, avoid = [_grown(m, 0) for m in hard], [_grown(m, 0) for m in marks if m.is_feature and m not in hard]
+    clear, avoid = [], []
+    for mark in marks:
+        # Small faces as a whole: a tag would hide them.
+        if mark.part in KEPT_CLEAR or mark.side_px < FEATURE_TAGS_FROM * sizes.font_px:
+            clear.append(strokes.clear_rect(mark.box))
+        elif mark.is_feature:
+            avoid.append(strokes.clear_rect(mark.box))
     places = place_labels(rects, sizes_wh, frame_wh, clear, avoid)
     for (mark, words), place in zip(tagged, places, strict=True):
         if place:

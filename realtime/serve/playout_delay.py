@@ -1,7 +1,7 @@
 """Asks browsers to show each frame of a video as soon as it is there.
 
-By default they delay frames by their estimate of the network's jitter, for a steady pace. A header extension of RTP tells
-them the least and the longest delay that the sender wants
+By default they delay frames by their estimate of the network's jitter, for a steady pace. A header extension of RTP
+tells them the least and the longest delay that the sender wants
 (http://www.webrtc.org/experiments/rtp-hdrext/playout-delay); ``jitterBufferTarget`` of the page can only raise the
 estimate. Where a browser does not offer the extension, nothing changes.
 """

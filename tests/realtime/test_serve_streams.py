@@ -21,7 +21,7 @@ from aiortc import (
     VideoStreamTrack,
 )
 from aiortc.codecs import HEADER_EXTENSIONS
-from aiortc.rtp import HeaderExtensionsMap, RtpPacket
+from aiortc.rtp import RtpPacket
 from fakes import WAIT_S, thread_names, wait_until
 from moving_square import SIZE_WH, SquareSource
 from served import serving
@@ -160,7 +160,7 @@ def test_every_packet_asks_for_no_delay_if_the_browser_knows_what_that_is(served
     offered = [*HEADER_EXTENSIONS["video"], RTCRtpHeaderExtensionParameters(id=5, uri=URI)]
     packets = []
 
-    def parse(data, extensions=HeaderExtensionsMap()):
+    def parse(data, extensions):
         packet = parse_packet(data, extensions)
         packets.append(data)
         return packet
