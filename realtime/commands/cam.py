@@ -46,6 +46,7 @@ from realtime.inference.providers import Provider
 from realtime.redaction import redacted
 
 if TYPE_CHECKING:
+    from realtime.inference.detector import OnnxDetector
     from realtime.sources.base import FrameSource
     from realtime.ui.start_screen import StartScreen
 
@@ -195,6 +196,9 @@ def _run_many(
 
     sources = live_sources(device, settings, reconnect=chosen.reconnect)
     load = partial(open_detector, chosen.model, chosen.provider, concurrency=min(core_count(), len(sources)))
-    run_many(
-        sources, load, outputs, options, lambda detector: Notices(speed_notices(detector, chosen.model, is_live=True))
-    )
+
+    def notices(detector: "OnnxDetector") -> Notices:
+        # A GPU computes the frames of several cameras in one run.
+        return Notices(speed_notices(detector, chosen.model, is_live=detector.provider is Provider.CPU))
+
+    run_many(sources, load, outputs, options, notices)
