@@ -167,7 +167,7 @@ export class Tile {
     const boxes = visible(this.message, settings, this.server.threshold);
     this.root.dataset.boxes = boxes.length;
     drawBoxes(context, this.message, boxes, {
-      ...this.style(), scale: width / this.message.size_wh[0], width, line: Math.max(1.5 * ratio, Math.min(width, height) / 260),
+      ...this.style(), scale: width / this.message.size_wh[0], width, ratio,
     });
   }
 
@@ -188,7 +188,7 @@ export class Tile {
     const rate = passed ? (1000 * (this.times.length - 1)) / passed : 0;
     const age = this.ages.length ? this.ages.reduce((a, b) => a + b, 0) / this.ages.length : NaN;
     const figures = [
-      `${rate.toFixed(1)} FPS`, Number.isNaN(age) ? "- ms" : `${age.toFixed(0)} ms`, `${camera.dropped} dropped`,
+      `${rate.toFixed(1)} frames/s`, Number.isNaN(age) ? "- ms old" : `${age.toFixed(0)} ms old`, `${camera.dropped} dropped`,
       camera.faces === 1 ? "1 face" : `${camera.faces} faces`,
     ];
     this.figures.replaceChildren(...figures.map((text) => element("span", "figure", { textContent: text })));
