@@ -88,15 +88,17 @@ def ellipse(canvas: np.ndarray, inside: Box, colour: Colour, line_px: int) -> No
     longer = max(width, height)
     if not 0 < longer < 2 * MAX_HALF_PX:
         return
-    # Three ellipses: inside of the line, between it and its halo, and in the middle of the halo.
-    halo = halo_px(line_px)
-    sizes = [(width + 2 * grown, height + 2 * grown) for grown in (0, line_px, line_px + halo / 2)]
-    circle = _circle(max(12, int(POINTS * longer**0.5)))
-    centre = SUBPIXELS / 2 * (x1 + x2 - 1), SUBPIXELS / 2 * (y1 + y2 - 1)
-    inner, outer, rim = (circle * np.array(sizes)[:, None] + centre).astype(np.int32)
-    cv2.polylines(canvas, [rim], isClosed=True, color=shade_of(colour), thickness=halo, shift=SUBPIXEL_BITS)
+    halo, step_deg = halo_px(line_px), max(1, int(360 / (POINTS * longer**0.5)))
+    centre = round(SUBPIXELS / 2 * (x1 + x2 - 1)), round(SUBPIXELS / 2 * (y1 + y2 - 1))
+
+    def around(grown: float) -> np.ndarray:
+        half_wh = round(SUBPIXELS * (width / 2 + grown)), round(SUBPIXELS * (height / 2 + grown))
+        return np.asarray(cv2.ellipse2Poly(centre, half_wh, 0, 0, 360, step_deg), np.int32)
+
+    rim = [around(line_px + halo / 2)]
+    cv2.polylines(canvas, rim, isClosed=True, color=shade_of(colour), thickness=halo, shift=SUBPIXEL_BITS)
     # Two outlines of one polygon: what is between them is filled. This is quicker than a thick smooth line.
-    cv2.fillPoly(canvas, [outer, inner], colour, cv2.LINE_AA, SUBPIXEL_BITS)
+    cv2.fillPoly(canvas, [around(line_px), around(0)], colour, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def dot(canvas: np.ndarray, at: Box, colour: Colour, radius_px: float) -> None:
@@ -128,14 +130,6 @@ def _soft_ellipse(colour: Colour) -> tuple[np.ndarray, np.ndarray]:
     cv2.ellipse(mask, (32, 32), (28, 28), 0, 0, 360, (1, 1, 1), cv2.FILLED)
     opacity = FILL_OPACITY * cv2.GaussianBlur(mask, (0, 0), 2.5)
     return np.rint(255 * (1 - opacity)).astype(np.uint8), np.rint(opacity * colour).astype(np.uint8)
-
-
-@cache
-def _circle(points: int) -> np.ndarray:
-    """Points on the circle of diameter 1, in subpixels, (P,2)."""
-    angles = np.linspace(0, 2 * np.pi, points, endpoint=False)
-    circle: np.ndarray = SUBPIXELS / 2 * np.column_stack([np.cos(angles), np.sin(angles)])
-    return circle
 
 
 def _fill(canvas: np.ndarray, x1: int, y1: int, x2: int, y2: int, colour: Colour) -> None:
