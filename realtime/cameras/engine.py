@@ -10,8 +10,8 @@ from typing import TypeVar
 from realtime.cameras.camera import Camera
 from realtime.cameras.turns import Job, Turns
 from realtime.errors import RealtimeError
-from realtime.inference.batches import detect_in_batches
 from realtime.inference.timed import Detected, Detector
+from realtime.regions.frames import detect_together
 from realtime.sinks.base import Ending
 from realtime.structures import Frame
 
@@ -24,9 +24,9 @@ class Engine:
     """Cameras that share one detector.
 
     Each camera has a thread that reads it, whose newest frame waits; threads that detect, one on a GPU, take the
-    waiting frames in turn. A batch takes the frames of several cameras at once. The detector is loaded by the thread
-    that runs it, since a GPU's is bound to it. Whatever fails in detection or in a sink ends all; a source that fails
-    ends its camera alone.
+    waiting frames in turn. A batch takes the frames of several cameras at once, with their tiles and close-ups. The
+    detector is loaded by the thread that runs it, since a GPU's is bound to it. Whatever fails in detection or in a
+    sink ends all; a source that fails ends its camera alone.
     """
 
     def __init__(self, load: Callable[[], Detector]) -> None:
@@ -189,20 +189,13 @@ class Engine:
             self._notify()
 
     def _detect(self, turn: Sequence[tuple[Camera, Frame]]) -> None:
-        planned = [(camera, frame, camera.plan(frame)) for camera, frame in turn]
-        together = [(camera, frame) for camera, frame, plan in planned if plan is None]
-        if len(together) > 1:
-            for (camera, _), detected in zip(together, self._detect_batch([f for _, f in together]), strict=True):
-                self._finish(camera, detected)
-            planned = [(camera, frame, plan) for camera, frame, plan in planned if plan is not None]
-        for camera, frame, plan in planned:
-            self._finish(camera, camera.detect(frame, plan))
-
-    def _detect_batch(self, frames: Sequence[Frame]) -> list[Detected]:
-        detector, started_s = self.detector, time.perf_counter()
-        found = detect_in_batches(detector, [frame.image for frame in frames])
-        infer_ms = 1000 * (time.perf_counter() - started_s)
-        return [Detected(frame, one, 0.0, infer_ms) for frame, one in zip(frames, found, strict=True)]
+        if len(turn) == 1:  # which may have a helping thread
+            ((camera, frame),) = turn
+            self._finish(camera, camera.detect(frame, camera.plan(frame)))
+            return
+        planned = [(frame, camera.plan(frame)) for camera, frame in turn]
+        for (camera, _), detected in zip(turn, detect_together(self.detector, planned), strict=True):
+            self._finish(camera, detected)
 
     def _finish(self, camera: Camera, detected: Detected) -> None:
         with self._changed:

@@ -36,6 +36,7 @@ from realtime.commands.options import (
     Sides,
     StyleOption,
     Threshold,
+    WindowScale,
     chosen_hiding,
     chosen_style,
 )
@@ -46,6 +47,7 @@ from realtime.inference.providers import Provider
 from realtime.redaction import redacted
 
 if TYPE_CHECKING:
+    from realtime.inference.detector import OnnxDetector
     from realtime.sources.base import FrameSource
     from realtime.ui.start_screen import StartScreen
 
@@ -119,6 +121,7 @@ def cam(
         bool, typer.Option(help="Show the frames in a window; the key h lists its keys.", rich_help_panel=WINDOW)
     ] = True,
     captures: Captures = Path(),
+    window_scale: WindowScale = None,
 ) -> None:
     """Detect live from cameras and streams."""
     from realtime.regions.tiles import Reach
@@ -139,6 +142,7 @@ def cam(
         hiding=hiding,
         reach=how_far,
         style=drawn,
+        window_scale=window_scale,
     )
     settings = LiveSettings(
         size=size, fps=fps, open_timeout_s=open_timeout, read_timeout_s=read_timeout, rtsp_transport=rtsp_transport
@@ -154,7 +158,7 @@ def cam(
         from realtime.sources.opening import CameraMode, open_live
         from realtime.sources.stream import StreamOptions
 
-        screen = _start_screen(address) if window else None
+        screen = _start_screen(address, window_scale) if window else None
         try:
             return open_live(
                 address,
@@ -180,11 +184,12 @@ class _Chosen:
     reconnect: bool | None
 
 
-def _start_screen(address: str) -> "StartScreen":
+def _start_screen(address: str, scale: float | None) -> "StartScreen":
+    from realtime.ui.scale import window_scale
     from realtime.ui.start_screen import StartScreen
 
     name = f"camera {address}" if address.isdecimal() else redacted(address)
-    return StartScreen(WINDOW_TITLE, f"opening {name}")
+    return StartScreen(WINDOW_TITLE, f"opening {name}", window_scale(scale))
 
 
 def _run_many(
@@ -195,6 +200,9 @@ def _run_many(
 
     sources = live_sources(device, settings, reconnect=chosen.reconnect)
     load = partial(open_detector, chosen.model, chosen.provider, concurrency=min(core_count(), len(sources)))
-    run_many(
-        sources, load, outputs, options, lambda detector: Notices(speed_notices(detector, chosen.model, is_live=True))
-    )
+
+    def notices(detector: "OnnxDetector") -> Notices:
+        # A GPU computes the frames of several cameras in one run.
+        return Notices(speed_notices(detector, chosen.model, is_live=detector.provider is Provider.CPU))
+
+    run_many(sources, load, outputs, options, notices)

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from realtime.commands.live_sources import NamedSource
+from realtime.commands.running import WINDOW_TITLE
 from realtime.sinks.base import Sink
 from realtime.sinks.recorder import Recorder
 from realtime.sinks.video_file import VideoFileSink
 from realtime.sources.base import LIVE_TIME_BASE, UNKNOWN_FRAME_RATE
 from realtime.ui.grid_window import GridWindow, Tile
+from realtime.ui.scale import window_scale
 from realtime.ui.snapshot import Snapshots
 from realtime.ui.view import View
 
@@ -28,12 +30,14 @@ def recorder_of(run: "ManyRun", source: NamedSource) -> Recorder:
 
 def open_grid(run: "ManyRun", end_process: Callable[[], None]) -> GridWindow:
     """Prepare the window."""
-    window = GridWindow("realtime", [_tile(run, seen) for seen in run.cameras], run.controls, run.toast)
+    scale = window_scale(run.options.window_scale)
+    tiles = [_tile(run, seen, scale) for seen in run.cameras]
+    window = GridWindow(WINDOW_TITLE, tiles, run.controls, run.toast, scale=scale)
     window.on_lost_display(end_process)
     return window
 
 
-def _tile(run: "ManyRun", seen: "CameraOfRun") -> Tile:
+def _tile(run: "ManyRun", seen: "CameraOfRun", scale: float) -> Tile:
     camera, newest = seen.camera, seen.newest
     hides = run.options.hiding is not None
     view = View(
@@ -47,6 +51,7 @@ def _tile(run: "ManyRun", seen: "CameraOfRun") -> Tile:
         canvas_only=hides,
         style=run.options.style,
         camera=camera.name,
+        scale=scale,
     )
     snapshots = Snapshots(run.outputs.captures, run.on_message, canvas_only=hides, camera=camera.name)
     return Tile(camera.name, view, snapshots, lambda: newest.result if newest else None, lambda: camera.status)

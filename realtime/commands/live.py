@@ -18,6 +18,7 @@ from realtime.sinks.recorder import Recorder
 from realtime.sinks.video_file import VideoFileSink
 from realtime.sources.base import FrameSource
 from realtime.ui.overlay import Toast
+from realtime.ui.scale import window_scale
 from realtime.ui.snapshot import Snapshots
 from realtime.ui.view import View
 from realtime.ui.window import WindowSink
@@ -38,10 +39,11 @@ def open_window(
     controls: Controls,
     hider: Hider | None = None,
     style: Style | None = None,
+    scale: float | None = None,
 ) -> Live:
     """Prepare window and recorder; with ``hider``, nothing of the frames themselves is to be seen or kept.
 
-    ``style`` says what is drawn.
+    ``style`` says what is drawn; ``scale`` how large letters and lines are, None for what suits the screen.
 
     Raises:
         SinkError: no window can be opened here, or there is no such folder for what the keys save.
@@ -72,6 +74,7 @@ def open_window(
         canvas_only=hider is not None,
         begin_s=outputs.original.begin_s if outputs.original else 0.0,
         style=style,
+        scale=window_scale(scale),
     )
     window = WindowSink(
         WINDOW_TITLE,

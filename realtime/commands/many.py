@@ -19,7 +19,7 @@ from realtime.commands.console import Notices, exit_if_stopped, print_error, pri
 from realtime.commands.live_sources import NamedSource
 from realtime.commands.opening import chosen_threshold
 from realtime.commands.outputs import Outputs
-from realtime.commands.running import RunOptions
+from realtime.commands.running import WINDOW_TITLE, RunOptions
 from realtime.controls import Controls
 from realtime.drawing.hiding import Hider
 from realtime.drawing.render import drawn
@@ -99,6 +99,9 @@ def run_many(
         typer.Exit: a signal stopped it.
     """
     with StopRequests() as requests:
+        if outputs.window:
+            _check_window(outputs)
+            _show_start_screen(options, len(sources))
         engine = Engine(load)
         detector = cast("OnnxDetector", engine.start())
         run = ManyRun(detector, Controls(chosen_threshold(options.threshold, detector)), outputs, options)
@@ -137,8 +140,6 @@ def _open(run: ManyRun, sources: Sequence[NamedSource], engine: Engine) -> Calla
     """Open the window and the files of all cameras; what shows the window is returned."""
     from realtime.sinks.shared import shared_lines, shared_table
 
-    if run.outputs.window:
-        _check_window(run.outputs)
     shared = []
     with ExitStack() as on_error:
         if run.outputs.jsonl:
@@ -168,6 +169,15 @@ def _check_window(outputs: Outputs) -> None:
         raise SinkError(f"cannot open a window: {reason}", value="realtime", remedy=instead)
     if not outputs.captures.is_dir():
         raise SinkError(f"cannot write to {outputs.captures}: folder does not exist", value=outputs.captures)
+
+
+def _show_start_screen(options: RunOptions, count: int) -> None:
+    """Until the model is loaded; then the grid shows each camera's state."""
+    from realtime.ui.scale import window_scale
+    from realtime.ui.start_screen import StartScreen
+
+    words = f"opening {counted(count, 'camera')}"
+    StartScreen(WINDOW_TITLE, words, window_scale(options.window_scale), keeps_ratio=False)
 
 
 def _close_all(sinks: Sequence[Sink]) -> None:

@@ -152,6 +152,15 @@ Captures = Annotated[
         rich_help_panel=WINDOW,
     ),
 ]
+WindowScale = Annotated[
+    float | None,
+    typer.Option(
+        min=0.5,
+        max=8,
+        help="Size of letters and lines in the window, 1 for 96 dots per inch; by default what suits the screen.",
+        rich_help_panel=WINDOW,
+    ),
+]
 
 
 def seconds(text: str, option: str) -> float:

@@ -51,6 +51,8 @@ class RunOptions:
     """What is hidden, instead of drawing boxes."""
     style: "Style | None" = None
     """What is drawn of the detections."""
+    window_scale: float | None = None
+    """Of letters and lines in the window; None for what suits the screen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ def _open_pipeline(
             # First of all, since there may be no display; but last in the row: its keys count from the next frame.
             from realtime.commands.live import open_window
 
-            live = open_window(source, detector, outputs, controls, hider, options.style)
+            live = open_window(source, detector, outputs, controls, hider, options.style, options.window_scale)
         sinks: list[Sink] = [*counters, *outputs.open(source)]
         if live:
             sinks += [live.recorder, live.window]

@@ -35,6 +35,7 @@ from realtime.commands.options import (
     Sides,
     StyleOption,
     Threshold,
+    WindowScale,
     chosen_hiding,
     chosen_reach,
     chosen_style,
@@ -105,6 +106,7 @@ def video(
     reach: ReachOption = None,
     raw: Raw = False,
     captures: Captures = Path(),
+    window_scale: WindowScale = None,
     resume: Resume = False,
     dry_run: DryRun = False,
     workers: Workers = None,
@@ -135,6 +137,7 @@ def video(
             hiding=hiding,
             reach=chosen_reach(reach, hides=hiding is not None),
             style=chosen_style(style, labels, line=line, font_scale=font_scale, fill=fill, sides=sides),
+            window_scale=window_scale,
         ),
     )
     targets = Targets(out=out, jsonl=jsonl, csv=csv, crops=crops)

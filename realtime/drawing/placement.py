@@ -31,17 +31,19 @@ def place_labels(
     """
     if not boxes:
         return []
-    taken = TakenMap(frame_wh, cell_px=max(2, sizes_wh[0][1] // 4))
-    corners, clear = np.array(boxes), np.array(keep_clear).reshape(-1, 4)
+    taken, forbidden = TakenMap(frame_wh, cell_px=max(2, sizes_wh[0][1] // 4)), TakenMap(frame_wh, cell_px=1)
+    corners = np.array(boxes)
     areas = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
     for i in np.flatnonzero(~_holds_smaller(corners, areas)).tolist():
         taken.mark(boxes[i])
     for rect in (*keep_clear, *avoid):
         taken.mark(rect)
+    for rect in keep_clear:
+        forbidden.mark(rect)
     places: list[tuple[int, int] | None] = [None] * len(boxes)
     for i in np.argsort(areas, kind="stable").tolist():
         size_wh = sizes_wh[i]
-        allowed = (p for p in _beside(boxes[i], size_wh, frame_wh) if not _overlaps(_rect(p, size_wh), clear))
+        allowed = (p for p in _beside(boxes[i], size_wh, frame_wh) if forbidden.is_free(_rect(p, size_wh)))
         place = places[i] = _best(allowed, size_wh, taken)
         if place:
             taken.mark(_rect(place, size_wh))
@@ -49,7 +51,7 @@ def place_labels(
 
 
 class TakenMap:
-    """A coarse map of what must not be covered; a look at it costs the same with few boxes and with many."""
+    """A map, coarse or exact, of what must not be covered; a look costs the same with few boxes and with many."""
 
     def __init__(self, frame_wh: tuple[int, int], cell_px: int) -> None:
         self._cell_px = cell_px
@@ -63,10 +65,15 @@ class TakenMap:
         """How many cells of a place are taken."""
         return int(np.count_nonzero(self._taken[self._cells(rect)]))
 
+    def is_free(self, rect: Rect) -> bool:
+        """Whether nothing of a place is taken."""
+        return not self._taken[self._cells(rect)].any()
+
     def _cells(self, rect: Rect) -> tuple[slice, slice]:
         cell, half = self._cell_px, self._cell_px // 2
-        x, y = max(0, rect[0] + half) // cell, max(0, rect[1] + half) // cell
-        return slice(y, max(y + 1, (rect[3] + half) // cell)), slice(x, max(x + 1, (rect[2] + half) // cell))
+        x1, y1, x2, y2 = rect
+        x, y = max(0, x1 + half) // cell, max(0, y1 + half) // cell
+        return slice(y, max(y + 1, (y2 + half) // cell)), slice(x, max(x + 1, (x2 + half) // cell))
 
 
 def _holds_smaller(corners: np.ndarray, areas: np.ndarray) -> np.ndarray:
@@ -100,13 +107,6 @@ def _best(places: Iterator[tuple[int, int]], size_wh: tuple[int, int], taken: Ta
         if least is None or covered < least:
             least, best = covered, place
     return best
-
-
-def _overlaps(rect: Rect, others: np.ndarray) -> bool:
-    """Whether a rectangle shares a pixel with any of (N,4)."""
-    x1, y1, x2, y2 = rect
-    left, top, right, bottom = others.T
-    return bool(((left < x2) & (x1 < right) & (top < y2) & (y1 < bottom)).any())
 
 
 def _rect(corner: tuple[int, int], size_wh: tuple[int, int]) -> Rect:

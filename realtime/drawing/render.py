@@ -35,13 +35,22 @@ class Sizes:
     font_px: int
 
     @classmethod
-    def of(cls, canvas: np.ndarray, style: Style) -> "Sizes":
-        """Those that suit an image (H,W,3) and the user's wishes."""
-        line_px = style.line_px or max(MIN_LINE_PX, 2 * round(min(canvas.shape[:2]) / 480))
-        return cls(line_px, max(MIN_LINE_PX, round(line_px / 2)), text.size_for(canvas, style.font_scale))
+    def of(cls, canvas: np.ndarray, style: Style, ratio: float = 1.0) -> "Sizes":
+        """Those that suit an image (H,W,3) and the user's wishes; ``ratio``: its pixels per pixel of a usual screen."""
+        least_px = MIN_LINE_PX * round(ratio)
+        line_px = style.line_px or max(least_px, 2 * round(min(canvas.shape[:2]) / 480))
+        thin_px = max(min(least_px, line_px), round(line_px / 2))
+        return cls(line_px, thin_px, text.size_for(canvas, style.font_scale, ratio=ratio))
 
 
-def draw(canvas: np.ndarray, marks: Sequence[Mark], style: Style | None = None, *, labels: bool = True) -> None:
+def draw(
+    canvas: np.ndarray,
+    marks: Sequence[Mark],
+    style: Style | None = None,
+    *,
+    labels: bool = True,
+    ratio: float = 1.0,
+) -> None:
     """Draw what was found onto an image, in place; lines and letters scale with its size.
 
     Lines surround boxes, and tags stand beside them: neither covers eyes or mouth.
@@ -51,9 +60,10 @@ def draw(canvas: np.ndarray, marks: Sequence[Mark], style: Style | None = None, 
         marks: what was found, in pixels of ``canvas``.
         style: what is drawn of it.
         labels: False leaves out all tags, whatever the style says.
+        ratio: how many pixels of ``canvas`` are as large as one of a usual screen.
     """
     style = style or Style()
-    sizes = Sizes.of(canvas, style)
+    sizes = Sizes.of(canvas, style, ratio)
     # Large boxes first and tags last, so that the small parts of a face stay readable.
     chosen = sorted((mark for mark in marks if _is_drawn(mark, style, sizes)), key=_area, reverse=True)
     looks = [mark for mark in chosen if mark.part in KEPT_CLEAR]
@@ -128,9 +138,13 @@ def _draw_tags(canvas: np.ndarray, chosen: Sequence[Mark], marks: Sequence[Mark]
     rects = [_grown(mark, outside_px) for mark, _ in tagged]
     sizes_wh = [tags.size_wh(words, sizes.font_px) for _, words in tagged]
     frame_wh = canvas.shape[1], canvas.shape[0]
-    # Small faces as a whole: a tag would hide them.
-    hard = {m for m in marks if m.part in KEPT_CLEAR or m.side_px < FEATURE_TAGS_FROM * sizes.font_px}
-    clear, avoid = [_grown(m, 0) for m in hard], [_grown(m, 0) for m in marks if m.is_feature and m not in hard]
+    clear, avoid = [], []
+    for mark in marks:
+        # Small faces as a whole: a tag would hide them.
+        if mark.part in KEPT_CLEAR or mark.side_px < FEATURE_TAGS_FROM * sizes.font_px:
+            clear.append(strokes.clear_rect(mark.box))
+        elif mark.is_feature:
+            avoid.append(strokes.clear_rect(mark.box))
     places = place_labels(rects, sizes_wh, frame_wh, clear, avoid)
     for (mark, words), place in zip(tagged, places, strict=True):
         if place:

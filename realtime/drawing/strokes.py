@@ -19,8 +19,11 @@ SHADE = 0.25
 BRACKET = 0.24
 """Length of a bracket's arms as a share of the box's shorter side."""
 FILL_OPACITY = 0.4
-SUBPIXELS = 8
+SUBPIXEL_BITS = 3
+SUBPIXELS = 2**SUBPIXEL_BITS
 """In which curves are positioned."""
+POINTS = 4
+"""Of a curve, times the square root of its diameter in pixels: so it is nowhere 0.16 pixels off."""
 MAX_HALF_PX = 10_000
 """Half a side of the largest ellipse: OpenCV's coordinates end at 2**15."""
 
@@ -80,15 +83,22 @@ def brackets(canvas: np.ndarray, around: Box, colour: Colour, line_px: int) -> N
 
 def ellipse(canvas: np.ndarray, inside: Box, colour: Colour, line_px: int) -> None:
     """Draw the ellipse that touches the edges of a box from outside, in place."""
-    half_wh = np.array((inside[2] - inside[0], inside[3] - inside[1])) / 2
-    centre = np.array((inside[0] + inside[2], inside[1] + inside[3])) / 2 - 0.5
-    if not 0 < half_wh.max() < MAX_HALF_PX:
+    x1, y1, x2, y2 = inside
+    width, height = x2 - x1, y2 - y1
+    longer = max(width, height)
+    if not 0 < longer < 2 * MAX_HALF_PX:
         return
-    circle = _circle(int(min(96, max(32, half_wh.max() // 2))))
-    halo = halo_px(line_px)
-    for extra, ink, width in (((line_px + halo) / 2, shade_of(colour), line_px + halo), (line_px / 2, colour, line_px)):
-        points = (SUBPIXELS * (centre + circle * (half_wh + extra))).round().astype(np.int32)
-        cv2.polylines(canvas, [points], isClosed=True, color=ink, thickness=width, lineType=cv2.LINE_AA, shift=3)
+    halo, step_deg = halo_px(line_px), max(1, int(360 / (POINTS * longer**0.5)))
+    centre = round(SUBPIXELS / 2 * (x1 + x2 - 1)), round(SUBPIXELS / 2 * (y1 + y2 - 1))
+
+    def around(grown: float) -> np.ndarray:
+        half_wh = round(SUBPIXELS * (width / 2 + grown)), round(SUBPIXELS * (height / 2 + grown))
+        return np.asarray(cv2.ellipse2Poly(centre, half_wh, 0, 0, 360, step_deg), np.int32)
+
+    rim = [around(line_px + halo / 2)]
+    cv2.polylines(canvas, rim, isClosed=True, color=shade_of(colour), thickness=halo, shift=SUBPIXEL_BITS)
+    # Two outlines of one polygon: what is between them is filled. This is quicker than a thick smooth line.
+    cv2.fillPoly(canvas, [around(line_px), around(0)], colour, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def dot(canvas: np.ndarray, at: Box, colour: Colour, radius_px: float) -> None:
@@ -107,25 +117,19 @@ def fill(canvas: np.ndarray, inside: Box, colour: Colour) -> None:
     left, top, right, bottom = max(0, x1), max(0, y1), min(width, x2), min(height, y2)
     if left >= right or top >= bottom:
         return
-    mask = cv2.resize(_soft_ellipse(), (x2 - x1, y2 - y1))[top - y1 : bottom - y1, left - x1 : right - x1, None]
+    rows, columns = slice(top - y1, bottom - y1), slice(left - x1, right - x1)
+    kept, added = (cv2.resize(each, (x2 - x1, y2 - y1))[rows, columns] for each in _soft_ellipse(colour))
     part = canvas[top:bottom, left:right]
-    part[:] = ((256 - mask) * part + mask * np.array(colour, np.uint16)) >> 8
+    cv2.add(cv2.multiply(part, kept, scale=1 / 255), added, dst=part)
 
 
 @cache
-def _soft_ellipse() -> np.ndarray:
-    """Weights 0..256 of a tint, uint16 (64,64)."""
-    mask = np.zeros((64, 64), np.float32)
-    cv2.ellipse(mask, (32, 32), (28, 28), 0, 0, 360, 1.0, cv2.FILLED)
-    weights: np.ndarray = np.rint(256 * FILL_OPACITY * cv2.GaussianBlur(mask, (0, 0), 2.5)).astype(np.uint16)
-    return weights
-
-
-@cache
-def _circle(points: int) -> np.ndarray:
-    """Points on the unit circle, (P,2)."""
-    angles = np.linspace(0, 2 * np.pi, points, endpoint=False)
-    return np.column_stack([np.cos(angles), np.sin(angles)])
+def _soft_ellipse(colour: Colour) -> tuple[np.ndarray, np.ndarray]:
+    """What a tint leaves of an image, and what it adds, both uint8 (64,64,3), 0..255."""
+    mask = np.zeros((64, 64, 3), np.float32)
+    cv2.ellipse(mask, (32, 32), (28, 28), 0, 0, 360, (1, 1, 1), cv2.FILLED)
+    opacity = FILL_OPACITY * cv2.GaussianBlur(mask, (0, 0), 2.5)
+    return np.rint(255 * (1 - opacity)).astype(np.uint8), np.rint(opacity * colour).astype(np.uint8)
 
 
 def _fill(canvas: np.ndarray, x1: int, y1: int, x2: int, y2: int, colour: Colour) -> None:

@@ -19,14 +19,22 @@ LINE_HEIGHT = 1.3
 """Of the font size; OpenCV's fonts reach from one size above the base line to a quarter below it."""
 
 
-def size_for(image: np.ndarray, scale: float = 1.0) -> int:
-    """Font size in pixels that suits an image (H,W,3), times ``scale``, and stays readable in the smallest."""
-    return size_for_wh((image.shape[1], image.shape[0]), scale)
+SMALLEST_PX = 11
+"""Font size from which on letters can be read."""
 
 
-def size_for_wh(size_wh: tuple[int, int], scale: float = 1.0) -> int:
+def size_for(image: np.ndarray, scale: float = 1.0, *, ratio: float = 1.0) -> int:
+    """Font size in pixels that suits an image (H,W,3), times ``scale``, and stays readable in the smallest.
+
+    ``ratio``: how many pixels of the image are as large as one of a usual screen.
+    """
+    return size_for_wh((image.shape[1], image.shape[0]), scale, ratio=ratio)
+
+
+def size_for_wh(size_wh: tuple[int, int], scale: float = 1.0, *, ratio: float = 1.0) -> int:
     """The same for an image of this width and height."""
-    return int(max(11, round(scale * max(11, min(size_wh) / 40))))
+    smallest = SMALLEST_PX * ratio
+    return round(max(smallest, scale * max(smallest, min(size_wh) / 40)))
 
 
 def width_px(text: str, size_px: int) -> int:

@@ -63,7 +63,7 @@ class Detected:
     frame: Frame
     found: Detections
     preprocess_ms: float
-    """Of all looks. Of frames that went through the network together, each has its share."""
+    """Of all looks. Of frames that went through the network together, each has the share of its looks."""
     infer_ms: float
     """All the rest, likewise."""
     looks: Looks | None = None

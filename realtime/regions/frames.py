@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from realtime.faces.known import KnownFaces
+from realtime.faces.looks import Looks
 from realtime.inference.cores import core_count
 from realtime.inference.ordered_pool import OrderedPool
 from realtime.inference.timed import Detected, Detector, detect_in
@@ -36,7 +37,7 @@ from realtime.regions.detector import (
 )
 from realtime.regions.planner import LAG_FRAMES, LivePlanner, NearPlanner, Plan, planner_for
 from realtime.regions.tiles import Reach
-from realtime.structures import Frame
+from realtime.structures import Detections, Frame
 
 Item = TypeVar("Item")
 
@@ -100,7 +101,7 @@ class FrameDetector:
     def _map_together(self, frames: Iterator[Frame]) -> Iterator[Detected]:
         for some, error in in_groups(frames, self._frames_in_run):
             if some:
-                yield from _detect_together(self._network, [(frame, self._planner.plan(frame)) for frame in some])
+                yield from detect_together(self._network, [(frame, self._planner.plan(frame)) for frame in some])
             if error is not None:
                 try:
                     raise error
@@ -141,21 +142,45 @@ def in_groups(items: Iterator[Item], size: int) -> Iterator[tuple[list[Item], Ex
 def _detect(network: Detector, begin: Begin, planned: tuple[Frame, Plan | None]) -> Detected:
     """Do what is planned for a frame; ``begin`` gives looks to other cores."""
     frame, plan = planned
-    return detect_in(network, frame) if plan is None else _detect_together(network, [(frame, plan)], begin)[0]
+    return detect_in(network, frame) if plan is None else detect_together(network, [(frame, plan)], begin)[0]
 
 
-def _detect_together(
+def detect_together(
     network: Detector, planned: Sequence[tuple[Frame, Plan | None]], begin: Begin = here
 ) -> list[Detected]:
-    """Do what is planned for each of some frames, with the looks of all of them in the same runs of the network."""
+    """Do what is planned for each of some frames, with the looks of all of them in the same runs of the network.
+
+    Args:
+        network: looks.
+        planned: frames of one source or of several, and what to look at in each; None for the whole of it, once.
+        begin: gives looks to other cores.
+    """
     timed, started_s = _TimedNetwork(network), time.perf_counter()
-    steps = [_steps(network.metadata, frame.image, plan) for frame, plan in planned]
+    images = [0] * len(planned)
+    steps = [
+        _counted(_steps(network.metadata, frame.image, plan), images, number)
+        for number, (frame, plan) in enumerate(planned)
+    ]
     results = run_together(steps, partial(look_at, timed, begin=begin))
     all_ms, preprocess_ms = 1000 * (time.perf_counter() - started_s), sum(timed.preprocess_ms)
-    times_ms = preprocess_ms / len(planned), max(0.0, all_ms - preprocess_ms) / len(planned)
+    infer_ms, total = max(0.0, all_ms - preprocess_ms), sum(images)
     return [
-        Detected(frame, found, *times_ms, looks) for (frame, _), (found, looks) in zip(planned, results, strict=True)
+        Detected(frame, found, preprocess_ms * count / total, infer_ms * count / total, looks)
+        for (frame, _), (found, looks), count in zip(planned, results, images, strict=True)
     ]
+
+
+def _counted(steps: Steps, images: list[int], number: int) -> Steps:
+    """The same steps; adds how many images they look at to ``images[number]``."""
+    wanted = next(steps)
+    while True:
+        images[number] += len(wanted)
+        found = yield wanted
+        try:
+            wanted = steps.send(found)
+        except StopIteration as end:
+            done: tuple[Detections, Looks | None] = end.value
+            return done
 
 
 def _steps(metadata: ModelMetadata, image: np.ndarray, plan: Plan | None) -> Steps:

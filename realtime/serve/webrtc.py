@@ -26,6 +26,7 @@ from realtime.serve.errors import HttpError
 from realtime.serve.guest import GuestSource
 from realtime.serve.ice import without_mdns
 from realtime.serve.messages import CLOCK_RATE, as_json
+from realtime.serve.playout_delay import show_at_once
 from realtime.serve.registry import Registry, Served
 from realtime.serve.streams import Watching
 
@@ -68,6 +69,7 @@ class CameraTrack(MediaStreamTrack):
             self.stop()
             raise MediaStreamError
         self._send(encoded)
+        await asyncio.sleep(0)  # lets the boxes go first: the browser shows a frame as soon as it is there
         packet: av.Packet[Any] = av.Packet(encoded.data)
         packet.pts, packet.time_base = encoded.timestamp, Fraction(1, CLOCK_RATE)
         self._last = encoded.timestamp
@@ -194,6 +196,7 @@ class Peers:
             _prefer(transceiver, video_format)
             await _receive_offer(connection, offer)
             _check_video(connection)
+            show_at_once(transceiver, offer.sdp)
             return await _answer(connection)
         except BaseException:
             watching.close()

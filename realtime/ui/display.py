@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ LARGEST_WH = (1280, 720)
 """Windows open no larger than this, for which most screens have room, or than ``SCREEN_SHARE`` of a larger screen,
 whose pixels are small."""
 SCREEN_SHARE = 2 / 3
+FULL_SHARE = 0.9
+"""Of a screen, for windows that are larger because letters are; panels and frames of windows need the rest."""
 
 
 def no_window_reason() -> str | None:
@@ -34,26 +37,57 @@ def supports_x11_only() -> bool:
     return {path.name for path in platforms.glob("libq*.so")} == {"libqxcb.so"}
 
 
-def largest_wh() -> tuple[int, int]:
-    """Width and height in pixels that windows open with at most."""
-    width, height = screen_wh() or LARGEST_WH
-    return max(LARGEST_WH[0], round(SCREEN_SHARE * width)), max(LARGEST_WH[1], round(SCREEN_SHARE * height))
+def largest_wh(scale: float = 1.0) -> tuple[int, int]:
+    """Width and height in pixels that windows open with at most, on a screen whose letters are ``scale`` as large."""
+    screen = Screen.now()
+    usual = round(scale * LARGEST_WH[0]), round(scale * LARGEST_WH[1])
+    if screen is None:
+        return usual
+    width, height = screen.monitor_wh
+    room = round(FULL_SHARE * width), round(FULL_SHARE * height)
+    usual = max(LARGEST_WH[0], min(usual[0], room[0])), max(LARGEST_WH[1], min(usual[1], room[1]))
+    return max(usual[0], round(SCREEN_SHARE * width)), max(usual[1], round(SCREEN_SHARE * height))
 
 
-def screen_wh() -> tuple[int, int] | None:
-    """Width and height in pixels of the X11 screen, of all its monitors together; None where it cannot be asked."""
-    import ctypes
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """The X11 screen, all its monitors together."""
 
-    x11 = _x11()
-    display = x11.XOpenDisplay(None) if x11 else None
-    if x11 is None or not display:
-        return None
-    handle = ctypes.c_void_p(display)
-    screen = x11.XDefaultScreen(handle)
-    size_wh = int(x11.XDisplayWidth(handle, screen)), int(x11.XDisplayHeight(handle, screen))
-    x11.XCloseDisplay(handle)
-    # Of monitors side by side, one.
-    return (min(size_wh[0], 16 * size_wh[1] // 9), size_wh[1]) if size_wh[0] > size_wh[1] else size_wh
+    size_wh: tuple[int, int]
+    """In pixels."""
+    width_mm: int
+    """As the X server has it, which is often made up to give 96 dots per inch; 0 if it does not know."""
+    resources: str
+    """What the desktop says to all programs, ``Xft.dpi: 96`` in a line."""
+
+    @classmethod
+    def now(cls) -> "Screen | None":
+        """As it is; None where it cannot be asked."""
+        import ctypes
+
+        x11 = _x11()
+        display = x11.XOpenDisplay(None) if x11 else None
+        if x11 is None or not display:
+            return None
+        handle = ctypes.c_void_p(display)
+        number = x11.XDefaultScreen(handle)
+        size_wh = int(x11.XDisplayWidth(handle, number)), int(x11.XDisplayHeight(handle, number))
+        x11.XResourceManagerString.restype = ctypes.c_char_p
+        resources = (x11.XResourceManagerString(handle) or b"").decode(errors="replace")
+        screen = cls(size_wh, int(x11.XDisplayWidthMM(handle, number)), resources)
+        x11.XCloseDisplay(handle)
+        return screen
+
+    @property
+    def dpi(self) -> float | None:
+        """Dots per inch."""
+        return 25.4 * self.size_wh[0] / self.width_mm if self.width_mm > 0 else None
+
+    @property
+    def monitor_wh(self) -> tuple[int, int]:
+        """Of monitors side by side, one."""
+        width, height = self.size_wh
+        return (min(width, 16 * height // 9), height) if width > height else self.size_wh
 
 
 def _x_server_answers() -> bool:

@@ -10,17 +10,18 @@ from realtime.controls import Controls
 from realtime.drawing import text
 from realtime.drawing.colours import WHITE
 from realtime.results import Result
+from realtime.ui.display import largest_wh
 from realtime.ui.exit_guard import ExitGuard
 from realtime.ui.grid import Rect, cell_at, cells, paste
 from realtime.ui.keys import key_name
-from realtime.ui.overlay import GREY, SKY, Cell, Toast, draw_table, effect_of, help_rows
+from realtime.ui.overlay import SKY, Cell, Toast, draw_table, effect_of, help_rows
+from realtime.ui.scale import prepare_qt
 from realtime.ui.snapshot import Snapshots
-from realtime.ui.start_screen import prepare_qt
+from realtime.ui.start_screen import open_window, start_image
 from realtime.ui.view import View
 
 WAIT_MS = 15
 """Longest wait between two looks at keys and new frames."""
-OPENING_WH = (1280, 720)
 GROUND = 16
 """Grey level where there is no image."""
 
@@ -42,9 +43,16 @@ class Tile:
 class GridWindow:
     """Shows the newest result of each camera; a digit or a click makes one large, and small again."""
 
-    def __init__(self, title: str, tiles: Sequence[Tile], controls: Controls, toast: Toast) -> None:
-        """Prepare a window, which ``run`` opens; whether there can be one, ``no_window_reason`` says."""
+    def __init__(
+        self, title: str, tiles: Sequence[Tile], controls: Controls, toast: Toast, *, scale: float = 1.0
+    ) -> None:
+        """Prepare a window, which ``run`` opens; whether there can be one, ``no_window_reason`` says.
+
+        ``scale`` of letters and lines, by the screen.
+        """
         prepare_qt()
+        self._scale = scale
+        self._opening_wh = largest_wh(scale)
         self._title = title
         self._tiles = list(tiles)
         self._controls = controls
@@ -131,13 +139,10 @@ class GridWindow:
     def _image_of(self, tile: Tile, within_wh: tuple[int, int]) -> np.ndarray:
         if tile.shown is not None:
             return tile.view.render(tile.shown, within_wh)
-        image = np.full((within_wh[1], within_wh[0], 3), GROUND, np.uint8)
-        rows: list[list[Cell]] = [[(text.drawable(tile.name), WHITE)], [(text.drawable(tile.status()), GREY)]]
-        draw_table(image, rows, (0.5, 0.5), text.size_for(image))
-        return image
+        return start_image(within_wh, tile.status(), name=tile.name, scale=self._scale)
 
     def _draw_panels(self, canvas: np.ndarray) -> None:
-        size_px = text.size_for(canvas)
+        size_px = text.size_for(canvas, ratio=self._scale)
         if self._controls.help:
             keys: list[list[Cell]] = [[("1 to 9, 0", SKY), ("one camera, all", WHITE)]]
             draw_table(canvas, [*keys, *help_rows(self._controls, ())], (0.5, 0.5), size_px)
@@ -145,8 +150,7 @@ class GridWindow:
             draw_table(canvas, [[(text.drawable(message), WHITE)]], (0.5, 0.98), size_px)
 
     def _open(self) -> None:
-        cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
-        cv2.resizeWindow(self._title, *OPENING_WH)
+        open_window(self._title, self._opening_wh, keeps_ratio=False)
         cv2.setMouseCallback(self._title, self._on_mouse)
         if self._guard:
             self._guard.arm()
@@ -164,7 +168,7 @@ class GridWindow:
 
     def _size_wh(self) -> tuple[int, int]:
         _, _, width, height = cv2.getWindowImageRect(self._title)
-        return (width, height) if width > 1 and height > 1 else OPENING_WH
+        return (width, height) if width > 1 and height > 1 else self._opening_wh
 
     def _is_closed(self) -> bool:
         try:

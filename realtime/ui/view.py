@@ -51,6 +51,7 @@ class View:
         begin_s: float = 0.0,
         style: Style | None = None,
         camera: str = "",
+        scale: float = 1.0,
     ) -> None:
         """
         Args:
@@ -65,12 +66,14 @@ class View:
             begin_s: timestamp at which a file begins.
             style: what is drawn of the detections.
             camera: its name, where there are several: help and messages are not drawn into each image then.
+            scale: of letters and lines, by the screen: ``window_scale``.
         """  # noqa: D205
         self.meter = Meter()
         self.canvas_only = canvas_only
         self._begin_s = begin_s
         self._style = style or Style()
         self._camera = camera
+        self.scale = scale
         self._controls = controls
         self._toast = toast
         self._class_names = class_names
@@ -116,7 +119,7 @@ class View:
 
     def _help_panel(self, within_wh: tuple[int, int]) -> np.ndarray | None:
         """The keys, beside the image; None where too little of the space would be left for it."""
-        size_px = text.size_for_wh(within_wh)
+        size_px = text.size_for_wh(within_wh, ratio=self.scale)
         panel = table(help_rows(self._controls, self._class_names), size_px)
         fits = panel.shape[1] <= (1 - IMAGE_SHARE) * within_wh[0] and panel.shape[0] <= within_wh[1]
         return panel if fits else None
@@ -140,10 +143,10 @@ class View:
             marks = [mark.scaled(scale) for mark in marks]
         if self._controls.mirror:
             marks = [mark.mirrored(canvas.shape[1]) for mark in marks]
-        draw(canvas, marks, self._style, labels=self._controls.labels)
+        draw(canvas, marks, self._style, labels=self._controls.labels, ratio=self.scale)
 
     def _draw_panels(self, canvas: np.ndarray, result: Result, scale: float, *, with_help: bool) -> None:
-        size_px = text.size_for(canvas)
+        size_px = text.size_for(canvas, ratio=self.scale)
         if self._controls.overlay:
             rows = status_rows(self._status(result), self._controls, self._class_names)
             if self._camera:

@@ -15,8 +15,9 @@ from realtime.structures import Detections
 from realtime.ui.display import largest_wh, no_window_reason
 from realtime.ui.exit_guard import ExitGuard
 from realtime.ui.keys import key_name
+from realtime.ui.scale import prepare_qt
 from realtime.ui.snapshot import Snapshots
-from realtime.ui.start_screen import prepare_qt, start_image
+from realtime.ui.start_screen import start_image
 from realtime.ui.view import View, fit
 
 WAIT_MS = 50
@@ -74,7 +75,7 @@ class WindowSink(ClosingSink):
         self._written: Result | None = None
         self._written_threshold = controls.threshold
         """The threshold at which ``_written`` was made."""
-        self._opening_wh = largest_wh()
+        self._opening_wh = largest_wh(view.scale)
         self._is_open = self._has_start_screen = False
         self._guard: ExitGuard | None = None
 
@@ -127,7 +128,8 @@ class WindowSink(ClosingSink):
         visibility = self._visibility()
         if visibility >= 0:
             self._has_start_screen = True
-            cv2.imshow(self._title, start_image(self._size_wh(), self._view.waiting_for))
+            image = start_image(self._size_wh(), self._view.waiting_for, scale=self._view.scale)
+            cv2.imshow(self._title, image)
             if visibility >= 1:
                 self._poll_events(WAIT_MS)
             else:  # it may still be coming up
@@ -137,8 +139,8 @@ class WindowSink(ClosingSink):
 
     def _open(self, image: np.ndarray) -> None:
         self._is_open = True
-        scale = fit(image, largest_wh())
-        scale = min(scale, max(1.0, scale / 2))
+        scale = fit(image, largest_wh(self._view.scale))
+        scale = min(scale, max(self._view.scale, scale / 2))
         self._opening_wh = round(scale * image.shape[1]), round(scale * image.shape[0])
         cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         # Qt handles events while it builds a window, so that the user may have closed it by now; imshow would build it

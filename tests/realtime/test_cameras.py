@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from fakes import WAIT_S, FakeDetector, Gate, RecordingSink, ScriptedSource, thread_names, wait_until
 from test_reconnecting import BROKEN, Pauses, Script
@@ -16,6 +17,9 @@ from realtime.cameras.engine import Engine
 from realtime.cameras.writer import ResultWriter
 from realtime.controls import Controls
 from realtime.errors import ModelError, SinkError, SourceError
+from realtime.faces.known import KnownFaces
+from realtime.regions.frames import detect_together
+from realtime.regions.planner import Plan
 from realtime.regions.tiles import Reach
 from realtime.sinks.base import Ending
 from realtime.sources.reconnecting import ReconnectingSource
@@ -240,6 +244,28 @@ def test_a_detector_that_takes_batches_gets_the_frames_of_several_cameras(rig_of
     assert rig.engine.wait(WAIT_S)
     assert rig.detector.sizes == [1, 4, 1]
     assert all(len(results) == 1 for results in rig.results.values())
+
+
+def test_tiles_and_close_ups_of_several_cameras_share_a_run(rig_of):
+    looking, count = Looking(reach=Reach.parse("2x2")), 6
+    rig = rig_of(BatchDetector(lambda: time.sleep(0.001)))
+    for name in "ab":
+        rig.add(name, LiveSource(size_wh=(640, 480)), looking=looking)
+    rig.wait_for(count)
+    assert 4 in rig.detector.sizes  # the whole frames of both, and a tile of each
+    for results in rig.results.values():
+        assert {len(result.faces) > 0 for result in results} == {True}
+
+
+def test_a_run_of_several_frames_costs_each_its_looks():
+    frames = [ScriptedSource(1, is_live=True, size_wh=(640, 480)).read() for _ in range(2)]
+    whole, tile = [0, 0, 640, 480], [0, 0, 320, 240]
+    plans = [None, Plan(np.array([whole, tile, tile]), KnownFaces.none(), confirms=False)]
+    one, three = detect_together(BatchDetector(lambda: time.sleep(0.001)), list(zip(frames, plans, strict=True)))
+    assert three.infer_ms == pytest.approx(3 * one.infer_ms)
+    assert three.preprocess_ms == pytest.approx(3 * one.preprocess_ms)
+    assert one.looks is None
+    assert len(three.looks.scales) == 3
 
 
 def test_a_network_that_fails_ends_all_and_says_why(rig_of):

@@ -7,8 +7,9 @@ from realtime.controls import Controls
 from realtime.results import Result
 from realtime.structures import Detections, Frame
 from realtime.ui.grid import cell_at, cells, paste
-from realtime.ui.grid_window import GROUND, GridWindow, Tile
+from realtime.ui.grid_window import GridWindow, Tile
 from realtime.ui.overlay import Toast
+from realtime.ui.start_screen import GROUND
 from realtime.ui.view import View
 
 SIZE_WH = (640, 360)

@@ -35,3 +35,27 @@ def test_keys_and_clicks_reach_the_window_of_several_cameras(tmp_path, display):
     assert process.returncode == 0, errors
     assert {path.name.split("-")[1] for path in saved} <= {"front", "desk"}
     assert [line.partition(":")[0] for line in errors.splitlines()[-2:]] == ["front", "desk"]
+
+
+@needs_display
+def test_cameras_that_are_not_there_yet_are_shown_with_what_they_wait_for(tmp_path, display):  # noqa: F811
+    """None of them comes; the window is there all the same, says so, and obeys the quit key."""
+    stub_model(tmp_path / "m.onnx")
+    code = (
+        "import realtime.sources.reconnecting as r; r.FIRST_PAUSE_S = 600; from realtime.cli import run_cli; run_cli()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "cam", "--device", "front=http://127.0.0.1:9/x", "--device",
+         "desk=http://127.0.0.1:9/y", "--model", "m.onnx", "--provider", "cpu", "--reconnect"],
+        cwd=tmp_path, env=display, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        window = xdotool(display, "search", "--sync", "--onlyvisible", "--name", "^realtime$")[0]
+        while "1st try in 600 s" not in (line := process.stderr.readline()):
+            assert line, "it ended"
+        xdotool(display, "windowfocus", "--sync", window, "key", "--delay", "100", "2", "q")
+        _, errors = process.communicate(timeout=WAIT_S)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors

@@ -11,6 +11,14 @@ from fakes import read_video, wait_until
 from moving_square import SIZE_WH, SquareSource
 from served import TOKEN, serving
 
+from realtime.drawing.colours import PALETTE_BGR, WHITE, ink_on
+from realtime.drawing.marks import Mark
+from realtime.drawing.render import tag_text
+from realtime.drawing.strokes import shade_of
+from realtime.drawing.styles import Style
+from realtime.serve.playout_delay import URI
+from realtime.structures import PARTS
+
 pytestmark = needs_browser
 
 FACE_BGR = np.array([115, 158, 0])
@@ -107,11 +115,11 @@ WATCH = """
     canvas.width = 320; canvas.height = 240;
     const context = canvas.getContext("2d", { willReadFrequently: true });
     context.drawImage(picture, 0, 0, 320, 240);
-    const row = context.getImageData(0, 110, 320, 1).data;
+    const row = context.getImageData(0, 84, 320, 1).data;
     let left = -1;
     for (let x = 0; x < 320 && left < 0; x += 1) if (row[4 * x] > 160) left = x;
     const ratio = boxes.width / 320;
-    const line = boxes.getContext("2d").getImageData(0, Math.round(110 * ratio), boxes.width, 1).data;
+    const line = boxes.getContext("2d").getImageData(0, Math.round(84 * ratio), boxes.width, 1).data;
     let first = -1;
     for (let x = 0; x < boxes.width && first < 0; x += 1) if (line[4 * x + 3] > 100) first = x;
     seen.push([left, first < 0 ? null : first / ratio]);
@@ -131,12 +139,97 @@ def test_a_box_is_never_more_than_one_frame_away_from_its_square(served, new_pag
     wait_for_frame(page)
     page.wait_for_timeout(1000)
     seen = page.evaluate(WATCH, 30)
-    pairs = [(left, box) for left, box in seen if left >= 0 and box is not None]
+    pairs = [(left, box) for left, box in seen if left > 4 and box is not None]  # else its left line is not seen
     assert len(pairs) > 30
     assert len({left for left, _ in pairs}) > 10
     distances = np.array([abs(left - box) for left, box in pairs])
     assert np.median(distances) <= 2
     assert distances.max() <= 4  # the square moves by 8 px a frame
+
+
+LATE = """
+const create = RTCPeerConnection.prototype.createDataChannel;
+RTCPeerConnection.prototype.createDataChannel = function (...options) {
+  const channel = create.apply(this, options), listen = channel.addEventListener.bind(channel);
+  channel.addEventListener = (kind, react) => listen(
+    kind, kind === "message" ? (event) => setTimeout(() => react(event), DELAY_MS) : react,
+  );
+  return channel;
+};
+localStorage.setItem("realtime", JSON.stringify({transport: "webrtc"}));
+"""
+
+
+SCRIPTED = """
+async () => {
+  const { WebRtcFeed } = await import("/page/webrtc_feed.js");
+  const video = Object.assign(document.createElement("canvas"), { width: 4, height: 4, videoWidth: 4, videoHeight: 4 });
+  const shows = (image) => image.getContext("2d").getImageData(0, 0, 1, 1).data[0];
+  const log = [];
+  const onFrame = (image, message) => log.push([shows(image), message && message.timestamp]);
+  const feed = new WebRtcFeed("square", video, { onFrame, onFailed: () => {} });
+  const boxes = (...timestamps) => timestamps.forEach((timestamp) => feed.receive({ timestamp }));
+  const frames = (...timestamps) => timestamps.forEach((timestamp) => {
+    const context = video.getContext("2d");
+    context.fillStyle = `rgb(${timestamp} 0 0)`;
+    context.fillRect(0, 0, 4, 4);
+    feed.present((timestamp + 2 ** 32 - 9) % 2 ** 32);  // the count of RTP begins anywhere, and begins again
+  });
+  const steps = [];
+  const step = (name) => steps.push([name, log.splice(0)]);
+  feed.receive({ origin: 2 ** 32 - 9 });
+  boxes(1); frames(1); step("boxes first");
+  frames(2); step("a frame waits");
+  boxes(2); step("and is shown with its boxes");
+  frames(3, 4); boxes(4, 3); step("an older one is not shown after it");
+  frames(5, 6); boxes(5); step("each is shown as it was");
+  boxes(6); step("the next too");
+  frames(7, 8, 9); step("three wait");
+  frames(10); step("no more");
+  frames(11); step("no boxes come");
+  boxes(12); frames(12, 13); step("they come again");
+  while (!log.length) await new Promise((resolve) => setTimeout(resolve, 5));
+  step("it has waited for too long");
+  feed.close();
+  return steps;
+}
+"""
+
+
+def test_frames_wait_for_their_boxes_but_not_for_long(served, new_page):  # noqa: F811
+    page = new_page()
+    page.goto(served.url)
+    steps = page.evaluate(SCRIPTED)
+    assert steps == [
+        ["boxes first", [[1, 1]]],
+        ["a frame waits", []],
+        ["and is shown with its boxes", [[2, 2]]],
+        ["an older one is not shown after it", [[4, 4]]],
+        ["each is shown as it was", [[5, 5]]],
+        ["the next too", [[6, 6]]],
+        ["three wait", []],
+        ["no more", [[10, None]]],
+        ["no boxes come", [[11, None]]],
+        ["they come again", [[12, 12]]],
+        ["it has waited for too long", [[13, None]]],
+    ]
+
+
+def test_frames_do_not_wait_for_boxes_that_never_come(served, new_page):  # noqa: F811
+    page = new_page(script=LATE.replace("DELAY_MS", "1e9"))
+    page.goto(served.url)
+    seen = set()
+    eventually(page, lambda: seen.add(picture_of(stage(page)).tobytes()) or len(seen) > 5)
+
+
+def test_the_browser_is_asked_to_show_frames_at_once(served, new_page):  # noqa: F811
+    page = new_page(script=LATE.replace("DELAY_MS", "0"))
+    with page.expect_response("**/webrtc") as waiting:
+        page.goto(served.url)
+    wait_for_frame(page)
+    offer, answer = (json.loads(text)["sdp"] for text in (waiting.value.request.post_data, waiting.value.text()))
+    agreed = re.search(rf"^a=extmap:\d+ {re.escape(URI)}", offer, re.MULTILINE)[0]
+    assert agreed in answer
 
 
 def test_the_slider_moves_the_threshold_of_this_page(still, new_page):  # noqa: F811
@@ -164,6 +257,7 @@ def test_classes_labels_and_mirror_act_on_the_boxes(still, new_page):  # noqa: F
     wait_for_frame(page)
     page.wait_for_timeout(300)
     with_label = colour_mask(picture_of(stage(page)), FACE_BGR).sum()
+    page.keyboard.press("l")  # of features too
     page.keyboard.press("l")
     eventually(page, lambda: colour_mask(picture_of(stage(page)), FACE_BGR).sum() < 0.8 * with_label)
     before = white_bounds(picture_of(stage(page)))
@@ -176,6 +270,76 @@ def test_classes_labels_and_mirror_act_on_the_boxes(still, new_page):  # noqa: F
     page.locator("#classes button", has_text="face").click()
     eventually(page, lambda: tile(page).get_attribute("data-boxes") == "0")
     assert page.locator("#classes button", has_text="face").get_attribute("aria-pressed") == "false"
+
+
+def test_tags_say_what_those_of_the_window_say(served, new_page):  # noqa: F811
+    page, font = new_page(), 20
+    page.goto(served.url)
+    styles = {full: Style(labels="full" if full else "face") for full in (False, True)}
+    texts = {}
+    for side in (1, 30, 60, 120, 400):
+        for name, part, face_id in (("face", 0, 3), ("left_eye", 1, 3), ("apple", -1, 0), ("face", -1, 0)):
+            for full, style in styles.items():
+                mark = Mark((0, 0, side, side), name.replace("_", " "), 0.984, WHITE, face_id, part, None)
+                shown = {
+                    "name": mark.name, "face": face_id, "part": PARTS[part] if part >= 0 else "", "score": mark.score,
+                    "side": side, "isFeature": mark.is_feature,
+                }  # fmt: skip
+                said = page.evaluate(
+                    "async ([...all]) => (await import('/page/tags.js')).textOf(...all)", [shown, font, full]
+                )
+                texts[side, name, part, full] = (said, tag_text(mark, style, font))
+    assert {key: said for key, (said, _) in texts.items()} == {key: expected for key, (_, expected) in texts.items()}
+    assert texts[400, "face", 0, False][0] == "face 3 · 98%"
+
+
+def test_colours_and_inks_are_those_of_the_window(served, new_page):  # noqa: F811
+    page = new_page()
+    page.goto(served.url)
+    seen = page.evaluate(
+        """async (count) => {
+             const { colourOf, inkOn, shadeOf } = await import("/page/colours.js");
+             return [...Array(count).keys()].map(colourOf).map((colour) => [colour, inkOn(colour), shadeOf(colour)]);
+           }""",
+        len(PALETTE_BGR),
+    )
+    for (colour, ink, shade), bgr in zip(seen, PALETTE_BGR, strict=True):
+        assert colour == "#{:02x}{:02x}{:02x}".format(*bgr[::-1])
+        assert ink == ("#000" if ink_on(bgr) == (0, 0, 0) else "#fff")
+        assert [int(value) for value in re.findall(r"\d+", shade)] == pytest.approx(shade_of(bgr)[::-1], abs=1)
+
+
+@pytest.mark.parametrize("labels", ["face", "full"])
+def test_neither_lines_nor_tags_cover_eyes_and_mouth(served, new_page, labels):  # noqa: F811
+    """As the window draws them; at a size at which each feature has a tag."""
+    page = new_page()
+    page.goto(served.url)
+    parts = {
+        "face": (200, 60, 440, 380), "left_eyebrow": (330, 120, 420, 150), "right_eyebrow": (220, 120, 310, 150),
+        "left_eye": (335, 140, 415, 176), "right_eye": (225, 140, 305, 176), "nose": (280, 150, 360, 260),
+        "mouth": (260, 270, 380, 330),
+    }  # fmt: skip
+    detections = [
+        {"label": part.split("_")[-1], "part": part, "face": 1, "score": 0.9, "box": box} for part, box in parts.items()
+    ]
+    pixels = page.evaluate(
+        """async ([detections, labels]) => {
+             const { drawBoxes } = await import("/page/overlay.js");
+             const canvas = Object.assign(document.createElement("canvas"), { width: 640, height: 480 });
+             const context = canvas.getContext("2d");
+             drawBoxes(context, { detections }, detections, {
+               scale: 1, width: 640, mirror: false, labels, classNames: ["face", "eye", "eyebrow", "nose", "mouth"] });
+             return Array.from(context.getImageData(0, 0, 640, 480).data.filter((_, index) => index % 4 === 3));
+           }""",
+        [detections, labels],
+    )
+    opacity = np.array(pixels, np.uint8).reshape(480, 640)
+    for part in ("left_eye", "right_eye", "mouth"):
+        x1, y1, x2, y2 = parts[part]
+        assert not opacity[y1:y2, x1:x2].any(), part
+    x1, y1, x2, y2 = parts["face"]
+    assert not opacity[(y1 + y2) // 2, x1 - 12 : x1].any() or labels == "full"  # corners, not a box
+    assert opacity[y1 + 10, x1 - 2 : x1].all()
 
 
 def test_a_snapshot_downloads_the_frame(served, new_page, tmp_path):  # noqa: F811

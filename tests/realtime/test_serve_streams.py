@@ -12,7 +12,16 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription, VideoStreamTrack
+from aiortc import (
+    RTCConfiguration,
+    RTCPeerConnection,
+    RTCRtpHeaderExtensionParameters,
+    RTCRtpSender,
+    RTCSessionDescription,
+    VideoStreamTrack,
+)
+from aiortc.codecs import HEADER_EXTENSIONS
+from aiortc.rtp import RtpPacket
 from fakes import WAIT_S, thread_names, wait_until
 from moving_square import SIZE_WH, SquareSource
 from served import serving
@@ -20,6 +29,7 @@ from served import serving
 from realtime.serve.bridge import Feed
 from realtime.serve.encoders import MAX_WH, VideoFormat, even, fitted
 from realtime.serve.limits import Limits
+from realtime.serve.playout_delay import URI
 
 VIDEO = "/cameras/square/video.mjpg"
 
@@ -112,6 +122,17 @@ class Viewer:
     async def __aexit__(self, *_):
         await self.peer.close()
 
+    async def message(self, frame):
+        """The boxes of a frame, found as a browser finds them: by the timestamp of RTP. None if they do not come."""
+        first = self.peer.getReceivers()[0]._RTCRtpReceiver__timestamp_mapper._origin  # from which on aiortc counts
+        for _ in range(100):
+            if self.origin is not None:
+                message = self.messages.get((first + frame.pts - self.origin) % 2**32)
+                if message:
+                    return message
+            await asyncio.sleep(0.02)
+        return None
+
     async def frame(self):
         return await asyncio.wait_for(self.track.recv(), WAIT_S)
 
@@ -133,10 +154,8 @@ def test_each_frame_of_webrtc_has_the_boxes_that_belong_to_it(served, codec):
         async with Viewer(served, codec) as viewer:
             checked = 0
             while checked < 12:
-                frame = await viewer.frame()  # aiortc counts the time of frames from the first one on
-                if not viewer.messages:
-                    continue
-                message = viewer.messages[min(viewer.messages) + frame.pts]
+                frame = await viewer.frame()
+                message = await viewer.message(frame)
                 x1, _, x2, _ = message["detections"][0]["box"]
                 assert bright(frame) == pytest.approx((x1, x2), abs=3)
                 checked += 1
@@ -144,6 +163,31 @@ def test_each_frame_of_webrtc_has_the_boxes_that_belong_to_it(served, codec):
             return frame.width, frame.height
 
     assert asyncio.run(watch()) == SIZE_WH
+
+
+def test_every_packet_asks_for_no_delay_if_the_browser_knows_what_that_is(served, monkeypatch):
+    offered = [*HEADER_EXTENSIONS["video"], RTCRtpHeaderExtensionParameters(id=5, uri=URI)]
+    packets = []
+
+    def parse(data, extensions):
+        packet = parse_packet(data, extensions)
+        packets.append(data)
+        return packet
+
+    parse_packet = RtpPacket.parse
+    monkeypatch.setattr(RtpPacket, "parse", parse)
+
+    async def watch(extensions):
+        packets.clear()
+        monkeypatch.setitem(HEADER_EXTENSIONS, "video", extensions)
+        async with Viewer(served) as viewer:
+            for _ in range(3):
+                await viewer.frame()
+            assert served.server.registry.get("square").streams.viewers()[VideoFormat.H264] == 1
+        return [len(packet) > 20 and bytes([0x52, 0, 0, 0]) in packet[12:40] for packet in packets]
+
+    assert all(asyncio.run(watch(offered)))
+    assert not any(asyncio.run(watch(offered[:-1])))
 
 
 def test_viewers_of_webrtc_share_one_encoder_and_a_late_one_starts_at_once(served):

@@ -26,10 +26,10 @@ def result(size_wh=(640, 360), box=(40, 100, 140, 200)):
     return Result(Frame(image, 7, 65.25, time.monotonic()), found, image, candidates=found)
 
 
-def view(toast=None, *, is_live=True, source_status="", is_recorded=False, canvas_only=False, **controls):
+def view(toast=None, *, is_live=True, source_status="", is_recorded=False, canvas_only=False, scale=1.0, **controls):
     return View(
         Controls(0.5, **controls), toast or Toast(), NAMES, model="nano on CPU", is_live=is_live,
-        source_status=lambda: source_status, is_recorded=is_recorded, canvas_only=canvas_only,
+        source_status=lambda: source_status, is_recorded=is_recorded, canvas_only=canvas_only, scale=scale,
     )  # fmt: skip
 
 
@@ -111,6 +111,20 @@ def test_overlay_and_toast_stand_where_they_belong():
     top, bottom, left, _ = changed(view(toast, hidden={0}, overlay=False).render(result(), (640, 360)))
     assert 330 < top < bottom < 358
     assert left > 200
+
+
+def test_letters_and_lines_are_larger_on_small_pixels():
+    """On screens with 192 dots per inch; as far as they do not grow with the window anyway."""
+    bare = plain(hidden={0}, labels=False).render(result(), (640, 360))
+    heights, lines = [], []
+    for scale in (1.0, 2.0):
+        panel = view(hidden={0}, scale=scale).render(result(), (640, 360))
+        heights.append(np.flatnonzero((panel != bare).any(axis=(1, 2))).max())
+        boxes = plain(labels=False, scale=scale).render(result(), (640, 360))
+        widths = (boxes[:, 130:180] == PALETTE_BGR[0]).all(axis=2).sum(axis=1)
+        lines.append(widths[widths > 0].min())
+    assert heights[1] == pytest.approx(2 * heights[0], abs=8)
+    assert lines == [2, 4]
 
 
 def test_the_help_stands_beside_the_image_and_covers_nothing_of_it():

@@ -6,7 +6,7 @@ export const KEYS = [
   ["r", "start, end a recording"],
   ["f", "full screen"],
   ["+ -", "threshold up, down"],
-  ["l", "labels on, off"],
+  ["l", "labels: of faces, of everything, none"],
   ["m", "mirror"],
   ["t", "colours: automatic, dark, light"],
   ["h ?", "this help"],

@@ -3,7 +3,7 @@ import { getCamera, getCameras, post } from "./api.js";
 import { fillTable, listen } from "./keys.js";
 import { colourOf } from "./overlay.js";
 import { OwnCamera } from "./own_camera.js";
-import { change, onChange, settings } from "./settings.js";
+import { change, LABELS, onChange, settings } from "./settings.js";
 import { Tile } from "./tile.js";
 
 const POLL_MS = 1000;
@@ -110,7 +110,7 @@ function moveThreshold(by) {
 function showSettings() {
   $("threshold").value = threshold();
   $("threshold-value").textContent = threshold().toFixed(2);
-  $("labels").setAttribute("aria-pressed", settings.labels);
+  $("labels").textContent = `Labels: ${settings.labels}`;
   $("mirror").setAttribute("aria-pressed", settings.mirror);
   $("transport").value = settings.transport;
   $("theme").textContent = `Colours: ${settings.theme}`;
@@ -152,12 +152,14 @@ async function addDevice() {
   banner(`Open this on the other device; it works once: ${location.origin}${path}`);
 }
 
-const toggleTheme = () => change({ theme: THEMES[(THEMES.indexOf(settings.theme) + 1) % THEMES.length] });
+const nextOf = (values, value) => values[(values.indexOf(value) + 1) % values.length];
+const toggleTheme = () => change({ theme: nextOf(THEMES, settings.theme) });
+const toggleLabels = () => change({ labels: nextOf(LABELS, settings.labels) });
 const toggleHelp = () => ($("keys").open ? $("keys").close() : $("keys").showModal());
 
 $("threshold").addEventListener("input", (event) => change({ threshold: Number(event.target.value) }));
 $("threshold").addEventListener("dblclick", () => change({ threshold: null }));
-$("labels").addEventListener("click", () => change({ labels: !settings.labels }));
+$("labels").addEventListener("click", toggleLabels);
 $("mirror").addEventListener("click", () => change({ mirror: !settings.mirror }));
 $("transport").addEventListener("change", (event) => change({ transport: event.target.value }));
 $("theme").addEventListener("click", toggleTheme);
@@ -178,7 +180,7 @@ listen({
   "+": () => moveThreshold(0.05),
   "=": () => moveThreshold(0.05),
   "-": () => moveThreshold(-0.05),
-  l: () => change({ labels: !settings.labels }),
+  l: toggleLabels,
   m: () => change({ mirror: !settings.mirror }),
   t: toggleTheme,
   h: toggleHelp,

@@ -32,9 +32,8 @@ export class Recording {
     }
     context.drawImage(image, 0, 0, canvas.width, canvas.height);
     context.restore();
-    const line = Math.max(1, Math.min(canvas.width, canvas.height) / 260);
     drawBoxes(context, message, visible(message, settings, threshold), {
-      ...style, scale: canvas.width / message.size_wh[0], width: canvas.width, line,
+      ...style, scale: canvas.width / message.size_wh[0], width: canvas.width,
     });
   }
 

@@ -1,11 +1,14 @@
 // What the user chose, kept in this browser.
+export const LABELS = ["face", "full", "none"];
 const KEY = "realtime";
-const DEFAULTS = { threshold: null, labels: true, mirror: false, hidden: [], transport: "auto", theme: "auto" };
+const DEFAULTS = { threshold: null, labels: "face", mirror: false, hidden: [], transport: "auto", theme: "auto" };
 const listeners = new Set();
 
 function load() {
   try {
-    return { ...DEFAULTS, ...JSON.parse(localStorage.getItem(KEY) || "{}") };
+    const kept = { ...DEFAULTS, ...JSON.parse(localStorage.getItem(KEY) || "{}") };
+    if (!LABELS.includes(kept.labels)) kept.labels = DEFAULTS.labels;
+    return kept;
   } catch {
     return { ...DEFAULTS };
   }

@@ -76,12 +76,11 @@ export class Tile {
     this.root.dataset.way = way;
     this.video.hidden = way === "jpeg";
     if (way === "jpeg") {
-      this.leave = jpegFeeds.add(this.name, (message, bitmap) => this.showBitmap(message, bitmap));
+      this.leave = jpegFeeds.add(this.name, (message, bitmap) => this.showImage(message, bitmap, bitmap.width, bitmap.height));
       return;
     }
     const feed = new WebRtcFeed(this.name, this.video, {
-      onPicture: () => this.drawPicture(this.video, this.video.videoWidth, this.video.videoHeight),
-      onFrame: (message) => this.show(message),
+      onFrame: (image, message) => this.showImage(message, image, image.videoWidth ?? image.width, image.videoHeight ?? image.height),
       onFailed: () => this.webRtcFailed(),
     });
     this.leave = () => feed.close();
@@ -107,8 +106,8 @@ export class Tile {
     this.leave = null;
   }
 
-  showBitmap(message, bitmap) {
-    this.drawPicture(bitmap, bitmap.width, bitmap.height);
+  showImage(message, image, width, height) {
+    this.drawPicture(image, width, height);
     this.show(message);
   }
 
@@ -168,7 +167,7 @@ export class Tile {
     const boxes = visible(this.message, settings, this.server.threshold);
     this.root.dataset.boxes = boxes.length;
     drawBoxes(context, this.message, boxes, {
-      ...this.style(), scale: width / this.message.size_wh[0], width, line: Math.max(1.5 * ratio, Math.min(width, height) / 260),
+      ...this.style(), scale: width / this.message.size_wh[0], width, ratio,
     });
   }
 
@@ -189,7 +188,7 @@ export class Tile {
     const rate = passed ? (1000 * (this.times.length - 1)) / passed : 0;
     const age = this.ages.length ? this.ages.reduce((a, b) => a + b, 0) / this.ages.length : NaN;
     const figures = [
-      `${rate.toFixed(1)} FPS`, Number.isNaN(age) ? "- ms" : `${age.toFixed(0)} ms`, `${camera.dropped} dropped`,
+      `${rate.toFixed(1)} frames/s`, Number.isNaN(age) ? "- ms old" : `${age.toFixed(0)} ms old`, `${camera.dropped} dropped`,
       camera.faces === 1 ? "1 face" : `${camera.faces} faces`,
     ];
     this.figures.replaceChildren(...figures.map((text) => element("span", "figure", { textContent: text })));

@@ -1,25 +1,25 @@
 // A camera over WebRTC: frames in a <video>, their boxes over a data channel.
 import { post } from "./api.js";
+import { HeldPictures } from "./held_pictures.js";
 
 const KEPT = 120;  // boxes that wait for their frame
 const TIMESTAMPS = 2 ** 32;
 const ALIVE_MS = 2000;  // the server closes a connection whose page has said nothing for some seconds
 
 export class WebRtcFeed {
-  // onPicture() is called when the video shows a new frame, then onFrame(message) with its boxes; with null, and once more
-  // with the boxes, if they come later than the frame.
-  constructor(name, video, { onPicture, onFrame, onFailed }) {
+  // onFrame(image, message) is called with each frame, a video or a canvas, and its boxes; with null in place of boxes that
+  // do not come.
+  constructor(name, video, { onFrame, onFailed }) {
     this.name = name;
     this.video = video;
-    this.onPicture = onPicture;
     this.onFrame = onFrame;
     this.onFailed = onFailed;
     this.messages = new Map();
     this.newest = null;
     this.origin = null;
-    this.shown = null;
     this.closed = false;
-    this.frames = 0;
+    this.held = new HeldPictures(() => this.showWithoutBoxes());
+    this.boxesCome = true;
   }
 
   async start(timeout_ms = 6000) {
@@ -35,7 +35,7 @@ export class WebRtcFeed {
       if (["failed", "disconnected", "closed"].includes(peer.connectionState)) this.fail(peer.connectionState);
     });
     peer.addEventListener("track", (event) => {
-      event.receiver.jitterBufferTarget = 0;  // the newest frame counts, not a steady pace
+      event.receiver.jitterBufferTarget = 0;  // the newest frame counts, not a steady pace; the server asks for it too
       this.video.srcObject = new MediaStream([event.track]);
       this.video.play().catch(() => {});
     });
@@ -62,10 +62,12 @@ export class WebRtcFeed {
       this.origin = message.origin;
     } else {
       this.newest = message;
+      this.boxesCome = true;
       this.messages.set(message.timestamp % TIMESTAMPS, message);
       if (this.messages.size > KEPT) this.messages.delete(this.messages.keys().next().value);
     }
-    if (this.awaited !== undefined) this.showAwaited();
+    const found = this.held.take((timestamp) => this.messageOf(timestamp));
+    if (found) this.onFrame(...found);
   }
 
   waitForFrame() {
@@ -78,31 +80,38 @@ export class WebRtcFeed {
       return;
     }
     this.handle = this.video.requestVideoFrameCallback((_now, frame) => {
-      this.frames += 1;
+      if (this.closed) return;
       this.present(frame.rtpTimestamp);
       this.waitForFrame();
     });
   }
 
-  // Show the boxes of the frame with this RTP timestamp; browsers that do not tell it get the newest boxes.
+  // The video shows the frame with this RTP timestamp; browsers that do not tell it get the newest boxes. Frames may be
+  // quicker than their boxes, which travel by themselves: then they are held until both are there.
   present(rtpTimestamp) {
-    this.awaited = undefined;
-    this.onPicture();
-    if (rtpTimestamp === undefined) {
-      if (this.newest) this.onFrame(this.newest);
+    const message = rtpTimestamp === undefined ? this.newest : this.messageOf(rtpTimestamp);
+    if (message) {
+      this.held.takeNewest();
+      this.onFrame(this.video, message);
       return;
     }
-    this.awaited = rtpTimestamp;
-    if (!this.showAwaited()) this.onFrame(null);
+    if (this.held.isFull) this.boxesCome = false;
+    if (rtpTimestamp !== undefined && this.boxesCome) {
+      this.held.keep(this.video, rtpTimestamp);
+    } else {
+      this.held.takeNewest();
+      this.onFrame(this.video, null);
+    }
   }
 
-  showAwaited() {
-    if (this.origin === null) return false;
-    const message = this.messages.get((this.awaited - this.origin + TIMESTAMPS) % TIMESTAMPS);
-    if (!message) return false;
-    this.awaited = undefined;
-    this.onFrame(message);
-    return true;
+  // A frame has waited for its boxes for too long; until boxes come again, none waits.
+  showWithoutBoxes() {
+    this.boxesCome = false;
+    this.onFrame(this.held.takeNewest(), null);
+  }
+
+  messageOf(rtpTimestamp) {
+    return this.origin === null ? undefined : this.messages.get((rtpTimestamp - this.origin + TIMESTAMPS) % TIMESTAMPS);
   }
 
   fail(reason) {
@@ -115,6 +124,7 @@ export class WebRtcFeed {
     this.closed = true;
     clearTimeout(this.timer);
     clearInterval(this.alive);
+    this.held.takeNewest();
     this.peer?.close();
     this.video.srcObject = null;
   }
