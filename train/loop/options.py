@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from train.cli_options import option
+from train.cli_options import command_line_defaults, option
 from train.data.augment import AugmentOptions
 from train.errors import TrainError
 from train.loop.schedule_text import seconds_of, size_schedule
@@ -153,6 +153,11 @@ class FitOptions:
             "freeze_norms": is_gentle and given["batch_size"] // given["accumulate"] < FEW_IMAGES,
         }
         return cls(**given | {name: value for name, value in derived.items() if given[name] is None})
+
+    @classmethod
+    def with_defaults(cls, **given: Any) -> "FitOptions":
+        """Options of which only some are given: the others are what the command line takes without them."""
+        return cls.from_command_line(**command_line_defaults(cls) | given)
 
     @property
     def time_s(self) -> float | None:
