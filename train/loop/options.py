@@ -15,7 +15,7 @@ MODEL, TRAINING, EXAMPLES = "Model", "Training", "Examples"
 LR = {"sgd": 0.02, "adamw": 0.001}
 WEIGHT_DECAY = {"sgd": 1e-4, "adamw": 0.05}
 """Defaults by optimizer."""
-GENTLE_LR = {"sgd": 0.005, "adamw": 0.0003}
+GENTLE_LR = {"sgd": 0.001, "adamw": 0.0001}
 """Likewise, where a detector is trained on."""
 WARMUP_STEPS, GENTLE_WARMUP_STEPS = 500, 50
 FEW_IMAGES = 32
