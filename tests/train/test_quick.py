@@ -320,6 +320,19 @@ def test_a_run_that_was_stopped_goes_on_and_is_finished(tmp_path, exported, monk
     assert load_checkpoint(out / "run/best.pt").info["options"]["time"] == "20s"
 
 
+@pytest.mark.usefixtures("ticking")
+def test_the_folder_of_the_data_set_may_be_that_of_the_output(tmp_path, exported):
+    data = make_data_set(tmp_path, train=12)
+    data.write_text(data.read_text().replace("val: images/val\n", ""))
+    text = data.read_text()
+
+    result = quick(data, tmp_path)
+
+    assert result.exit_code == 0, result.output
+    assert data.read_text() == text
+    assert len(exported) == 1
+
+
 def test_without_labels_nothing_is_begun(tmp_path):
     data = make_data_set(tmp_path)
     shutil.rmtree(tmp_path / "labels")

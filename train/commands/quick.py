@@ -36,7 +36,7 @@ from train.quick.run import Start, begin, build_run, finish
 from train.quick.split import QuickData, usable_data
 from train.text_tables import text_table
 
-MODEL, CARD, ERRORS, RUN = "mine.onnx", "mine.md", "errors", "run"
+MODEL, CARD, ERRORS, RUN, SPLIT = "mine.onnx", "mine.md", "errors", "run", "split"
 SAVE_EVERY_STEPS = 200
 SHOWN = 50
 """Images on the page of errors."""
@@ -75,9 +75,11 @@ def quick(
     _refuse_finished(out, resume=resume)
     make_folder(out)
     with FolderLock(out), make_reporter(is_main=True, sparse=True) as reporter:
-        used = usable_data(config, out)
+        used = usable_data(config, out / SPLIT)
         if used.made_because:
-            reporter.message(f"{used.made_because}: one image in five is kept to validate on ({out / 'val.txt'})")
+            reporter.message(
+                f"{used.made_because}: one image in five is kept to validate on ({out / SPLIT / 'val.txt'})"
+            )
         side = size or ARCHITECTURES[arch.value].default_size
         start = begin(arch.value, _shipped(arch), used.config, side, target)
         warnings = warnings_of(start.train_images, config.class_names, arch.value, start.known, start.train)

@@ -98,6 +98,7 @@ def _of_near_duplicates(images: Sequence[LabelledImage]) -> list[list[str]]:
 
 def _write(folder: Path, images: Sequence[LabelledImage], splits: Sequence[str | None], data: DataConfig) -> DataConfig:
     """Write lists of the images and data.yaml; images whose copies are in both splits are in neither."""
+    folder.mkdir(exist_ok=True)
     for split in (TRAIN, VAL):
         paths = [str(i.path.absolute()) for i, s in zip(images, splits, strict=True) if s == split]
         (folder / f"{split}.txt").write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
