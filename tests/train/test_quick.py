@@ -285,7 +285,10 @@ def test_from_a_folder_of_labels_to_a_model_and_its_card(tmp_path, exported):
     assert checkpoint.config.class_names == ("face", "glasses")
     assert any(path.is_relative_to(tmp_path) for path in images)
     assert (out / ERRORS / "index.html").is_file()
-    assert "| face |" in (out / "mine.md").read_text()
+    card = (out / "mine.md").read_text()
+    assert "| face |" in card
+    assert ".png: missed: " in card
+    assert str(tmp_path) not in card
     options = json.loads((out / "run/run.json").read_text())["options"]
     assert options["weights"] == "nano"
     assert options["freeze_norms"] is True

@@ -127,7 +127,7 @@ def _train(run: Run, workers: int, reporter: LineReporter, resume_command: str) 
 
 
 def _val_name(used: QuickData, data: Path) -> str:
-    return "your val split" if not used.made_because else f"those of {data} that were kept to validate on"
+    return "your val split" if not used.made_because else f"those of {data.name} that were kept to validate on"
 
 
 def _photos() -> list[LabelledImage]:

@@ -111,10 +111,11 @@ def _shares(agreements: Sequence[Agreement]) -> str:
     return ", ".join(f"{a.found_too} of {a.boxes} ({a.name})" for a in agreements)
 
 
-def worst_lines(result: Result) -> list[str]:
-    """The worst images, each with the reason."""
+def worst_lines(result: Result, *, folders: bool = True) -> list[str]:
+    """The worst images, each with the reason; a model card, which is passed on, names no folders."""
     names = [c.name for c in result.after.classes]
-    return [f"{o.path}: {error_text(o, names)}" for o in result.worst[:WORST_NAMED] if o.errors]
+    worst = [o for o in result.worst[:WORST_NAMED] if o.errors]
+    return [f"{o.path if folders else o.path.name}: {error_text(o, names)}" for o in worst]
 
 
 def card_text(result: Result, model: str) -> str:
@@ -138,7 +139,7 @@ def card_text(result: Result, model: str) -> str:
         "## What would help most",
         _list(result.help) or "Nothing stands out: more images, as varied as what it will see.",
         "The images with the most errors, drawn in `errors/index.html`:" if worst_lines(result) else "",
-        _list(worst_lines(result)),
+        _list(worst_lines(result, folders=False)),
         "## Training",
         _list(_training(result.info)),
         "## Terms",
