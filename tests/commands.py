@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 SMALLER = [
     ("fit data.yaml --arch nano", "fit data.yaml --arch nano --size 64 --batch-size 4 --workers 0"),
+    ("--time 10m --out mine", "--time 60s --size 64 --workers 0 --out mine"),
     ("--epochs 100", "--epochs 1"),
     ("--epochs 30", "--epochs 1"),
     ("--time 8m --sizes 192,256", "--time 30s --sizes 64,96"),

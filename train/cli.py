@@ -9,6 +9,7 @@ from realtime.standard_streams import accept_any_text
 from train.commands.data import check, preview
 from train.commands.evaluation import average, evaluate, predict
 from train.commands.fit import fit
+from train.commands.quick import quick
 from train.errors import TrainError, missing_extra
 from train.loop.interrupt import InterruptedRunError
 from train.prepare.cli import app as prepare_app
@@ -21,7 +22,7 @@ app = typer.Typer(
     help="Train and evaluate a Faster R-CNN on a data set in YOLO format.",
 )
 app.add_typer(prepare_app, name="prepare")
-for command in (check, preview, fit, evaluate, average, predict):
+for command in (check, preview, quick, fit, evaluate, average, predict):
     app.command()(command)
 
 

@@ -85,6 +85,11 @@ def takes_options(
     return decorate
 
 
+def command_line_defaults(options: "type[DataclassInstance]") -> dict[str, Any]:
+    """What the command line has for each field whose option is not given."""
+    return {f.name: None if _spec(f).is_derived else f.default for f in fields(options)}
+
+
 def option_name(options: "type[DataclassInstance]", name: str) -> str:
     """What a field is called on the command line, such as ``--warmup-steps``."""
     spec = next(_spec(f) for f in fields(options) if f.name == name)

@@ -11,6 +11,7 @@ from tiny_data import CLASS_NAMES, make_data_set, noise_image, write_image
 import train.evaluation.predict
 from train.data.images import read_image
 from train.errors import TrainError
+from train.evaluation import drawing
 from train.evaluation.drawing import CLASS_COLOURS, ERROR_COLOUR, Mark, draw_boxes
 from train.evaluation.evaluate import Detected
 from train.evaluation.matching import Boxes
@@ -106,6 +107,17 @@ def test_dashed_box_has_gaps():
         assert set(colours) == {ERROR_COLOUR, (255, 255, 255)}
         assert changes >= 6
     assert colour_at(drawn, 30, 30) == GREY
+
+
+def test_a_detector_that_finds_hundreds_of_boxes_gets_a_page_all_the_same(monkeypatch):
+    captions = []
+    monkeypatch.setattr(drawing, "_draw_caption", lambda _, mark, *__: (captions.append(mark.caption), mark.box)[1])
+
+    marks = [Mark((i, i, i + 9, i + 9), (0, 255, 0), str(i)) for i in range(150)]
+    drawn = draw_boxes(noise_image(200, 200, seed=0), marks)
+
+    assert captions == [str(i) for i in range(drawing.MAX_CAPTIONS)]
+    assert (drawn[149] == (0, 255, 0)).all(axis=1).any()  # the boxes are all drawn
 
 
 def test_captions_hide_neither_their_boxes_nor_one_another():

@@ -1,11 +1,13 @@
 import io
 import re
+from types import SimpleNamespace
 
 import numpy as np
 from rich.console import Console
 
 from train.evaluation.matching import Boxes
 from train.evaluation.metrics import evaluate_boxes
+from train.loop import reporting
 from train.loop.reporting import LineReporter, LiveReporter, Status, make_reporter
 
 PARTS = {"loss": 1.25, "loss_classifier": 0.4, "loss_box_reg": 0.5, "loss_objectness": 0.3, "loss_rpn_box_reg": 0.05}
@@ -25,6 +27,18 @@ def test_lines_are_printed_for_windows_of_the_log_only(capsys):
         reporter.step(STATUS, is_logged=False)
         reporter.step(STATUS, is_logged=True)
     assert capsys.readouterr().out == f"epoch 12/100 step 30/494  {LOSSES}  {SPEED}\n"
+
+
+def test_short_epochs_are_reported_twice_a_minute(capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(reporting, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with make_reporter(is_main=True, sparse=True) as reporter:
+        for _ in range(62):
+            now[0] += 1
+            reporter.step(STATUS, is_logged=True)
+        reporter.validated(12, None, some_metrics())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"epoch 12/100  {LOSSES}  {SPEED}"] * 2 + ["epoch 12 on val: mAP50-95 1.000  F1 1.000"]
 
 
 def test_live_display_shows_every_step_and_keeps_the_last_metrics_in_sight():

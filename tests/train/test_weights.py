@@ -11,7 +11,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from train.errors import TrainError
 from train.models.architectures import ModelConfig, build_model
 from train.models.checkpoint import Checkpoint
-from train.models.weights import PRETRAINED, initial_model
+from train.models.weights import PRETRAINED, continues_training, initial_model
 
 NANO = ModelConfig("nano", ("face", "eye"), 64)
 PREDICTOR = "roi_heads.box_predictor."
@@ -233,3 +233,76 @@ def test_damaged_download_is_named(hub_folder, content):
         initial_model(NANO, "coco")
 
     assert path.name in str(error.value)
+
+
+def predictor_rows(model):
+    """Scores and deltas by label: (C+1,1+4,...) each."""
+    state = {name.removeprefix(PREDICTOR): value for name, value in model.state_dict().items() if PREDICTOR in name}
+    rows = [(state[f"cls_score.{kind}"], state[f"bbox_pred.{kind}"]) for kind in ("weight", "bias")]
+    return [torch.cat([scores.unflatten(0, (-1, 1)), deltas.unflatten(0, (-1, 4))], 1) for scores, deltas in rows]
+
+
+@pytest.mark.parametrize("arch", ["nano", "mobile"])
+def test_classes_keep_what_predicts_them_wherever_they_are_among_others(tmp_path, arch):
+    names = ("eye", "face", "mouth")
+    source = random_model(names=names)
+    Checkpoint(ModelConfig("nano", names, 64), source.state_dict(), {}).save(tmp_path / "best.pt")
+    wanted = ("glasses", "Face", "eye")
+    torch.manual_seed(1)
+
+    start = initial_model(ModelConfig(arch, wanted, 64), str(tmp_path / "best.pt"))
+
+    assert start.new_classes == ("glasses",)
+    assert start.reinitialized == ()
+    for known, found in zip(predictor_rows(source), predictor_rows(start.model), strict=True):
+        inputs = tuple(slice(n) for n in known.shape[2:])
+        for old, new in ((0, 0), (1, 3), (2, 2)):  # background, eye, face
+            assert torch.equal(found[new][(slice(None), *inputs)], known[old])
+            assert found[new].abs().sum() == pytest.approx(known[old].abs().sum().item())  # new channels give nothing
+        assert not torch.equal(found[1][(slice(None), *inputs)], known[1])
+
+
+def test_classes_in_another_order_are_found_as_before(tmp_path):
+    source = random_model(names=("face", "eye"))
+    Checkpoint(NANO, source.state_dict(), {}).save(tmp_path / "best.pt")
+
+    start = initial_model(ModelConfig("nano", ("eye", "face"), 64), str(tmp_path / "best.pt"))
+
+    assert (start.reinitialized, start.new_classes) == ((), ())
+    for known, found in zip(predictor_rows(source), predictor_rows(start.model), strict=True):
+        assert torch.equal(found, known[[0, 2, 1]])
+
+
+def test_as_many_classes_of_other_names_may_be_translations(tmp_path):
+    source = random_model(names=("face", "eye"))
+    Checkpoint(NANO, source.state_dict(), {}).save(tmp_path / "best.pt")
+
+    start = initial_model(ModelConfig("nano", ("Gesicht", "Auge"), 64), str(tmp_path / "best.pt"))
+
+    assert (start.reinitialized, start.new_classes) == ((), ())
+    assert equal_tensors(start.model.state_dict(), source.state_dict()) == set(source.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("arch", "weights", "expected"),
+    [
+        ("nano", "nano", True),
+        ("pico", "nano", True),
+        ("nano", "pico", True),
+        ("mobile", "nano", False),
+        ("nano", "coco", False),
+        ("nano", "none", False),
+        ("nano", "not/there.pt", False),
+    ],
+)
+def test_training_is_continued_from_a_detector_with_the_same_layers(arch, weights, expected):
+    assert continues_training(arch, weights) is expected
+
+
+def test_training_is_continued_from_a_checkpoint_but_not_from_a_state_dict(tmp_path):
+    state = random_model().state_dict()
+    Checkpoint(NANO, state, {}).save(tmp_path / "best.pt")
+    torch.save(state, tmp_path / "weights.pth")
+
+    assert continues_training("nano", str(tmp_path / "best.pt"))
+    assert not continues_training("nano", str(tmp_path / "weights.pth"))

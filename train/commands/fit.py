@@ -106,6 +106,9 @@ def _announce(run: Run, reporter: LineReporter) -> None:
     if run.reinitialized:
         parts = ", ".join(run.reinitialized)
         reporter.message(f"not in --weights {run.options.weights} in this shape, reinitialized: {parts}")
+    if run.new_classes:
+        names = ", ".join(run.new_classes)
+        reporter.message(f"--weights {run.options.weights} does not know, and begins at random: {names}")
 
 
 def _refuse_existing(out: Path) -> None:

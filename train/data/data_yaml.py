@@ -31,6 +31,10 @@ OnSplitProblem = Callable[[str, TrainError], None]
 """Called with the name of a split and a problem of its entry."""
 
 
+class MissingKeyError(TrainError):
+    """The file does not name what it must."""
+
+
 @dataclass(frozen=True, slots=True)
 class DataConfig:
     """A parsed ``data.yaml``."""
@@ -112,8 +116,8 @@ def located(folder: Path, written: str) -> Path:
     return next((candidate for candidate in candidates if candidate.exists()), path)
 
 
-def _missing(path: Path, key: str) -> TrainError:
-    return TrainError(f"{path}: key '{key}' is missing. A data set needs 'names', 'train' and 'val'")
+def _missing(path: Path, key: str) -> MissingKeyError:
+    return MissingKeyError(f"{path}: key '{key}' is missing. A data set needs 'names', 'train' and 'val'")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ FONT_SCALE = 0.45
 LEGEND_FONT_SCALE = 0.6
 LEGEND_ROW_PX = 32
 DASH_PX = 7
+MAX_CAPTIONS, MAX_AVOIDED = 24, 60
+"""Of one image: captions, and boxes that they avoid. More would cover it, and take long to place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,10 @@ def draw_boxes(image: np.ndarray, marks: Sequence[Mark]) -> np.ndarray:
             # Two pixels within the box, whose last pixel is x2 - 1, and a dark outline, for light images.
             for inset, line in ((-1, OUTLINE), (0, mark.colour), (1, mark.colour)):
                 cv2.rectangle(canvas, (x1 + inset, y1 + inset), (x2 - 1 - inset, y2 - 1 - inset), line)
-    boxes = np.array([mark.box for mark in marks], np.float64).reshape(-1, 4)
+    boxes = np.array([mark.box for mark in marks[:MAX_AVOIDED]], np.float64).reshape(-1, 4)
     taken = np.zeros((0, 4))
-    for mark in marks:
-        if mark.caption:
-            taken = np.vstack([taken, _draw_caption(canvas, mark, boxes, taken)])
+    for mark in [mark for mark in marks if mark.caption][:MAX_CAPTIONS]:
+        taken = np.vstack([taken, _draw_caption(canvas, mark, boxes, taken)])
     return canvas
 
 

@@ -1,21 +1,29 @@
 """The options of a run that shape its result."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from train.cli_options import METADATA_KEY, option
+from train.cli_options import command_line_defaults, option
 from train.data.augment import AugmentOptions
 from train.errors import TrainError
 from train.loop.schedule_text import seconds_of, size_schedule
 from train.models.architectures import ARCHITECTURES
+from train.models.weights import continues_training
 
 MODEL, TRAINING, EXAMPLES = "Model", "Training", "Examples"
 """Groups of options in the help text."""
 LR = {"sgd": 0.02, "adamw": 0.001}
 WEIGHT_DECAY = {"sgd": 1e-4, "adamw": 0.05}
 """Defaults by optimizer."""
+GENTLE_LR = {"sgd": 0.001, "adamw": 0.0001}
+"""Likewise, where a detector is trained on."""
+WARMUP_STEPS, GENTLE_WARMUP_STEPS = 500, 50
+FEW_IMAGES = 32
+"""Batch norms that are trained on keep their statistics where they would see fewer images at once."""
 EPOCHS = 26
 AUGMENT = AugmentOptions()
+IMPLYING = ("arch", "weights", "optimizer", "sizes", "time", "batch_size", "accumulate")
+"""Options from which defaults of others follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,8 @@ class FitOptions:
     optimizer: str = option("sgd", panel=TRAINING, choices=tuple(LR))
     lr: float = option(
         LR["sgd"],
-        "Peak learning rate; by default 0.02 for sgd, 0.001 for adamw.",
+        "Peak learning rate; by default 0.02 for sgd, 0.001 for adamw; from a detector of this project "
+        f"{GENTLE_LR['sgd']} and {GENTLE_LR['adamw']}.",
         min=0,
         panel=TRAINING,
         is_derived=True,
@@ -78,7 +87,20 @@ class FitOptions:
     )
     step_epochs: int = option(8, "Epochs between the steps of StepLR.", min=1, panel=TRAINING)
     gamma: float = option(0.1, "Factor of each step of StepLR.", min=0, max=1, panel=TRAINING)
-    warmup_steps: int = option(500, "Steps of linear warm-up.", min=1, panel=TRAINING)
+    warmup_steps: int = option(
+        WARMUP_STEPS,
+        f"Steps of linear warm-up; by default 500, from a detector of this project {GENTLE_WARMUP_STEPS}.",
+        min=1,
+        panel=TRAINING,
+        is_derived=True,
+    )
+    freeze_norms: bool = option(
+        default=False,
+        help="Keep the statistics of the batch norms; by default from a detector of this project, with fewer than "
+        f"{FEW_IMAGES} images in a part of a batch.",
+        panel=TRAINING,
+        is_derived=True,
+    )
     clip_norm: float = option(10.0, "Largest norm of the gradient; 0: no limit.", min=0, panel=TRAINING)
     ema: float = option(0.999, "Decay of the averaged weights.", min=0, max=1, panel=TRAINING)
     amp: bool = option(default=False, help="Compute in bfloat16 where that is safe.", flag="--amp", panel=TRAINING)
@@ -111,7 +133,10 @@ class FitOptions:
 
     @classmethod
     def from_command_line(cls, **given: Any) -> "FitOptions":
-        """Options whose derived defaults, None if they were not given, follow from architecture and optimizer."""
+        """Options whose derived defaults, None if they were not given, follow from the others.
+
+        They are gentle where a detector of this project is trained on.
+        """
         optimizer, sizes, time = given["optimizer"], given["sizes"], given["time"]
         if time and given["epochs"]:
             raise TrainError(f"--time {time} and --epochs {given['epochs']}: a run ends by one of them. Leave one out")
@@ -119,25 +144,33 @@ class FitOptions:
             raise TrainError(f"--time {time} and --schedule step, whose steps are counted in epochs. Use cosine")
         if time:
             seconds_of(time)  # raises if it is none
+        is_gentle = continues_training(given["arch"], given["weights"])
         derived = {
             "size": size_schedule(sizes)[-1][0] if sizes else ARCHITECTURES[given["arch"]].default_size,
             "epochs": EPOCHS,
             "schedule": "cosine" if time else "step",
-            "lr": LR[optimizer],
+            "lr": (GENTLE_LR if is_gentle else LR)[optimizer],
             "weight_decay": WEIGHT_DECAY[optimizer],
+            "warmup_steps": GENTLE_WARMUP_STEPS if is_gentle else WARMUP_STEPS,
+            "freeze_norms": is_gentle and given["batch_size"] // given["accumulate"] < FEW_IMAGES,
         }
         return cls(**given | {name: value for name, value in derived.items() if given[name] is None})
 
     def not_by_default(self) -> dict[str, Any]:
         """The fields whose values the command line would not have by itself, those that others imply left out."""
-        plain = {f.name: None if f.metadata[METADATA_KEY].is_derived else f.default for f in fields(self)}
-        implying = {name: getattr(self, name) for name in ("arch", "weights", "optimizer", "sizes", "time")}
+        plain = command_line_defaults(type(self))
+        implying = {name: getattr(self, name) for name in IMPLYING}
         implied = asdict(type(self).from_command_line(**plain | implying))
         return {
             name: value
             for name, value in asdict(self).items()
             if value != implied[name] or (name in implying and value != plain[name])
         }
+
+    @classmethod
+    def with_defaults(cls, **given: Any) -> "FitOptions":
+        """Options of which only some are given: the others are what the command line takes without them."""
+        return cls.from_command_line(**command_line_defaults(cls) | given)
 
     @property
     def time_s(self) -> float | None:

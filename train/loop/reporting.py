@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,8 @@ from train.evaluation.tables import metrics_table
 
 LOG_EVERY_STEPS = 50
 """Steps between lines of the log."""
+SPARSE_S = 30.0
+"""Seconds between those of a run with short epochs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,11 @@ def epoch_text(epoch: int, epochs: int | None) -> str:
     return f"epoch {epoch}/{epochs}" if epochs else f"epoch {epoch}"
 
 
+def means_text(epoch: int, epochs: int | None, metrics: Metrics) -> str:
+    """The means of a validation."""
+    return f"{epoch_text(epoch, epochs)} on val: mAP50-95 {metrics.map50_95:.3f}  F1 {metrics.mean_f1:.3f}"
+
+
 class LineReporter:
     """Plain lines, for files and pipes; the interface of the others."""
 
@@ -75,6 +83,23 @@ class LineReporter:
     def message(self, text: str) -> None:
         """Print a line."""
         typer.echo(text)
+
+
+class SparseReporter(LineReporter):
+    """A line in half a minute, for short epochs."""
+
+    def __init__(self) -> None:
+        self._printed_s = time.monotonic()
+
+    def step(self, status: Status, *, is_logged: bool) -> None:
+        """Report a step if the line before is old."""
+        if time.monotonic() - self._printed_s >= SPARSE_S:
+            self._printed_s = time.monotonic()
+            self.message(f"{epoch_text(status.epoch, status.epochs)}  {status.losses_text()}  {status.speed_text()}")
+
+    def validated(self, epoch: int, epochs: int | None, metrics: Metrics) -> None:
+        """Print the means."""
+        self.message(means_text(epoch, epochs, metrics))
 
 
 class LiveReporter(LineReporter):
@@ -111,7 +136,7 @@ class LiveReporter(LineReporter):
     def validated(self, epoch: int, epochs: int | None, metrics: Metrics) -> None:
         """Show the table, and keep its means on the screen."""
         super().validated(epoch, epochs, metrics)
-        self._metrics.plain = f"epoch {epoch} on val: mAP50-95 {metrics.map50_95:.3f}  F1 {metrics.mean_f1:.3f}"
+        self._metrics.plain = means_text(epoch, epochs=None, metrics=metrics)
 
     def message(self, text: str) -> None:
         """Print above the live lines."""
@@ -125,8 +150,10 @@ class SilentReporter(LineReporter):
         """Print nothing."""
 
 
-def make_reporter(*, is_main: bool) -> LineReporter:
-    """The reporter that suits this process's standard output."""
+def make_reporter(*, is_main: bool, sparse: bool = False) -> LineReporter:
+    """The reporter that suits this process's standard output; ``sparse`` prints fewer lines into files and pipes."""
     if not is_main:
         return SilentReporter()
-    return LiveReporter(Console()) if sys.stdout.isatty() else LineReporter()
+    if sys.stdout.isatty():
+        return LiveReporter(Console())
+    return SparseReporter() if sparse else LineReporter()

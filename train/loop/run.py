@@ -69,7 +69,7 @@ class Run:
         self.images = load_run_images(data, options)
         torch.manual_seed(options.seed)
         start = self._begin() if last is None else Start(build_model(last.config), last.config)
-        self.config, self.reinitialized = start.config, start.reinitialized
+        self.config, self.reinitialized, self.new_classes = start.config, start.reinitialized, start.new_classes
         self.state = build_train_state(start.model, options, self.images.steps_per_epoch, device, world)
         self.progress = Progress()
         if last is not None:

@@ -74,6 +74,8 @@ def build_train_state(
     if world.size > 1 and device.type == "cuda":
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # not implemented for CPUs
     frozen = [] if options.trainable_layers is None else freeze_stages(model, options.trainable_layers)
+    if options.freeze_norms:
+        frozen += batch_norms(model)
     if options.amp:
         predict_in_float32(model)
     model = model.to(device, memory_format=torch.channels_last)
@@ -105,6 +107,11 @@ def freeze_stages(model: FasterRCNN, trainable: int) -> list[nn.Module]:
         for layer in stage:
             layer.requires_grad_(index >= len(stages) - trainable)
     return [layer for stage in stages[: len(stages) - trainable] for layer in stage]
+
+
+def batch_norms(model: nn.Module) -> list[nn.Module]:
+    """Layers that normalise by the statistics of a batch while they are trained."""
+    return [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d | nn.SyncBatchNorm)]
 
 
 def predict_in_float32(model: FasterRCNN) -> None:

@@ -85,19 +85,33 @@ def load_checkpoint(path: Path) -> Checkpoint:
         TrainError: the file is missing, damaged, of another format, or of a training that diverged.
     """
     content = load_file(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not is_checkpoint(content):
         raise TrainError(
             f"{path}: not a checkpoint of this project. Use a best.pt or last.pt that 'realtime train fit' wrote"
         )
+    checkpoint = checkpoint_of(content, path)
+    refuse_diverged(path, checkpoint.model, (checkpoint.resume or {}).get("model", {}))
+    return checkpoint
+
+
+def is_checkpoint(content: Any) -> bool:
+    """Whether a file that ``load_file`` read is a checkpoint."""
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
+def checkpoint_of(content: dict[str, Any], path: Path) -> Checkpoint:
+    """The checkpoint in the content of the file ``path``.
+
+    Raises:
+        TrainError: it is damaged, or of another version.
+    """
     if content.get("version") != VERSION:
         raise TrainError(f"{path}: checkpoint version {content.get('version')}, this program reads version {VERSION}")
     try:
         fields = content["config"] | {"class_names": tuple(content["config"]["class_names"])}
-        checkpoint = Checkpoint(ModelConfig(**fields), content["model"], content["info"], content["resume"])
+        return Checkpoint(ModelConfig(**fields), content["model"], content["info"], content["resume"])
     except (KeyError, TypeError) as error:
         raise TrainError(f"{path}: damaged checkpoint: {error}") from error
-    refuse_diverged(path, checkpoint.model, (checkpoint.resume or {}).get("model", {}))
-    return checkpoint
 
 
 def refuse_diverged(source: Path | str, *states: Mapping[str, Any]) -> None:

@@ -12,7 +12,8 @@ from torchvision.models.detection import FasterRCNN, FasterRCNN_ResNet50_FPN_Wei
 
 from train.errors import TrainError
 from train.models.architectures import ARCHITECTURES, ModelConfig, build_model
-from train.models.checkpoint import FORMAT, load_file, refuse_diverged
+from train.models.checkpoint import Checkpoint, checkpoint_of, is_checkpoint, load_file, refuse_diverged
+from train.models.class_rows import PREDICTOR, rows_by_name, shared_names
 from train.models.onnx_weights import read_onnx
 from train.models.widening import fits_within, widen_into
 
@@ -22,7 +23,9 @@ PRETRAINED = {
     "resnet50": FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
 }
 
-PREDICTING = ("roi_heads.box_predictor.", "rpn.head.cls_logits.", "rpn.head.bbox_pred.")
+PREDICTING = (PREDICTOR, "rpn.head.cls_logits.", "rpn.head.bbox_pred.")
+FAMILIES = {"pico": "nano"}
+"""Architectures with the layers of another."""
 SHIPPED_FOLDER = files("realtime.models")
 
 
@@ -37,6 +40,19 @@ class Start:
     """Parts of the model that the given weights did not fit or did not have."""
     is_folded: bool = False
     """The weights come from an exported file: ``restore_norms`` is needed before training."""
+    new_classes: tuple[str, ...] = ()
+    """Those that the weights do not know, where they know others: their rows of the predictor are reinitialized."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a file of weights holds."""
+
+    state: Any
+    frozen_norm: bool
+    """Whether the norms of a ``resnet50`` with them are frozen."""
+    config: ModelConfig | None = None
+    """Of a model of this project."""
 
 
 def initial_model(config: ModelConfig, weights: str) -> Start:
@@ -48,7 +64,8 @@ def initial_model(config: ModelConfig, weights: str) -> Start:
             light ones), the name of a model that comes with the app, or a file: an ONNX file or a checkpoint of this
             project, or a state dict of the same torchvision model, as it is or as ``model`` in a dict; its tensors may
             be stored as ``from_int8`` reads them. Tensors with fewer channels than the model's become
-            a part of them; those of another shape, such as the predictor for other classes, keep their random start.
+            a part of them; those of another shape keep their random start. Of the predictor of a model of this project,
+            each class takes the rows of the class of its name.
 
     Raises:
         TrainError: weights that can neither be found nor downloaded, or that fit nowhere.
@@ -57,14 +74,33 @@ def initial_model(config: ModelConfig, weights: str) -> Start:
         return Start(build_model(config), config)
     if weights == "coco":
         config = replace(config, frozen_norm=config.arch == "resnet50")
-        reinitialized = ("roi_heads.box_predictor",) if config.frozen_norm else ("backbone.fpn", "rpn", "roi_heads")
-        return Start(_pretrained(config), config, reinitialized)
-    path = shipped_path(weights) or Path(weights)
-    is_folded = path.suffix == ".onnx"
-    state, is_frozen = _read_onnx(path) if is_folded else _read_torch(path)
-    config = replace(config, frozen_norm=is_frozen and config.arch == "resnet50")
+        fresh = ("roi_heads.box_predictor",) if config.frozen_norm else ("backbone.fpn", "rpn", "roi_heads")
+        return Start(_pretrained(config), config, fresh)
+    given = read_weights(weights)
+    config = replace(config, frozen_norm=given.frozen_norm and config.arch == "resnet50")
     model = build_model(config)
-    return Start(model, config, load_matching(model, state, weights), is_folded)
+    state, new_classes = _for_classes(given, model, config.class_names)
+    reinitialized = load_matching(model, state, weights)
+    return Start(model, config, reinitialized, _path(weights).suffix == ".onnx", new_classes)
+
+
+def continues_training(arch: str, weights: str) -> bool:
+    """Whether ``weights`` are of a detector of this project with the layers of ``arch``, which is then trained on.
+
+    A file that cannot be read gives False: ``initial_model`` says why.
+    """
+    if weights in {"none", "coco"}:
+        return False
+    try:
+        given = read_weights(weights)
+    except TrainError:
+        return False
+    return given.config is not None and family(given.config.arch) == family(arch)
+
+
+def family(arch: str) -> str:
+    """The architecture that has the same layers."""
+    return FAMILIES.get(arch, arch)
 
 
 def shipped_path(name: str) -> Path | None:
@@ -73,23 +109,44 @@ def shipped_path(name: str) -> Path | None:
     return path if name in ARCHITECTURES and path.is_file() else None
 
 
-def _read_onnx(path: Path) -> tuple[Any, bool]:
-    """A state dict, and whether the norms of a ``resnet50`` with it are frozen."""
-    checkpoint = read_onnx(path)
-    return checkpoint.model, checkpoint.config.frozen_norm
+def read_weights(weights: str) -> Given:
+    """Read the weights of a shipped model or of a file.
 
-
-def _read_torch(path: Path) -> tuple[Any, bool]:
-    """As ``_read_onnx``, from a checkpoint of this project or a state dict, plain or stored as ``model``."""
+    Raises:
+        TrainError: they cannot be read.
+    """
+    path = _path(weights)
+    if path.suffix == ".onnx":
+        return _given(read_onnx(path))
     content = load_file(path)
-    if isinstance(content, dict) and content.get("format") == FORMAT:
-        return content["model"], content["config"].get("frozen_norm", False)
+    if is_checkpoint(content):
+        return _given(checkpoint_of(content, path))
     state = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(state, dict):
-        return state, True
+        return Given(state, frozen_norm=True)
     # torchvision's frozen norms count no batches.
     has_trained_norms = any(str(name).endswith("num_batches_tracked") for name in state)
-    return {name: from_int8(value) for name, value in state.items()}, not has_trained_norms
+    return Given({name: from_int8(value) for name, value in state.items()}, not has_trained_norms)
+
+
+def _given(checkpoint: Checkpoint) -> Given:
+    return Given(checkpoint.model, checkpoint.config.frozen_norm, checkpoint.config)
+
+
+def _path(weights: str) -> Path:
+    return shipped_path(weights) or Path(weights)
+
+
+def _for_classes(given: Given, model: FasterRCNN, wanted: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
+    """The state with the predictor of the wanted classes, and those of them that it does not know.
+
+    If the names have nothing in common, the predictor stays as it is, for as many classes: names may be translated.
+    """
+    shared = shared_names(given.config.class_names, wanted) if given.config else {}
+    if not given.config or not shared:
+        return given.state, ()
+    rows = rows_by_name(given.state, model.state_dict(), given.config.class_names, wanted)
+    return given.state | rows, tuple(name for name in wanted if name not in shared.values())
 
 
 def from_int8(value: Any) -> Any:

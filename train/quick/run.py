@@ -1,0 +1,129 @@
+"""The steps of a quick run that need no command line: the options, the training, and what it came to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from train.data.data_yaml import DataConfig
+from train.data.dataset import LabelledImage, load_split
+from train.distributed import World
+from train.evaluation.predict import Outcome, outcome, worst_first
+from train.loop.options import FitOptions
+from train.loop.run import Run, resumed_run
+from train.models.checkpoint import Checkpoint
+from train.models.class_rows import shared_names
+from train.quick.advice import what_would_help
+from train.quick.card import Forgetting, Result
+from train.quick.compare import Rated, agreement, rate, unlabelled
+
+BATCH = 16
+MAX_SEARCHED = 400
+"""Training images in which errors are searched, evenly chosen: more would take long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The detector that a quick run begins with, and what it finds in the user's images."""
+
+    name: str
+    checkpoint: Checkpoint
+    train_images: list[LabelledImage]
+    val_images: list[LabelledImage]
+    train: Rated
+    val: Rated
+
+    @property
+    def size(self) -> int:
+        """Side in pixels of the input."""
+        return self.val.size
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The classes of the detector."""
+        return self.checkpoint.config.class_names
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """Names in the data set by names of the detector, of the classes that it knows."""
+        return shared_names(self.known, self.val.class_names)
+
+
+def begin(name: str, checkpoint: Checkpoint, data: DataConfig, size: int, device: torch.device) -> Start:
+    """See what the shipped detector finds in the user's images."""
+    train, val = load_split(data, "train"), load_split(data, "val")
+    searched = evenly(train, MAX_SEARCHED)
+    rated = [rate(checkpoint, images, size=size, class_names=data.class_names, device=device)
+             for images in (searched, val)]  # fmt: skip
+    return Start(name, checkpoint, searched, val, *rated)
+
+
+def evenly(images: Sequence[LabelledImage], count: int) -> list[LabelledImage]:
+    """Up to ``count`` images from all over the sequence."""
+    places = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)
+    return [images[place] for place in places]
+
+
+def build_run(
+    arch: str, time: str, size: int, data: DataConfig, folder: Path, device: torch.device, *, resume: bool
+) -> Run:
+    """The training run, new or resumed.
+
+    Raises:
+        TrainError: the data cannot be trained on, or there is nothing to resume.
+    """
+    if resume:
+        return resumed_run(folder / "last.pt", data, device, World())
+    images = len(load_split(data, "train"))
+    options = FitOptions.with_defaults(arch=arch, weights=arch, size=size, time=time, batch_size=min(BATCH, images))
+    return Run(options, data, folder, device, World())
+
+
+def finish(
+    start: Start,
+    best: Checkpoint,
+    warnings: Sequence[str],
+    val_name: str,
+    photos: list[LabelledImage],
+    device: torch.device,
+) -> tuple[Result, list[Outcome]]:
+    """Compare the trained detector with the one that it began as.
+
+    Args:
+        start: that one, and the images.
+        best: the trained one.
+        warnings: about the data, which were known before.
+        val_name: what the images of val are, for people.
+        photos: those of the package, without labels.
+        device: to run on.
+
+    Returns:
+        What came of it, and all images, the worst first.
+    """
+    names, size = best.config.class_names, best.config.input_size
+
+    def rated(checkpoint: Checkpoint, images: Sequence[LabelledImage]) -> Rated:
+        return rate(checkpoint, images, size=size, class_names=names, device=device)
+
+    train, val = rated(best, start.train_images), rated(best, start.val_images)
+    images = [*start.train_images, *start.val_images]
+    outcomes = worst_first(
+        outcome(image.path, found.labelled, predicted)
+        for image, found, predicted in zip(
+            images, [*train.found, *val.found], [*train.predicted, *val.predicted], strict=True
+        )
+    )
+    forgetting = Forgetting(
+        agreement(unlabelled(start.train) + unlabelled(start.val), train.predicted + val.predicted, names),
+        len(images),
+        agreement(rated(start.checkpoint, photos).predicted, rated(best, photos).predicted, names),
+        len(photos),
+        tuple(name for name in start.known if name not in start.shared) if start.shared else (),
+    )
+    new = tuple(name for name in names if name not in start.shared.values())
+    after = val.metrics
+    before = start.val.metrics if start.shared else None
+    advice = what_would_help(after, outcomes, warnings)
+    return Result(start.name, before, after, new, forgetting, outcomes, advice, val_name, best.info), outcomes
