@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from realtime.atomic_files import remove_partials
+from realtime.batch.addresses import url_of
 from realtime.batch.claims import Claims, held_by_others
 from realtime.batch.records import Conditions, Record, Records
-from realtime.batch.remote import url_of
 from realtime.batch.store import Store
 from realtime.batch.tasks import Executor, Outcome, Task
 from realtime.formatting import counted, listed

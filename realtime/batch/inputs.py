@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from realtime.batch import remote
+from realtime.batch import addresses
 from realtime.errors import SourceError
 from realtime.file_tree import files_below
 from realtime.formatting import counted, listed
@@ -61,13 +61,13 @@ class Inputs:
         """Take the files of the right kind below an address, or the file that it is; return how many there are.
 
         Args:
-            address: of a folder or file, as ``realtime.batch.remote`` writes it.
+            address: of a folder or file, as ``realtime.batch.addresses`` writes it.
             is_taken: whether a file is of that kind, by its name.
 
         Raises:
             SourceError: there is nothing there.
         """
-        taken, others = remote.files_below(address, is_taken)
+        taken, others = addresses.files_below(address, is_taken)
         if taken == [address]:
             self.add_file(address)
             return 1

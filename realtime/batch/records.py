@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from realtime.batch.remote import describe, url_of
+from realtime.batch.addresses import describe, url_of
 from realtime.batch.store import Store
 from realtime.batch.tasks import Outcome, Task
 

@@ -133,7 +133,8 @@ def store_for(folder: Path) -> "Store":
     Raises:
         SourceError: the address does not answer.
     """
-    from realtime.batch.remote import RemoteStore, url_of
+    from realtime.batch.addresses import url_of
+    from realtime.batch.remote_store import RemoteStore
     from realtime.batch.store import FolderStore
 
     return RemoteStore(folder) if url_of(folder) else FolderStore(folder)
@@ -141,7 +142,7 @@ def store_for(folder: Path) -> "Store":
 
 def is_remote(tasks: "Sequence[Task]") -> bool:
     """Whether files are at addresses."""
-    from realtime.batch.remote import url_of
+    from realtime.batch.addresses import url_of
 
     return any(url_of(path) for task in tasks for path in (task.source, *task.outputs.values()))
 
@@ -160,7 +161,7 @@ def conditions_for(model: str, options: dict[str, Any]) -> "Conditions":
 
 def size_of(task: "Task") -> int:
     """Bytes of its input; 0 if that is not known."""
-    from realtime.batch.remote import url_of
+    from realtime.batch.addresses import url_of
 
     if url_of(task.source):
         return 1  # to ask for each would take long: files count the same

@@ -80,8 +80,8 @@ def image(
 
     A file that is not an image is reported and left out, one that is cut short only reported; the exit code is then 1.
     """
+    from realtime.batch.addresses import url_of
     from realtime.batch.images import find_images
-    from realtime.batch.remote import url_of
     from realtime.commands.image_batch import do_images
     from realtime.commands.image_worker import ImageSettings, ImageSpec
     from realtime.sinks.text_file import STANDARD_OUTPUT, is_stream

@@ -116,7 +116,7 @@ def video(
 
     With several videos, or a folder of them, --out, --jsonl, --csv and --crops name folders.
     """
-    from realtime.batch.remote import url_of
+    from realtime.batch.addresses import url_of
     from realtime.batch.videos import Targets, find_videos
     from realtime.commands.video_batch import do_videos
     from realtime.commands.video_worker import Settings, VideoSpec, open_video_file

@@ -63,8 +63,8 @@ def do_videos(
         RealtimeError: there is no such model, or nothing can be written.
         typer.Exit: a video has errors, or a signal stopped the batch.
     """
+    from realtime.batch.addresses import url_of
     from realtime.batch.output_folders import make_folders
-    from realtime.batch.remote import url_of
     from realtime.batch.store import FOLDER
 
     first = targets.paths[0]
@@ -110,8 +110,8 @@ def _executor(
 ) -> "Executor":
     """What carries out the tasks: ``here`` is the worker of this process, ``there`` one of another."""
     from realtime.batch import segmented
+    from realtime.batch.copying import CopyingSpec, RemoteSpec
     from realtime.batch.local import ThreadExecutor
-    from realtime.batch.remote import CopyingSpec, RemoteSpec
 
     is_copied = is_remote(tasks)
     if not options.is_elsewhere:
