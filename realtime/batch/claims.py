@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Collection
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -170,11 +171,13 @@ def _task_name(file: str, holder: dict[str, Any]) -> str:
     return str(holder.get("task", file.removeprefix(f"{FOLDER}/").removesuffix(".json")))
 
 
+@cache
 def _process() -> dict[str, Any]:
     """Which process this is: its number is known on this machine alone, and may be given again."""
     return {"machine": _machine(), "host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
 
 
+@cache
 def _machine() -> str:
     """One system of processes: a machine since it was started, or a container on it."""
     parts = [socket.gethostname()]

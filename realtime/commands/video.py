@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from realtime.commands.batching import BatchOptions, CpusPerWorker, DryRun, GpusPerWorker, On, Resume, Workers
+from realtime.commands.batching import (
+    BatchOptions,
+    CpusPerWorker,
+    DryRun,
+    FileTimeout,
+    GpusPerWorker,
+    On,
+    Resume,
+    Workers,
+)
 from realtime.commands.console import Notices, print_error, print_message, printable
 from realtime.commands.opening import open_both, open_detector, speed_notices
 from realtime.commands.options import (
@@ -108,6 +117,7 @@ def video(
     resume: Resume = False,
     dry_run: DryRun = False,
     workers: Workers = None,
+    file_timeout: FileTimeout = None,
     on: On = None,
     cpus_per_worker: CpusPerWorker = 1,
     gpus_per_worker: GpusPerWorker = 0,
@@ -142,6 +152,7 @@ def video(
         resume=resume,
         dry_run=dry_run,
         workers=workers,
+        limit_s=seconds(file_timeout, "--file-timeout") if file_timeout else None,
         on=on,
         cpus_per_worker=cpus_per_worker,
         gpus_per_worker=gpus_per_worker,

@@ -117,8 +117,8 @@ def _executor(
     if not options.is_elsewhere:
         return ThreadExecutor(CopyingSpec(here) if is_copied else here)
     executor = executor_for(options, RemoteSpec(there) if is_copied else there, requests)
-    workers = options.workers or WORKERS_OF_CLUSTER
-    if is_copied or len(tasks) >= FILES_PER_WORKER * workers:
+    workers = options.workers or (WORKERS_OF_CLUSTER if options.on else 1)
+    if is_copied or workers == 1 or len(tasks) >= FILES_PER_WORKER * workers:
         return executor
     folder = Path(str(store)) / segmented.FOLDER
     return segmented.SegmentedExecutor(executor, folder, part_s=segmented.PART_S)

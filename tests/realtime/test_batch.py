@@ -344,6 +344,16 @@ def test_a_file_that_kills_its_worker_is_given_up_after_three_attempts(tmp_path)
     assert "its worker process ended (out of memory, or a crash) in each of 3 attempts" in failed["b"]
 
 
+def test_a_file_that_hangs_is_given_up(tmp_path):
+    tasks = made_tasks(tmp_path, {"a": "hang", "b": "fine", "c": "fine"})
+    spec = Copier(tmp_path / "log")
+    summary = batch_of(tmp_path, tasks, ProcessExecutor(spec, 1, limit_s=1.0)).run()
+    assert spec.done == ["a", "b", "c"]
+    assert summary.done == 2
+    [(task, error)] = summary.failed
+    assert (task.name, error) == ("a", f"cannot process {task.source}: it took longer than 0:00:01")
+
+
 def test_a_process_that_cannot_load_the_model_ends_the_batch(tmp_path, two):
     with pytest.raises(ModelError, match="no such model"):
         batch_of(tmp_path, two, ProcessExecutor(Broken(tmp_path / "log"), 2)).run()
