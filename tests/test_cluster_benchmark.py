@@ -5,11 +5,11 @@ import json
 import cluster
 import pytest
 import typer
-import workers
 from batches import batch_of, made_tasks
 from cluster import Trouble, simulate_batch
 from fakes import stub_model
 from typer.testing import CliRunner
+from workers import main as compare_workers
 
 FINE = Trouble(slow_share=0, slow_factor=1, deaths_per_hour=0, driver_s=0)
 
@@ -74,7 +74,7 @@ def test_two_workers_are_compared_with_one(tmp_path):
     model = stub_model(tmp_path / "m.onnx")
     options = ["--clips", 2, "--frames", 3, "--long-s", 24, "--size", "64x48", "--model", model]
     app = typer.Typer()
-    app.command()(workers.main)
+    app.command()(compare_workers)
     done = CliRunner().invoke(app, [*map(str, options), "--json", str(tmp_path / "workers.json")])
     assert done.exit_code == 0, done.output
     rows = json.loads((tmp_path / "workers.json").read_text())["rows"]
