@@ -1,7 +1,7 @@
 """What a batch costs around the work, and how long one takes on 1, 10 and 100 workers.
 
     python benchmarks/cluster.py overhead --images 10000
-    python benchmarks/cluster.py memory --tasks 100000
+    python benchmarks/cluster.py memory --tasks 100000 --on ray
     python benchmarks/cluster.py simulate drawn/.realtime --workers 1,10,100
 
 ``simulate`` takes the times of each file from the records of a run, and lets simulated workers do as many files as
@@ -9,7 +9,9 @@
 """
 
 import heapq
+import importlib
 import json
+import os
 import resource
 import sys
 import time
@@ -25,6 +27,7 @@ import numpy as np
 import typer
 
 from realtime.batch.batch import Batch
+from realtime.batch.cluster import Cluster, RayExecutor
 from realtime.batch.local import ThreadExecutor
 from realtime.batch.records import Conditions
 from realtime.batch.store import FolderStore
@@ -97,25 +100,62 @@ def _tiny_images(folder: Path, count: int) -> list[Task]:
     return tasks
 
 
-class Nobody(Executor):
+@dataclass(frozen=True)
+class Idler:
     """Does nothing, at once."""
 
-    lost_workers = False
+    model: str = "none"
 
-    def __init__(self, every: int) -> None:
+    def model_bytes(self) -> bytes | None:
+        """As of ``ModelSpec``."""
+        return None
+
+    def with_model(self, model: str) -> "Idler":
+        """As of ``ModelSpec``."""
+        return self
+
+    def open(self, cores: int | None) -> "Idler":
+        """As of ``WorkerSpec``."""
+        return self
+
+    def process(self, task: Task) -> Outcome:
+        """As of ``Worker``."""
+        return Outcome(frames=1)
+
+
+class Weighed(Executor):
+    """Notes the memory of this process while another executor works."""
+
+    def __init__(self, executor: Executor, every: int) -> None:
+        """Take over an executor.
+
+        Args:
+            executor: that does the tasks.
+            every: memory is noted before each first of so many tasks, and at the end.
+        """
         self.peaks_mb: list[float] = []
+        self._executor = executor
         self._every = every
+
+    @property
+    def lost_workers(self) -> bool:
+        """As of ``Executor``."""
+        return self._executor.lost_workers
 
     def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, Outcome]]:
         """As of ``Executor``."""
-        for number, task in enumerate(tasks):
-            if number % self._every == 0:
-                self.peaks_mb.append(peak_mb())
-            yield task, Outcome(frames=1)
+        yield from self._executor.run(self._weighed(tasks))
         self.peaks_mb.append(peak_mb())
 
     def close(self) -> None:
-        """Nothing to close."""
+        """As of ``Executor``."""
+        self._executor.close()
+
+    def _weighed(self, tasks: Iterator[Task]) -> Iterator[Task]:
+        for number, task in enumerate(tasks):
+            if number % self._every == 0:
+                self.peaks_mb.append(peak_mb())
+            yield task
 
 
 def peak_mb() -> float:
@@ -125,21 +165,29 @@ def peak_mb() -> float:
 
 
 @app.command()
-def memory(tasks: Annotated[int, typer.Option(min=10, help="Empty tasks.")] = 100_000, json_file: Json = None) -> None:
+def memory(
+    tasks: Annotated[int, typer.Option(min=10, help="Empty tasks.")] = 100_000,
+    on: Annotated[str | None, typer.Option(help="ray for a Ray on this machine; by default this process.")] = None,
+    json_file: Json = None,
+) -> None:
     """The driver's memory while it hands out tasks in which nothing is done: flat after the first tenth."""
+    os.environ["PYTHONPATH"] = machine.python_path(Path(__file__).parent)  # workers import this file
+    # By the name by which they find it, and not that of the program that was started.
+    module = importlib.import_module("cluster")
+    executor = RayExecutor(module.Idler(), Cluster(address=on)) if on else ThreadExecutor(module.Idler())
     with TemporaryDirectory() as name:
         folder = Path(name)
         source = folder / "none"
         jobs = [Task(f"{i // 1000}/{i}", source, {}, i, tasks) for i in range(tasks)]
-        nobody = Nobody(max(1, tasks // 10))
+        weighed = Weighed(executor, max(1, tasks // 10))
         started_s = time.perf_counter()
-        Batch(jobs, FolderStore(folder / "records"), CONDITIONS, nobody).run()
+        Batch(jobs, FolderStore(folder / "records"), CONDITIONS, weighed).run()
         each_ms = 1000 * (time.perf_counter() - started_s) / tasks
-    growth_mb = nobody.peaks_mb[-1] - nobody.peaks_mb[1]
-    peaks = ", ".join(f"{peak:.0f}" for peak in nobody.peaks_mb)
+    growth_mb = weighed.peaks_mb[-1] - weighed.peaks_mb[1]
+    peaks = ", ".join(f"{peak:.0f}" for peak in weighed.peaks_mb)
     typer.echo(f"peak memory of the driver in MB, before each tenth of {tasks} tasks and at the end: {peaks}")
     typer.echo(f"growth after the first tenth {growth_mb:.1f} MB; {each_ms:.2f} ms a task")
-    _write(json_file, {"peaks_mb": nobody.peaks_mb, "growth_mb": growth_mb, "task_ms": each_ms, "tasks": tasks})
+    _write(json_file, {"peaks_mb": weighed.peaks_mb, "growth_mb": growth_mb, "task_ms": each_ms, "tasks": tasks})
 
 
 @dataclass(frozen=True, slots=True)

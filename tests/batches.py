@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,8 @@ class Copier:
             raise KeyError("bug")
         if text == "crash":
             os.kill(os.getpid(), signal.SIGKILL)
+        if text == "hang":
+            threading.Event().wait()
         if text == "interrupt":
             return Outcome(exit_code=130)
         task.outputs["out"].parent.mkdir(parents=True, exist_ok=True)

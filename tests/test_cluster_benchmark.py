@@ -4,9 +4,12 @@ import json
 
 import cluster
 import pytest
+import typer
 from batches import batch_of, made_tasks
 from cluster import Trouble, simulate_batch
+from fakes import stub_model
 from typer.testing import CliRunner
+from workers import main as compare_workers
 
 FINE = Trouble(slow_share=0, slow_factor=1, deaths_per_hour=0, driver_s=0)
 
@@ -64,3 +67,16 @@ def test_overhead_and_memory_are_measured(tmp_path):
     assert report["batch_ms"]["median"] > 0
     assert "growth after the first tenth" in run("memory", "--tasks", 20, "--json", out)
     assert len(json.loads(out.read_text())["peaks_mb"]) == 11
+
+
+@pytest.mark.slow
+def test_two_workers_are_compared_with_one(tmp_path):
+    model = stub_model(tmp_path / "m.onnx")
+    options = ["--clips", 2, "--frames", 3, "--long-s", 24, "--size", "64x48", "--model", model]
+    app = typer.Typer()
+    app.command()(compare_workers)
+    done = CliRunner().invoke(app, [*map(str, options), "--json", str(tmp_path / "workers.json")])
+    assert done.exit_code == 0, done.output
+    rows = json.loads((tmp_path / "workers.json").read_text())["rows"]
+    assert [list(row["checks"].values()) for row in rows] == [[True], [True, True, True]]
+    assert "576 frames: the same" in done.output

@@ -2,15 +2,15 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from realtime.atomic_files import remove_partials
+from realtime.batch.addresses import url_of
 from realtime.batch.claims import Claims, held_by_others
 from realtime.batch.records import Conditions, Record, Records
-from realtime.batch.remote import url_of
 from realtime.batch.store import Store
 from realtime.batch.tasks import Executor, Outcome, Task
 from realtime.formatting import counted, listed
@@ -135,17 +135,17 @@ class Batch:
             self._clear_stale()
             self._run_all()
             if self._executor.lost_workers and self.summary.exit_code is None:
-                remove_partials(path for task in self._tasks for path in task.outputs.values())
+                _remove_partials(self._tasks)
         return self.summary
 
     def _clear_stale(self) -> None:
         """Remove what runs have left that were killed."""
-        stale = set(self._claims.join_others())
-        remove_partials(path for task in self._tasks if task.name in stale for path in task.outputs.values())
+        left = set(self._claims.join_others())
+        _remove_partials(task for task in self._tasks if task.name in left)
 
     def _give_up(self) -> None:
         """Leave nothing half-done of what was begun; another run may take it."""
-        remove_partials(path for task in self._begun.values() for path in task.outputs.values())
+        _remove_partials(self._begun.values())
         self._claims.close()
 
     def _run_all(self) -> None:
@@ -179,6 +179,8 @@ class Batch:
             else:
                 self._records.begin(task)
                 self._begun[task.name] = task
+                if task.name in self._claims.taken_over:
+                    _remove_partials([task])
                 if self._resume and "crops" in task.outputs:
                     remove_crops(task.outputs["crops"])  # they are half-done, or of other options
                 yield task
@@ -187,7 +189,8 @@ class Batch:
         record = self._records.read(task)
         if record is None:
             return False
-        is_fresh = record.finished >= self._claims.began  # whatever came of it, it need not be tried again
+        # By a run at the same time; whatever came of it, it need not be tried again.
+        is_fresh = record.session == self._claims.session and self._records.is_of(record, task)
         if not (is_fresh or (self._resume and self._records.is_valid(record, task))):
             return False
         if is_fresh:
@@ -205,7 +208,7 @@ class Batch:
             self.summary.exit_code, self.summary.stopped_at = outcome.exit_code, task
             self._claims.release(task.name)
             return
-        record = self._records.write(task, outcome)
+        record = self._records.write(task, outcome, self._claims.session)
         self._claims.release(task.name)
         if outcome.is_written:
             self.summary.done += 1
@@ -234,3 +237,7 @@ class Batch:
             self._store.remove(FAILED)
         text = json.dumps(self.summary.to_dict() | self._conditions.to_dict(), indent=2)
         self._store.write(SUMMARY, text.encode() + b"\n")
+
+
+def _remove_partials(tasks: Iterable[Task]) -> None:
+    remove_partials(path for task in tasks for path in task.outputs.values())

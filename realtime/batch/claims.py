@@ -8,23 +8,27 @@ import time
 import uuid
 from collections.abc import Collection
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from realtime.batch.store import Store
 
-FOLDER = "claims"
+FOLDER, SESSION = "claims", "session.json"
 BEAT_S = 10.0
 """How often a run shows that it is alive."""
 STALE_S = 60.0
 """A claim that was not renewed for longer belongs to a run that has died, or to a machine that has."""
+WATCHED_BEATS = 2
+"""So long it is watched before it is taken over: a clock that jumps makes every claim look old for a moment."""
 
 
 class Claims:
     """A file for each task that a run has begun, made by whoever comes first and removed when the task is over.
 
     A run renews its claims from a thread. A claim is stale, and is taken over, if its process has ended, which a run on
-    the same machine sees at once, or if it was not renewed for ``stale_s``.
+    the same machine sees at once, or if it was not renewed for ``stale_s``. Runs at the same time are of one session,
+    by which they know each other's results from those of earlier runs, whatever their clocks say.
     """
 
     def __init__(self, store: Store, *, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> None:
@@ -35,25 +39,35 @@ class Claims:
             beat_s: seconds between two renewals.
             stale_s: seconds without one after which a claim is stale.
         """
-        self.began = time.time()
-        """When this run, or the first of those that share the batch with it, began; seconds since 1970."""
         self._store = store
         self._beat_s, self._stale_s = beat_s, stale_s
         self._token = uuid.uuid4().hex
+        self.session = self._token
+        """The same for all runs that work on the batch at the same time."""
+        self.taken_over: set[str] = set()
+        """Tasks that other runs had begun, which have died meanwhile."""
         self._held: set[str] = set()
+        self._old: dict[str, float] = {}
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
     def join_others(self) -> list[str]:
-        """Begin when the first live run of this batch began; return the names of the tasks whose claims are stale."""
-        stale = []
-        for file in list(self._store.names(FOLDER)):
+        """Be of the session of the runs that are alive; return the names of tasks that dead ones have left.
+
+        Raises:
+            SinkError: the session cannot be noted.
+        """
+        left = []
+        for file in [*self._store.names(FOLDER)]:
             holder = self._holder(file)
-            if self._is_stale(file, holder):
-                stale.append(_task_name(file, holder))
-            elif isinstance(holder.get("began"), float):
-                self.began = min(self.began, holder["began"])
-        return stale
+            if self._has_ended(holder):
+                left.append(_task_name(file, holder))
+                self._remove_stale(file)
+            elif not self._is_old(file):
+                self.session = holder.get("session", self.session)
+        if self.session == self._token and not self._take(SESSION):
+            self.session = self._holder(SESSION).get("session", self.session)
+        return left
 
     def take(self, name: str) -> bool:
         """Claim a task; False if another live run has it.
@@ -61,28 +75,40 @@ class Claims:
         Raises:
             SinkError: the claim cannot be written.
         """
-        file = _file(name)
-        mine = {"run": self._token, "began": self.began, "task": name} | _process()
-        data = json.dumps(mine).encode()
-        taken = self._store.create(file, data) or (self._remove_stale(file) and self._store.create(file, data))
-        if taken:
-            self._held.add(name)
-            self._start_beating()
-        return taken
+        return self._take(_file(name), name)
 
     def release(self, name: str) -> None:
         """Give a task up that this run has claimed."""
-        self._held.discard(name)
-        self._store.remove(_file(name))
+        self._release(_file(name))
 
     def close(self) -> None:
         """Give everything up, and end the thread. May be called twice."""
-        for name in tuple(self._held):
-            self.release(name)
+        for file in tuple(self._held):
+            self._release(file)
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+
+    def _take(self, file: str, name: str = "") -> bool:
+        mine = {"run": self._token, "session": self.session, "task": name} | _process()
+        data = json.dumps(mine).encode()
+        taken = self._store.create(file, data) or self._is_mine(file)  # a lost connection may have hidden that it was
+        if not taken and self._remove_stale(file):
+            self.taken_over.add(name)
+            taken = self._store.create(file, data)
+        if taken:
+            self._held.add(file)
+            self._start_beating()
+        return taken
+
+    def _release(self, file: str) -> None:
+        self._held.discard(file)
+        if self._is_mine(file):  # another run may have taken it over from this one, if the machine was asleep
+            self._store.remove(file)
+
+    def _is_mine(self, file: str) -> bool:
+        return self._holder(file).get("run") == self._token
 
     def _start_beating(self) -> None:
         if self._thread is None:
@@ -92,8 +118,8 @@ class Claims:
 
     def _beat(self) -> None:
         while not self._ended.wait(self._beat_s):
-            for name in tuple(self._held):
-                self._store.touch(_file(name))
+            for file in tuple(self._held):
+                self._store.touch(file)
 
     def _holder(self, file: str) -> dict[str, Any]:
         """What a claim says; nothing if it is just being written, or damaged."""
@@ -104,8 +130,19 @@ class Claims:
         return {}
 
     def _is_stale(self, file: str, holder: dict[str, Any]) -> bool:
-        if holder.get("machine") == _process()["machine"]:
-            return not _is_alive(holder.get("pid"), holder.get("started"))
+        if holder.get("machine") == _machine():
+            return self._has_ended(holder)
+        if not self._is_old(file):
+            self._old.pop(file, None)
+            return False
+        return time.monotonic() - self._old.setdefault(file, time.monotonic()) >= WATCHED_BEATS * self._beat_s
+
+    @staticmethod
+    def _has_ended(holder: dict[str, Any]) -> bool:
+        """Whether it is known that the process has ended."""
+        return holder.get("machine") == _machine() and not _is_alive(holder.get("pid"), holder.get("started"))
+
+    def _is_old(self, file: str) -> bool:
         age_s = self._store.age_s(file)
         return age_s is not None and age_s > self._stale_s
 
@@ -134,11 +171,13 @@ def _task_name(file: str, holder: dict[str, Any]) -> str:
     return str(holder.get("task", file.removeprefix(f"{FOLDER}/").removesuffix(".json")))
 
 
+@cache
 def _process() -> dict[str, Any]:
     """Which process this is: its number is known on this machine alone, and may be given again."""
     return {"machine": _machine(), "host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
 
 
+@cache
 def _machine() -> str:
     """One system of processes: a machine since it was started, or a container on it."""
     parts = [socket.gethostname()]

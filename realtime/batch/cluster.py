@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from realtime.batch.local import MAX_ATTEMPTS
-from realtime.batch.tasks import Executor, ModelSpec, Outcome, Task, Worker, attempt, lost
+from realtime.batch.tasks import Executor, ModelSpec, Outcome, Task, Worker, attempt, lost, time_limit
 from realtime.errors import RealtimeError, Remedy, SinkError, one_line
+from realtime.formatting import clock
 from realtime.inference.cores import core_count
 from realtime.stopping import stop_signals
 
@@ -47,6 +48,8 @@ class Cluster:
     """Of each worker; 0.5 for two workers on one."""
     workers: int | None = None
     """Tasks at a time, at most; None for as many as fit."""
+    limit_s: float | None = None
+    """Seconds after which a task is given up; None for no limit."""
 
 
 class RayExecutor(Executor):
@@ -122,7 +125,9 @@ class RayExecutor(Executor):
             remedy = "install the same version of the app and of Ray on all machines"
             raise SinkError(reason, parameter="on", value=self._cluster.address, remedy=remedy) from error
         except RayError as error:
-            return lost(task, MAX_ATTEMPTS, f"its worker ended ({one_line(error, 120)})")
+            limit_s = self._cluster.limit_s
+            why = one_line(error, 120) if limit_s is None else f"after {clock(limit_s)} at the latest"
+            return lost(task, MAX_ATTEMPTS, f"its worker ended ({why})")
         if isinstance(outcome, RealtimeError):  # the model cannot be loaded, whatever the file
             raise outcome
         result: Outcome = outcome
@@ -153,7 +158,7 @@ class RayExecutor(Executor):
         remote = self._ray.remote(max_retries=MAX_ATTEMPTS - 1, max_calls=0, **options)(_process)
         sent = None if model is None else self._ray.put(model)
         cores, folder = max(1, int(self._cluster.cpus)), str(Path.cwd())
-        return lambda task: remote.remote(self._spec, sent, cores, folder, task)
+        return lambda task: remote.remote(self._spec, sent, cores, folder, task, self._cluster.limit_s)
 
 
 def _open_ray(cluster: Cluster) -> Any:
@@ -198,7 +203,9 @@ _workers: dict[str, Worker] = {}
 """The worker of this process, by what it was made of."""
 
 
-def _process(spec: ModelSpec, model: bytes | None, cores: int, folder: str, task: Task) -> Outcome | RealtimeError:
+def _process(
+    spec: ModelSpec, model: bytes | None, cores: int, folder: str, task: Task, limit_s: float | None
+) -> Outcome | RealtimeError:
     """Carry out one task in a worker process of Ray; an error is that of loading the model."""
     with suppress(OSError):  # paths may be relative to it; on another machine it need not exist
         os.chdir(folder)
@@ -209,7 +216,8 @@ def _process(spec: ModelSpec, model: bytes | None, cores: int, folder: str, task
             _workers[key] = _open_worker(spec, model, cores)
         except RealtimeError as error:
             return error
-    return attempt(_workers[key], task)
+    with time_limit(limit_s):
+        return attempt(_workers[key], task)
 
 
 def _open_worker(spec: ModelSpec, model: bytes | None, cores: int) -> Worker:

@@ -1,6 +1,7 @@
 """Where a long video can be cut, so that several workers take a part each."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from realtime.errors import SourceError
 from realtime.sources.demuxer import Demuxer
-from realtime.sources.video_file import VideoFileSource
+from realtime.sources.video_file import TOLERANCE_S, VideoFileSource
 
 MAX_STEP_S = 10.0
 """From one frame to the next; a longer one may be a joint of two recordings."""
@@ -23,11 +24,15 @@ class Cuts:
     begin_s: float
     """Timestamp of the beginning of the file, from which parts are counted."""
     origin_s: float
-    """Timestamp that becomes 0 in a drawn video."""
+    """Timestamp of the beginning of what is wanted, which becomes 0 in a drawn video."""
+    end_s: float
+    """Timestamp of its end; infinite for that of the file."""
+    is_part: bool
+    """Whether it begins after the beginning of the file."""
     starts_s: tuple[float, ...]
     """Timestamp of the first frame of each part, a key frame."""
     pts_s: tuple[float, ...]
-    """Timestamps of all frames, in order."""
+    """Timestamps of all frames that are wanted, in order."""
     first_frames: tuple[int, ...]
     """Index of the first frame of each part."""
     size_wh: tuple[int, int]
@@ -74,14 +79,20 @@ class Cuts:
         first = self.first_frames[part]
         while part and first and self.pts_s[first - 1] >= self.starts_s[part] - ahead_s:
             first -= 1
-        start_s = self.pts_s[first] - self.begin_s + EPSILON_S if part else 0.0
-        end_s = None if part == len(self.starts_s) - 1 else self.starts_s[part + 1] - self.begin_s + EPSILON_S
-        source = VideoFileSource(path, start_s=start_s, duration_s=None if end_s is None else end_s - start_s)
+        start_s = self.pts_s[first] + EPSILON_S if part else self.origin_s
+        end_s = self.end_s if part == self.parts - 1 else self.starts_s[part + 1] + EPSILON_S
+        source = VideoFileSource(
+            path,
+            start_s=start_s - self.begin_s if part or self.is_part else 0.0,
+            duration_s=None if end_s == math.inf else end_s - start_s,
+        )
         return source, first
 
 
-def find_cuts(path: Path, part_s: float) -> Cuts | None:
+def find_cuts(path: Path, part_s: float, *, start_s: float = 0.0, duration_s: float | None = None) -> Cuts | None:
     """Cut a video at key frames into parts of about this length; None if it is too short, or not to be cut.
+
+    What is wanted of it begins and ends as with ``VideoFileSource``.
 
     Only files are cut whose timestamps rise from frame to frame and in which FFmpeg seeks: in others, a frame's time
     is known to those alone who have read all before it.
@@ -92,17 +103,18 @@ def find_cuts(path: Path, part_s: float) -> Cuts | None:
     frames = _frames(path)
     if frames is None:
         return None
-    with VideoFileSource(path) as whole, VideoFileSource(path, start_s=EPSILON_S) as part:
-        times = sorted(pts for pts, _ in frames)
-        seconds = [float(pts * whole.time_base) for pts in times]
-        ranks = {pts: rank for rank, pts in enumerate(times)}
-        keys = [ranks[pts] for pts, is_key in frames if is_key]
-        first_frames = _chosen(keys, seconds, part_s)
+    wanted = VideoFileSource(path, start_s=start_s, duration_s=duration_s)
+    with wanted, VideoFileSource(path, start_s=EPSILON_S) as part:
+        from_s = wanted.origin_s if wanted.is_part else -math.inf
+        found = [(float(pts * wanted.time_base), is_key) for pts, is_key in sorted(frames)]
+        found = [frame for frame in found if from_s - TOLERANCE_S <= frame[0] < wanted.end_s - TOLERANCE_S]
+        seconds = [pts_s for pts_s, _ in found]
+        first_frames = _chosen([rank for rank, (_, is_key) in enumerate(found) if is_key], seconds, part_s)
         if len(first_frames) < 2:
             return None
         return Cuts(
-            part.begin_s, whole.origin_s, tuple(seconds[i] for i in first_frames), tuple(seconds), first_frames,
-            whole.size_wh, whole.frame_rate, whole.time_base, whole.pixel_aspect,
+            part.begin_s, wanted.origin_s, wanted.end_s, wanted.is_part, tuple(seconds[i] for i in first_frames),
+            tuple(seconds), first_frames, wanted.size_wh, wanted.frame_rate, wanted.time_base, wanted.pixel_aspect,
         )  # fmt: skip
 
 
@@ -132,9 +144,9 @@ def _frames(path: Path) -> list[tuple[int, bool]] | None:
 
 
 def _chosen(keys: Sequence[int], seconds: Sequence[float], part_s: float) -> tuple[int, ...]:
-    """The first frames of the parts, of those that are key frames; the last part is no shorter than half of one."""
+    """The first frames of the parts, of those that are key frames, in order; the last part is at least half of one."""
     chosen = [0]
-    for key in sorted(keys):
+    for key in keys:
         if seconds[key] - seconds[chosen[-1]] >= part_s and seconds[-1] - seconds[key] >= part_s / 2:
             chosen.append(key)
     return tuple(chosen)

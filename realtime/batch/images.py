@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from realtime.batch.addresses import url_of
 from realtime.batch.inputs import Inputs
 from realtime.batch.output_folders import check_folder, make_folders
-from realtime.batch.remote import url_of
 from realtime.errors import SinkError, SourceError, missing_file
 from realtime.file_names import input_path
 from realtime.image_io import can_write, is_image, read_image, write_image

@@ -1,13 +1,12 @@
 """Finding the files that a command works on."""
 
-import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from realtime.batch.remote import files_below
+from realtime.batch import addresses
 from realtime.errors import SourceError
-from realtime.file_names import is_hidden
+from realtime.file_tree import files_below
 from realtime.formatting import counted, listed
 
 MAX_KINDS = 5
@@ -17,8 +16,8 @@ MAX_KINDS = 5
 class Inputs:
     """Files of one kind, in the order in which they were given; those of a folder are sorted, and each is taken once.
 
-    Folders are searched with all that is below them, links to other folders left aside. Hidden files and folders, those
-    that systems leave behind, and folders that the results go to are left out, unless they were given themselves.
+    Folders are searched with all that is below them, links to other folders too, as ``realtime.file_tree`` does.
+    Folders that the results go to are left out, unless they were given themselves.
     """
 
     def __init__(self, kind: str, is_taken: Callable[[Path], bool], outputs: Iterable[Path | None] = ()) -> None:
@@ -49,7 +48,7 @@ class Inputs:
         Raises:
             SourceError: a folder cannot be read.
         """
-        inside = sorted(_visible_files(folder, self._outputs))
+        inside = files_below(folder, is_left_out=self._is_output(folder), on_error=_refuse)
         taken = [path for path in inside if self._is_taken(path)]
         self._skipped.update(path.suffix.lower() for path in set(inside).difference(taken))
         for path in taken:
@@ -62,13 +61,13 @@ class Inputs:
         """Take the files of the right kind below an address, or the file that it is; return how many there are.
 
         Args:
-            address: of a folder or file, as ``realtime.batch.remote`` writes it.
+            address: of a folder or file, as ``realtime.batch.addresses`` writes it.
             is_taken: whether a file is of that kind, by its name.
 
         Raises:
             SourceError: there is nothing there.
         """
-        taken, others = files_below(address, is_taken)
+        taken, others = addresses.files_below(address, is_taken)
         if taken == [address]:
             self.add_file(address)
             return 1
@@ -90,15 +89,12 @@ class Inputs:
         shown = listed([*kinds, f"{others} of other kinds"] if others else kinds)
         return [f"skipped {counted(self._skipped.total(), f'non-{self._kind} file')}: {shown}"]
 
+    def _is_output(self, given: Path) -> Callable[[Path], bool]:
+        """Whether a folder is one that the results go to, or lies in one; not if the given one is or does."""
+        outputs = self._outputs.difference([given.resolve(), *given.resolve().parents])
+        return lambda folder: folder in outputs or not outputs.isdisjoint(folder.parents)
 
-def _visible_files(folder: Path, outputs: Collection[Path]) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise SourceError(
-            f"cannot read the folder {error.filename}: {error.strerror}", value=Path(error.filename)
-        ) from error
 
-    for name, folders, files in os.walk(folder, onerror=refuse):
-        here = Path(name)
-        visible = [here / folder for folder in folders if not is_hidden(folder)]
-        folders[:] = [path.name for path in visible if path.resolve() not in outputs]
-        yield from (here / file for file in files if not is_hidden(file))
+def _refuse(error: OSError) -> None:
+    folder = Path(error.filename)
+    raise SourceError(f"cannot read the folder {folder}: {error.strerror}", value=folder) from error

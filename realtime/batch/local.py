@@ -11,7 +11,18 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import connection
 
-from realtime.batch.tasks import Executor, Outcome, Task, Worker, WorkerSpec, attempt, lost
+from realtime.batch.tasks import (
+    TIMED_OUT,
+    Executor,
+    Outcome,
+    Task,
+    Worker,
+    WorkerSpec,
+    attempt,
+    lost,
+    time_limit,
+    timed_out,
+)
 from realtime.errors import RealtimeError
 from realtime.inference.cores import core_count
 from realtime.inference.ordered_pool import OrderedPool
@@ -67,15 +78,23 @@ class ProcessExecutor(Executor):
     one it was, since each worker has one task. Workers end with this process, however it ends.
     """
 
-    def __init__(self, spec: WorkerSpec, workers: int, *, is_stopped: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        workers: int,
+        *,
+        limit_s: float | None = None,
+        is_stopped: Callable[[], object] = lambda: None,
+    ) -> None:
         """No process runs yet.
 
         Args:
             spec: of the workers.
             workers: how many.
+            limit_s: seconds after which a task is given up; None for no limit.
             is_stopped: asked while they work; once it is neither None nor False, ``run`` ends.
         """
-        self._start = partial(_WorkerProcess, spec, max(1, core_count() // workers))
+        self._start = partial(_WorkerProcess, spec, max(1, core_count() // workers), limit_s)
         self._count = workers
         self._is_stopped = is_stopped
         self._workers: list[_WorkerProcess] = []
@@ -100,12 +119,12 @@ class ProcessExecutor(Executor):
                 return
             for worker in self._ready(busy):
                 job, outcome = worker.result()
+                if worker.has_ended:
+                    self._workers.remove(worker)
+                    self._has_lost = True
                 if outcome is not None:
                     yield job.task, outcome
-                    continue
-                self._workers.remove(worker)
-                self._has_lost = True
-                if job.number < MAX_ATTEMPTS:
+                elif job.number < MAX_ATTEMPTS:
                     again.append(_Attempt(job.task, job.number + 1))
                 else:
                     yield job.task, lost(job.task, job.number, "its worker process ended (out of memory, or a crash)")
@@ -148,12 +167,15 @@ class _Attempt:
 class _WorkerProcess:
     """A process that does one task after the other."""
 
-    def __init__(self, spec: WorkerSpec, cores: int) -> None:
+    def __init__(self, spec: WorkerSpec, cores: int, limit_s: float | None) -> None:
         # A forked process would inherit threads and locks of the libraries in use.
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.job: _Attempt | None = None
-        self._process = context.Process(target=_serve, args=(theirs, spec, cores), name="batch worker", daemon=True)
+        self.has_ended = False
+        self._limit_s = limit_s
+        arguments = (theirs, spec, cores, limit_s)
+        self._process = context.Process(target=_serve, args=arguments, name="batch worker", daemon=True)
         self._process.start()
         theirs.close()
 
@@ -164,7 +186,7 @@ class _WorkerProcess:
             self.pipe.send(job.task)
 
     def result(self) -> tuple[_Attempt, Outcome | None]:
-        """The task and its outcome, which has arrived; None if the process has died.
+        """The task and its outcome, which has arrived; None if the process has died of it.
 
         Raises:
             RealtimeError: it cannot load its model.
@@ -174,7 +196,9 @@ class _WorkerProcess:
         try:
             reply = self.pipe.recv()
         except (EOFError, OSError):
-            self.end(time.monotonic() + END_S)
+            exit_code = self.end(time.monotonic() + END_S)
+            if self._limit_s is not None and exit_code == TIMED_OUT:
+                return job, timed_out(job.task, self._limit_s)
             return job, None
         if isinstance(reply, RealtimeError):
             raise reply
@@ -186,17 +210,20 @@ class _WorkerProcess:
             self._process.terminate()
         self.pipe.close()
 
-    def end(self, limit_s: float) -> None:
-        """Wait for its end until a time of the monotonic clock, then force it."""
+    def end(self, limit_s: float) -> int | None:
+        """Wait for its end until a time of the monotonic clock, then force it; its exit code."""
+        self.has_ended = True
         self.pipe.close()
         self._process.join(max(0.0, limit_s - time.monotonic()))
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+        exit_code = self._process.exitcode
         self._process.close()
+        return exit_code
 
 
-def _serve(pipe: connection.Connection, spec: WorkerSpec, cores: int) -> None:
+def _serve(pipe: connection.Connection, spec: WorkerSpec, cores: int, limit_s: float | None) -> None:
     """What a worker process does until the pipe is closed."""
     for number in stop_signals():
         signal.signal(number, signal.SIG_IGN)  # Ctrl+C reaches the whole group, and the parent decides
@@ -211,7 +238,9 @@ def _serve(pipe: connection.Connection, spec: WorkerSpec, cores: int) -> None:
             except RealtimeError as error:
                 pipe.send(error)
                 return
-            pipe.send(attempt(worker, task))
+            with time_limit(limit_s):
+                outcome = attempt(worker, task)
+            pipe.send(outcome)
 
 
 def _stop(number: int, _frame: object) -> None:

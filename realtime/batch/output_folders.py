@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from realtime.batch.remote import url_of
+from realtime.batch.addresses import url_of
 from realtime.errors import SinkError
 
 

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from realtime.batch.remote import describe, url_of
+from realtime.batch.addresses import describe, url_of
 from realtime.batch.store import Store
 from realtime.batch.tasks import Outcome, Task
 
@@ -54,9 +54,11 @@ class Record:
     faces: int
     seconds: float
     data: Mapping[str, Any]
+    session: str
+    """Of the runs that worked at the same time."""
 
     @classmethod
-    def of(cls, task: Task, outcome: Outcome, key: Mapping[str, Any]) -> "Record":
+    def of(cls, task: Task, outcome: Outcome, key: Mapping[str, Any], session: str) -> "Record":
         """The record of a task that is over; ``key`` is that of its input when it began."""
         from realtime.wording import error_line
 
@@ -70,6 +72,7 @@ class Record:
             faces=outcome.faces,
             seconds=round(outcome.seconds, 3),
             data=outcome.data,
+            session=session,
         )
 
     @classmethod
@@ -88,9 +91,13 @@ class Record:
         """As JSON. Bytes of names that are not UTF-8 are escaped."""
         return json.dumps({name: getattr(self, name) for name in self.__slots__}).encode()
 
+    def is_of(self, task: Task, conditions: Conditions) -> bool:
+        """Whether the input and all else are still what they were."""
+        return self.key == _key(task, conditions)
+
     def is_valid(self, task: Task, conditions: Conditions) -> bool:
         """Whether the results are there, and would be the same again."""
-        return self.is_written and self.key == _key(task, conditions) and self.sizes == _sizes(task)
+        return self.is_written and self.is_of(task, conditions) and self.sizes == _sizes(task)
 
 
 class Records:
@@ -107,6 +114,10 @@ class Records:
             return Record.parse(self._store.read(_file(task)) or b"")
         return None
 
+    def is_of(self, record: Record, task: Task) -> bool:
+        """Whether a record says what came of a task as it is now."""
+        return record.is_of(task, self._conditions)
+
     def is_valid(self, record: Record, task: Task) -> bool:
         """Whether a task need not be done again."""
         return record.is_valid(task, self._conditions)
@@ -115,13 +126,13 @@ class Records:
         """Remember the input as it is before the work: a file that changes meanwhile has to be done again."""
         self._begun[task.name] = _key(task, self._conditions)
 
-    def write(self, task: Task, outcome: Outcome) -> Record:
+    def write(self, task: Task, outcome: Outcome, session: str) -> Record:
         """Note that a task is over which was begun.
 
         Raises:
             SinkError: it cannot be written.
         """
-        record = Record.of(task, outcome, self._begun.pop(task.name))
+        record = Record.of(task, outcome, self._begun.pop(task.name), session)
         self._store.write(_file(task), record.to_bytes())
         return record
 

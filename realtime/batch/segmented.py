@@ -33,7 +33,7 @@ class SegmentedExecutor(Executor):
 
     A worker looks where the video can be cut; workers detect in the parts; one of them follows the faces through what
     they found, in the order of the frames, which takes little time, and writes tables; workers draw and encode the
-    parts, and one joins them.
+    parts, and cut out crops, and one joins them.
     """
 
     def __init__(self, executor: Executor, folder: Path, *, part_s: float = PART_S) -> None:
@@ -84,8 +84,6 @@ class SegmentedExecutor(Executor):
         return replace(task, step=Step("cut", place, part_s=self._part_s))
 
     def _is_long(self, task: Task) -> bool:
-        if "crops" in task.outputs:
-            return False
         try:
             if task.source.stat().st_size < MIN_BYTES:
                 return False
@@ -119,8 +117,8 @@ class SegmentedExecutor(Executor):
         return None
 
     def _following(self, shared: _Shared, step: Step) -> list[Task]:
-        has_video = "out" in shared.task.outputs
-        kinds = {"cut": "detect", "detect": "track", "track": "draw" if has_video else "", "draw": "join", "join": ""}
+        is_drawn = not shared.task.outputs.keys().isdisjoint({"out", "crops"})
+        kinds = {"cut": "detect", "detect": "track", "track": "draw" if is_drawn else "", "draw": "join", "join": ""}
         kind = kinds[step.kind]
         count = shared.parts if kind in {"detect", "draw"} else 1
         return [replace(shared.task, step=replace(step, kind=kind, part=part)) for part in range(count if kind else 0)]

@@ -1,11 +1,15 @@
 """What a batch is made of: tasks, workers that carry them out, and what came of each."""
 
+import os
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from realtime.errors import RealtimeError, SourceError, one_line
+from realtime.formatting import clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,24 @@ class Executor(Protocol):
         """Whether a worker may have died, and left a half-written file."""
 
 
+TIMED_OUT = 124
+"""Exit code of a process whose task took too long, as that of the program ``timeout``."""
+
+
+@contextmanager
+def time_limit(limit_s: float | None) -> Iterator[None]:
+    """End this process if what is done within takes longer: a library that hangs cannot be stopped otherwise."""
+    timer = None if limit_s is None else threading.Timer(limit_s, os._exit, (TIMED_OUT,))
+    if timer:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield
+    finally:
+        if timer:
+            timer.cancel()
+
+
 def attempt(worker: Worker, task: Task) -> Outcome:
     """Carry out a task; an exception that nobody expected is a failure of this task alone."""
     try:
@@ -135,6 +157,11 @@ def attempt(worker: Worker, task: Task) -> Outcome:
 def lost(task: Task, attempts: int, why: str) -> Outcome:
     """The outcome of a task that ended its worker each time."""
     return Outcome(error=_error(task, f"{why} in each of {attempts} attempts"), is_written=False)
+
+
+def timed_out(task: Task, limit_s: float) -> Outcome:
+    """The outcome of a task that took too long."""
+    return Outcome(error=_error(task, f"it took longer than {clock(limit_s)}"), is_written=False)
 
 
 def _error(task: Task, reason: str) -> SourceError:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from realtime.batch.addresses import url_of
 from realtime.batch.inputs import Inputs
-from realtime.batch.remote import url_of
 from realtime.batch.video_probe import SUFFIXES, is_video
 from realtime.errors import SinkError, SourceError, missing_file
 from realtime.file_names import input_path

@@ -46,6 +46,14 @@ Workers = Annotated[
     ),
 ]
 
+FileTimeout = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Give up a file that takes longer, and go on: seconds or hh:mm:ss. It is done in a process of its own.",
+        rich_help_panel=BATCH,
+    ),
+]
 On = Annotated[
     str | None,
     typer.Option(
@@ -70,6 +78,8 @@ class BatchOptions:
     resume: bool = False
     dry_run: bool = False
     workers: int | None = None
+    limit_s: float | None = None
+    """Seconds after which a file, or a step of the work on a long video, is given up."""
     on: str | None = None
     """Which Ray; None for this machine without it."""
     cpus_per_worker: float = 1
@@ -95,7 +105,7 @@ class BatchOptions:
     @property
     def is_elsewhere(self) -> bool:
         """Whether other processes do the work."""
-        return self.on is not None or (self.workers or 1) > 1
+        return self.on is not None or (self.workers or 1) > 1 or self.limit_s is not None
 
     def check_written(self, *outputs: Path | None) -> None:
         """Refuse options that need something to be written.
@@ -107,6 +117,7 @@ class BatchOptions:
             "--resume": self.resume,
             "--dry-run": self.dry_run,
             "--workers": self.workers is not None,
+            "--file-timeout": self.limit_s is not None,
             "--on": self.on is not None,
         }
         for option in (option for option, is_chosen in chosen.items() if is_chosen):
@@ -121,10 +132,15 @@ def executor_for(options: BatchOptions, spec: "ModelSpec", requests: StopRequest
 
     if options.on is not None:
         cluster = Cluster(
-            address=options.on, cpus=options.cpus_per_worker, gpus=options.gpus_per_worker, workers=options.workers
+            address=options.on,
+            cpus=options.cpus_per_worker,
+            gpus=options.gpus_per_worker,
+            workers=options.workers,
+            limit_s=options.limit_s,
         )
         return RayExecutor(spec, cluster, is_stopped=requests.is_stopped)
-    return ProcessExecutor(spec, options.workers or 1, is_stopped=requests.is_stopped)
+    workers = options.workers or 1
+    return ProcessExecutor(spec, workers, limit_s=options.limit_s, is_stopped=requests.is_stopped)
 
 
 def store_for(folder: Path) -> "Store":
@@ -133,7 +149,8 @@ def store_for(folder: Path) -> "Store":
     Raises:
         SourceError: the address does not answer.
     """
-    from realtime.batch.remote import RemoteStore, url_of
+    from realtime.batch.addresses import url_of
+    from realtime.batch.remote_store import RemoteStore
     from realtime.batch.store import FolderStore
 
     return RemoteStore(folder) if url_of(folder) else FolderStore(folder)
@@ -141,7 +158,7 @@ def store_for(folder: Path) -> "Store":
 
 def is_remote(tasks: "Sequence[Task]") -> bool:
     """Whether files are at addresses."""
-    from realtime.batch.remote import url_of
+    from realtime.batch.addresses import url_of
 
     return any(url_of(path) for task in tasks for path in (task.source, *task.outputs.values()))
 
@@ -160,7 +177,7 @@ def conditions_for(model: str, options: dict[str, Any]) -> "Conditions":
 
 def size_of(task: "Task") -> int:
     """Bytes of its input; 0 if that is not known."""
-    from realtime.batch.remote import url_of
+    from realtime.batch.addresses import url_of
 
     if url_of(task.source):
         return 1  # to ask for each would take long: files count the same

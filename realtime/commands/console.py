@@ -40,7 +40,7 @@ def print_message(text: str) -> None:
 def printable(text: object) -> str:
     """One line that can be shown: file names and errors may hold anything, addresses given for files passwords."""
     if isinstance(text, Path) and ":/" in str(text):
-        from realtime.batch.remote import url_of
+        from realtime.batch.addresses import url_of
 
         text = url_of(text) or text
     return redacted(one_line(text, limit=2000))

@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from realtime.commands.batching import BatchOptions, CpusPerWorker, DryRun, GpusPerWorker, On, Resume, Workers
+from realtime.commands.batching import (
+    BatchOptions,
+    CpusPerWorker,
+    DryRun,
+    FileTimeout,
+    GpusPerWorker,
+    On,
+    Resume,
+    Workers,
+)
 from realtime.commands.console import Notices, exit_if_stopped, print_error, print_message, printable, wrote
 from realtime.commands.opening import speed_notices
 from realtime.commands.options import (
@@ -29,6 +38,7 @@ from realtime.commands.options import (
     chosen_hiding,
     chosen_reach,
     chosen_style,
+    seconds,
 )
 from realtime.commands.outputs import check_hiding, check_outputs
 from realtime.drawing.styles import Labels, Shape
@@ -72,6 +82,7 @@ def image(
     resume: Resume = False,
     dry_run: DryRun = False,
     workers: Workers = None,
+    file_timeout: FileTimeout = None,
     on: On = None,
     cpus_per_worker: CpusPerWorker = 1,
     gpus_per_worker: GpusPerWorker = 0,
@@ -80,8 +91,8 @@ def image(
 
     A file that is not an image is reported and left out, one that is cut short only reported; the exit code is then 1.
     """
+    from realtime.batch.addresses import url_of
     from realtime.batch.images import find_images
-    from realtime.batch.remote import url_of
     from realtime.commands.image_batch import do_images
     from realtime.commands.image_worker import ImageSettings, ImageSpec
     from realtime.sinks.text_file import STANDARD_OUTPUT, is_stream
@@ -98,6 +109,7 @@ def image(
         resume=resume,
         dry_run=dry_run,
         workers=workers,
+        limit_s=seconds(file_timeout, "--file-timeout") if file_timeout else None,
         on=on,
         cpus_per_worker=cpus_per_worker,
         gpus_per_worker=gpus_per_worker,

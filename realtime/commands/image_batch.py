@@ -41,7 +41,7 @@ def do_images(inputs: "Inputs", out: Path | None, jsonl: Path | None, spec: Imag
         RealtimeError: there is no such model, or nothing can be written.
         typer.Exit: an image has errors, or a signal stopped the batch.
     """
-    from realtime.batch.remote import CopyingSpec, RemoteSpec
+    from realtime.batch.copying import CopyingSpec, RemoteSpec
 
     tasks = tasks_of(inputs, out)
     store = _store(out, jsonl)
@@ -129,7 +129,7 @@ class LinesFile:
         Raises:
             SinkError: it cannot.
         """
-        from realtime.batch.remote import url_of
+        from realtime.batch.addresses import url_of
         from realtime.sinks.jsonl import JsonLinesFile
         from realtime.sinks.text_file import STANDARD_OUTPUT, is_stream
 
@@ -152,8 +152,8 @@ class LinesFile:
         Raises:
             SinkError: the disk is full, say.
         """
+        from realtime.batch.copying import upload
         from realtime.batch.records import Records
-        from realtime.batch.remote import upload
         from realtime.sinks.base import Ending
 
         records, count = Records(store, conditions), 0
@@ -178,7 +178,7 @@ class LinesFile:
 
 def _line(task: "Task", data: "Mapping[str, Any]") -> dict[str, Any]:
     """With the image named as this run names it."""
-    from realtime.batch.remote import url_of
+    from realtime.batch.addresses import url_of
 
     line: dict[str, Any] = data["line"] | {"image": url_of(task.source) or str(task.source)}
     return line

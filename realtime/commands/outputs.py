@@ -1,19 +1,21 @@
 """Where the results of a run go: the files that are opened for it, and what they must not be."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from realtime.atomic_files import partial_path
 from realtime.errors import SinkError
 from realtime.file_names import DASH
 from realtime.sources.decode_errors import DecodeErrors
 
 if TYPE_CHECKING:
     from realtime.drawing.hiding import Hiding
+    from realtime.sinks.audio import Audio
     from realtime.sinks.base import Sink
     from realtime.sinks.encoding import Encoding
     from realtime.sources.base import FrameSource
@@ -91,26 +93,76 @@ class Outputs:
 
     def _kept(self) -> dict[str, Any]:
         """What the video has from the original, as arguments of ``VideoFileSink``."""
-        from realtime.sinks.audio import Audio
-        from realtime.sources.base import LIVE_TIME_BASE
-
         chosen = {"encoding": self.encoding} if self.encoding else {}
         if self.original is None:
             return chosen
-        span = self.original
-        parts: dict[str, Any] = {"origin_s": span.origin_s, "pixel_aspect": span.pixel_aspect}
-        if span.is_part and span.time_base > COARSE_S:  # as in AVI, which counts frames: a part may begin between two
-            parts["time_base"] = LIVE_TIME_BASE
-        if not span.path.is_file():
-            if not span.has_audio:
-                return chosen | parts
+        path = self.original.path
+        chosen |= of_original(self.original)
+        if not path.is_file():
+            if not self.original.has_audio:
+                return chosen
             raise SinkError(
-                f"cannot write {self.video}: the sound is read separately, and {span.path} is a pipe, read only once",
+                f"cannot write {self.video}: the sound is read separately, and {path} is a pipe, read only once",
                 value=self.video,
                 remedy="save the video to a file first",
             )
-        audio = Audio(span.path, span.origin_s if span.is_part else -math.inf, span.end_s, self.audio_errors)
-        return chosen | parts | {"audio": audio}
+        return chosen | {"audio": audio_of(path, self.original, self.audio_errors)}
+
+
+class Span(Protocol):
+    """A video, or the part of it that is wanted."""
+
+    @property
+    def origin_s(self) -> float:
+        """Timestamp of its beginning."""
+
+    @property
+    def end_s(self) -> float:
+        """Timestamp of its end; infinite for that of the file."""
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it begins after the beginning of the file."""
+
+    @property
+    def time_base(self) -> Fraction:
+        """Unit of its timestamps in seconds."""
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel by its height."""
+
+
+def of_original(span: Span) -> dict[str, Any]:
+    """What a drawn video has from the original, as arguments of ``VideoFileSink``."""
+    from realtime.sources.base import LIVE_TIME_BASE
+
+    # In AVI, which counts frames, a part may begin between two.
+    time_base = LIVE_TIME_BASE if span.is_part and span.time_base > COARSE_S else span.time_base
+    return {"origin_s": span.origin_s, "pixel_aspect": span.pixel_aspect, "time_base": time_base}
+
+
+def audio_of(path: Path, span: Span, errors: "DecodeErrors") -> "Audio":
+    """The sound of a video; what of it cannot be copied is counted in ``errors``."""
+    from realtime.sinks.audio import Audio
+
+    return Audio(path, span.origin_s if span.is_part else -math.inf, span.end_s, errors)
+
+
+def check_places(outputs: Mapping[str, Path]) -> None:
+    """See whether outputs, by parameter, can be written.
+
+    Raises:
+        SinkError: one cannot.
+    """
+    from realtime.sinks.base import Ending
+    from realtime.sinks.crops import CropsSink
+
+    for parameter, path in outputs.items():
+        if parameter == "crops":
+            CropsSink(path).close(Ending.FAILED)
+        else:
+            partial_path(path).unlink()
 
 
 def check_outputs(*outputs: Path | None, originals: Iterable[Path] = ()) -> None:

@@ -1,8 +1,7 @@
 """What is done with a part of a long video."""
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,28 +12,29 @@ from realtime.batch.cuts import Cuts, find_cuts
 from realtime.batch.tasks import Outcome, Step, Task
 from realtime.commands.console import printable, wrote
 from realtime.commands.face_counter import FaceCounter
+from realtime.commands.found_frames import FoundFrames
 from realtime.commands.opening import chosen_threshold
+from realtime.commands.outputs import audio_of, check_places, of_original
 from realtime.commands.unsure import UnsureFrames
 from realtime.drawing.hiding import HeldBox, hide
 from realtime.drawing.look_ahead import LookAheadHider
 from realtime.drawing.render import drawn
 from realtime.errors import SourceError
-from realtime.faces.looks import Looks
 from realtime.faces.tracker import FaceTracker
 from realtime.formatting import counted
 from realtime.inference.timed import Detected
 from realtime.regions.frames import FrameDetector
 from realtime.regions.tiles import Reach
 from realtime.results import Result
-from realtime.sinks.audio import Audio
 from realtime.sinks.base import Ending
+from realtime.sinks.crops import CropsSink, join_crops
 from realtime.sinks.csv_file import CsvSink
 from realtime.sinks.jsonl import JsonLinesSink
 from realtime.sinks.video_parts import JoinedVideoSink, Packets, PartSink
 from realtime.sources.capture import CaptureThread
 from realtime.sources.decode_errors import DecodeErrors
 from realtime.sources.video_file import VideoFileSource
-from realtime.structures import Detections, Frame
+from realtime.structures import Frame
 
 if TYPE_CHECKING:
     from realtime.commands.video_worker import Settings
@@ -74,10 +74,10 @@ class SegmentWorker:
         return steps[step.kind](task, step)
 
     def _cut(self, task: Task, step: Step) -> Outcome:
-        run = self._settings.run
-        if self._settings.start_s or self._settings.duration_s is not None or run.max_frames is not None:
+        if self._settings.run.max_frames is not None:
             return WHOLE
-        cuts = find_cuts(task.source, step.part_s)
+        check_places(task.outputs)  # not only after hours of work
+        cuts = find_cuts(task.source, step.part_s, start_s=self._settings.start_s, duration_s=self._settings.duration_s)
         if cuts is None:
             return WHOLE
         cuts.save(step.folder / CUTS)
@@ -148,28 +148,48 @@ class SegmentWorker:
 
     def _draw(self, task: Task, step: Step) -> Outcome:
         cuts, names = Cuts.load(step.folder / CUTS), self._detector.metadata.class_names
-        run = self._settings.run
         source, _ = cuts.open_part(task.source, step.part)
-        wanted = cuts.frames_of(step.part)
         shown = FoundFrames.load(step.folder / f"shown-{step.part}.npz")
-        sink = PartSink(step.folder / f"part{task.outputs['out'].suffix}", **self._video_options(cuts))
-        count = 0
+        video = crops = None
+        if "out" in task.outputs:
+            video = PartSink(step.folder / f"part{task.outputs['out'].suffix}", **self._video_options(cuts))
+        if "crops" in task.outputs:
+            crops = CropsSink(_crops_of(step, step.part))
+        wanted = cuts.frames_of(step.part)
+        indices = iter(wanted)
         with source:
             for (detected, covers), frame in zip(shown.covered(names), iter(source.read, None), strict=False):
-                found, image = detected.found, frame.image
-                canvas = hide(image, covers, 0.0, run.hiding.cover) if run.hiding else drawn(image, found, run.style)
-                sink.write(Result(frame, found, canvas=canvas))
-                count += 1
-        if count != len(wanted):
+                result = Result(replace(frame, index=next(indices)), detected.found)
+                if crops:
+                    crops.write(result)
+                if video:
+                    video.write(replace(result, canvas=self._canvas(result, covers)))
+        if next(indices, None) is not None:
             raise SourceError(f"cannot read {task.source} twice: it has changed", value=task.source)
-        sink.finish().save(step.folder / f"drawn-{step.part}.npz")
+        if crops:
+            crops.close(Ending.COMPLETE)
+        if video:
+            video.finish().save(step.folder / f"drawn-{step.part}.npz")
         return Outcome()
+
+    def _canvas(self, result: Result, covers: list[HeldBox]) -> np.ndarray:
+        run = self._settings.run
+        if run.hiding:
+            return hide(result.image, covers, 0.0, run.hiding.cover)
+        return drawn(result.image, result.detections, run.style)
 
     def _join(self, task: Task, step: Step) -> Outcome:
         cuts, errors = Cuts.load(step.folder / CUTS), DecodeErrors()
+        if "out" in task.outputs:
+            self._join_videos(task, step, cuts, errors)
+        if "crops" in task.outputs:
+            join_crops((_crops_of(step, part) for part in range(cuts.parts)), task.outputs["crops"])
+        return self._outcome(task, step, cuts, errors)
+
+    def _join_videos(self, task: Task, step: Step, cuts: Cuts, errors: DecodeErrors) -> None:
         parts = [step.folder / f"drawn-{part}.npz" for part in range(cuts.parts)]
         pts = np.concatenate([Packets.load(part).pts for part in parts])
-        audio = Audio(task.source, errors=errors)
+        audio = audio_of(task.source, cuts, errors)
         sink = JoinedVideoSink(task.outputs["out"], audio=audio, **self._video_options(cuts))
         ending = Ending.FAILED
         try:
@@ -177,17 +197,10 @@ class SegmentWorker:
             ending = Ending.COMPLETE
         finally:
             sink.close(ending)
-        return self._outcome(task, step, cuts, errors)
 
     def _video_options(self, cuts: Cuts) -> dict[str, Any]:
-        return {
-            "size_wh": cuts.size_wh,
-            "frame_rate": cuts.frame_rate,
-            "time_base": cuts.time_base,
-            "origin_s": cuts.origin_s,
-            "pixel_aspect": cuts.pixel_aspect,
-            "encoding": self._settings.encoding,
-        }
+        options = {"size_wh": cuts.size_wh, "frame_rate": cuts.frame_rate, "encoding": self._settings.encoding}
+        return options | of_original(cuts)
 
     def _outcome(self, task: Task, step: Step, cuts: Cuts, errors: DecodeErrors | None = None) -> Outcome:
         """That of the whole video, which ends with this step if nothing is left to do."""
@@ -202,6 +215,10 @@ class SegmentWorker:
             lines.append(f"{printable(task.source)}: {errors}")
         error = damage(task.source, errors) if errors else None
         return Outcome(error=error, frames=frames, faces=int(faces), messages=tuple(lines))
+
+
+def _crops_of(step: Step, part: int) -> Path:
+    return step.folder / f"crops-{part}"
 
 
 def _detected(
@@ -233,96 +250,3 @@ class _TrackedFrame:
     part: int
     detected: Detected
     result: Result
-
-
-@dataclass(slots=True)
-class _Row:
-    pts_s: float
-    size_hw: tuple[int, int]
-    found: Detections
-    looks: Looks | None
-    covers: Sequence[HeldBox]
-
-
-class FoundFrames:
-    """What was found in the frames of a part, without the images."""
-
-    def __init__(self) -> None:
-        self._rows: list[_Row] = []
-
-    @property
-    def pts_s(self) -> list[float]:
-        """The timestamps of the frames."""
-        return [row.pts_s for row in self._rows]
-
-    def add(self, detected: Detected, shown: Detections | None = None, covers: Sequence[HeldBox] = ()) -> None:
-        """Keep one frame, perhaps with other detections, and what is to be hidden in it, at the time 0."""
-        height, width = detected.frame.image.shape[:2]
-        found = detected.found if shown is None else shown
-        self._rows.append(_Row(detected.frame.pts_s, (height, width), found, detected.looks, covers))
-
-    def save(self, path: Path) -> None:
-        """Write all to a file, which appears when it is whole.
-
-        Raises:
-            OSError: the disk is full, say.
-        """
-        found = Detections.concatenate([row.found for row in self._rows])
-        looks = [row.looks for row in self._rows if row.looks is not None]
-        partial = path.with_name(f".{path.name}.partial")
-        with partial.open("wb") as file:
-            np.savez(
-                file,
-                pts_s=np.array(self.pts_s),
-                sizes_hw=np.array([row.size_hw for row in self._rows]),
-                counts=np.array([len(row.found) for row in self._rows]),
-                boxes=found.boxes,
-                labels=found.labels,
-                scores=found.scores,
-                face_ids=found.face_ids,
-                parts=found.parts,
-                look_counts=np.array([-1 if row.looks is None else len(row.looks.scales) for row in self._rows]),
-                regions=np.concatenate([np.zeros((0, 4)), *(look.regions for look in looks)]),
-                scales=np.concatenate([np.zeros(0), *(look.scales for look in looks)]),
-                cover_counts=np.array([len(row.covers) for row in self._rows]),
-                covers=np.array([[*held.box, held.seen_s] for row in self._rows for held in row.covers]).reshape(-1, 5),
-            )
-        partial.replace(path)
-
-    @classmethod
-    def load(cls, path: Path) -> "_Loaded":
-        """Read such a file."""
-        with np.load(path) as file:
-            return _Loaded({name: file[name] for name in file.files})
-
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    arrays: dict[str, np.ndarray]
-
-    def covered(self, names: tuple[str, ...]) -> Iterator[tuple[Detected, list[HeldBox]]]:
-        """The frames in order, with what is to be hidden in each, at the time 0."""
-        row = 0
-        for detected, count in zip(self.each(names), self.arrays["cover_counts"].tolist(), strict=True):
-            covers = self.arrays["covers"][row : row + count]
-            yield detected, [HeldBox(held[:4].astype(np.float32), float(held[4])) for held in covers]
-            row += count
-
-    def each(self, names: tuple[str, ...]) -> Iterator[Detected]:
-        """The frames in order; ``names`` are those of the classes. Images are black, and take no memory."""
-        every, row, look = self.arrays, 0, 0
-        columns = [every[name] for name in ("boxes", "labels", "scores", "face_ids", "parts")]
-        for pts_s, (height, width), count, look_count in zip(
-            every["pts_s"].tolist(), every["sizes_hw"].tolist(), every["counts"], every["look_counts"], strict=True
-        ):
-            rows = slice(row, row + count)
-            boxes, labels, scores, face_ids, parts = (column[rows] for column in columns)
-            found = Detections(boxes, labels, scores, names, face_ids, parts)
-            looks = None
-            if look_count >= 0:
-                at = slice(look, look + look_count)
-                looks = Looks(every["regions"][at], every["scales"][at])
-                look += look_count
-            row += count
-            image = np.broadcast_to(np.zeros((1, 1, 1), np.uint8), (height, width, 3))
-            yield Detected(Frame(image, 0, pts_s, time.monotonic()), found, 0.0, 0.0, looks)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from realtime.commands.batching import BatchOptions, CpusPerWorker, DryRun, GpusPerWorker, On, Resume, Workers
+from realtime.commands.batching import (
+    BatchOptions,
+    CpusPerWorker,
+    DryRun,
+    FileTimeout,
+    GpusPerWorker,
+    On,
+    Resume,
+    Workers,
+)
 from realtime.commands.console import Notices, print_error, print_message, printable
 from realtime.commands.opening import open_both, open_detector, speed_notices
 from realtime.commands.options import (
@@ -110,6 +119,7 @@ def video(
     resume: Resume = False,
     dry_run: DryRun = False,
     workers: Workers = None,
+    file_timeout: FileTimeout = None,
     on: On = None,
     cpus_per_worker: CpusPerWorker = 1,
     gpus_per_worker: GpusPerWorker = 0,
@@ -118,7 +128,7 @@ def video(
 
     With several videos, or a folder of them, --out, --jsonl, --csv and --crops name folders.
     """
-    from realtime.batch.remote import url_of
+    from realtime.batch.addresses import url_of
     from realtime.batch.videos import Targets, find_videos
     from realtime.commands.video_batch import do_videos
     from realtime.commands.video_worker import Settings, VideoSpec, open_video_file
@@ -145,6 +155,7 @@ def video(
         resume=resume,
         dry_run=dry_run,
         workers=workers,
+        limit_s=seconds(file_timeout, "--file-timeout") if file_timeout else None,
         on=on,
         cpus_per_worker=cpus_per_worker,
         gpus_per_worker=gpus_per_worker,

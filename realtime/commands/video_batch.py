@@ -63,8 +63,8 @@ def do_videos(
         RealtimeError: there is no such model, or nothing can be written.
         typer.Exit: a video has errors, or a signal stopped the batch.
     """
+    from realtime.batch.addresses import url_of
     from realtime.batch.output_folders import make_folders
-    from realtime.batch.remote import url_of
     from realtime.batch.store import FOLDER
 
     first = targets.paths[0]
@@ -110,15 +110,15 @@ def _executor(
 ) -> "Executor":
     """What carries out the tasks: ``here`` is the worker of this process, ``there`` one of another."""
     from realtime.batch import segmented
+    from realtime.batch.copying import CopyingSpec, RemoteSpec
     from realtime.batch.local import ThreadExecutor
-    from realtime.batch.remote import CopyingSpec, RemoteSpec
 
     is_copied = is_remote(tasks)
     if not options.is_elsewhere:
         return ThreadExecutor(CopyingSpec(here) if is_copied else here)
     executor = executor_for(options, RemoteSpec(there) if is_copied else there, requests)
-    workers = options.workers or WORKERS_OF_CLUSTER
-    if is_copied or len(tasks) >= FILES_PER_WORKER * workers:
+    workers = options.workers or (WORKERS_OF_CLUSTER if options.on else 1)
+    if is_copied or workers == 1 or len(tasks) >= FILES_PER_WORKER * workers:
         return executor
     folder = Path(str(store)) / segmented.FOLDER
     return segmented.SegmentedExecutor(executor, folder, part_s=segmented.PART_S)

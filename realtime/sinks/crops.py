@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -57,6 +58,18 @@ class CropsSink(ClosingSink):
             if crop.size:
                 self._save(f"{stem}_{numbers[stem]}.png", crop)
 
+    def take(self, folder: Path) -> None:
+        """Move the crops of another folder into this one.
+
+        Raises:
+            SinkError: the disk is full, say.
+        """
+        try:
+            for path in folder.iterdir():
+                shutil.move(path, self._partial)
+        except OSError as error:
+            raise SinkError(f"cannot write crops to {self._folder}: {error.strerror}", value=self._folder) from error
+
     def _save(self, name: str, crop: np.ndarray) -> None:
         try:
             (self._partial / name).write_bytes(cv2.imencode(".png", crop)[1].tobytes())
@@ -76,6 +89,21 @@ class CropsSink(ClosingSink):
             raise SinkError(f"cannot write crops to {self._folder}: {error.strerror}", value=self._folder) from error
         finally:
             shutil.rmtree(self._partial, ignore_errors=True)
+
+
+def join_crops(parts: Iterable[Path], folder: Path) -> None:
+    """Move the crops of several folders into one, which appears when it is whole.
+
+    Raises:
+        SinkError: as of ``CropsSink``.
+    """
+    sink, ending = CropsSink(folder), Ending.FAILED
+    try:
+        for part in parts:
+            sink.take(part)
+        ending = Ending.COMPLETE
+    finally:
+        sink.close(ending)
 
 
 def remove_crops(folder: Path) -> None:

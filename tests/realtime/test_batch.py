@@ -210,15 +210,92 @@ def test_a_process_number_that_was_given_again_is_no_living_process(tmp_path, tw
 def test_a_claim_of_another_machine_is_taken_over_once_it_is_not_renewed(tmp_path, two):
     store = FolderStore(tmp_path / "out" / ".realtime")
     claim_of_another(store, "a.txt", machine="far", host="far")
+    file = tmp_path / "out" / ".realtime" / "claims" / "a.txt.json"
+    left = tmp_path / "out" / ".a-abcd1234.partial.txt"
+    left.write_text("half")
     waits = []
 
     class Impatient(SilentWatcher):
         def waiting(self, text):
             waits.append(text)
-            os.utime(tmp_path / "out" / ".realtime" / "claims" / "a.txt.json", (1, 1))
+            os.utime(file, (1, 1))
 
-    assert batch_of(tmp_path, two, watcher=Impatient()).run().done == 2
-    assert waits == ["waiting for 1 file that another run on far works on"]
+    claims = Claims(store, beat_s=0.01)
+    assert batch_of(tmp_path, two, watcher=Impatient(), claims=claims).run().done == 2
+    assert set(waits) == {"waiting for 1 file that another run on far works on"}
+    assert not left.exists()
+
+
+def test_a_claim_that_looks_old_is_watched_before_it_is_taken_over(tmp_path, monkeypatch):
+    store, file = FolderStore(tmp_path), tmp_path / "claims" / "a.json"
+    claim_of_another(store, "a", machine="far")
+    claims, now_s = Claims(store, beat_s=10), 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    os.utime(file, (1, 1))  # the clock has jumped
+    assert not claims.take("a")
+    now_s += 15
+    os.utime(file)  # it is renewed
+    assert not claims.take("a")
+    os.utime(file, (1, 1))
+    now_s += 15
+    assert not claims.take("a")
+    now_s += 25
+    assert claims.take("a")
+    claims.close()
+
+
+def test_a_claim_that_was_taken_over_is_not_given_up(tmp_path):
+    store = FolderStore(tmp_path)
+    asleep, other = Claims(store), Claims(store)
+    assert asleep.take("a")
+    store.remove("claims/a.json")
+    assert other.take("a")
+    asleep.close()
+    assert store.read("claims/a.json")
+    other.close()
+    assert store.read("claims/a.json") is None
+
+
+def test_results_of_a_clock_that_was_wrong_are_no_newer_ones(tmp_path, two, monkeypatch):
+    now_s = time.time()
+    monkeypatch.setattr(time, "time", lambda: now_s + 1e6)
+    batch_of(tmp_path, two).run()
+    monkeypatch.setattr(time, "time", lambda: now_s)
+    other = replace(CONDITIONS, options={"threshold": 0.6})
+    assert batch_of(tmp_path, two, conditions=other).run().done == 2
+
+
+def test_runs_share_the_work_whatever_their_clocks_say(tmp_path, monkeypatch):
+    tasks = made_tasks(tmp_path, {f"{i}": "x" for i in range(6)})
+    now_s, others = time.time(), []
+
+    class Other(SilentWatcher):
+        def waiting(self, text):
+            others.append(text)
+
+    class First(Copier):
+        def process(self, task):
+            if task.number == 1:  # another run comes, and does all the rest
+                monkeypatch.setattr(time, "time", lambda: now_s - 1e6)
+                late = batch_of(tmp_path, tasks, watcher=Other(), is_stopped=lambda: 130 if others else None)
+                late.run()
+                monkeypatch.setattr(time, "time", lambda: now_s)
+            return super().process(task)
+
+    summary = batch_of(tmp_path, tasks, ThreadExecutor(First(tmp_path / "log"))).run()
+    assert (summary.done, summary.by_others) == (1, 5)
+    assert sorted(log_of(tmp_path)) == [task.name for task in tasks]
+
+
+def test_what_a_run_with_other_options_has_done_is_done_again(tmp_path, two):
+    store = FolderStore(tmp_path / "out" / ".realtime")
+    claims, other = Claims(store), Claims(store)
+    claims.join_others()
+    batch_of(tmp_path, two, claims=other).run()
+    assert other.session == claims.session
+    assert batch_of(tmp_path, two, claims=claims).run().by_others == 2
+    changed = replace(CONDITIONS, options={"threshold": 0.6})
+    assert batch_of(tmp_path, two, conditions=changed, claims=claims).run().done == 2
 
 
 def test_claims_are_renewed(tmp_path):
@@ -265,6 +342,16 @@ def test_a_file_that_kills_its_worker_is_given_up_after_three_attempts(tmp_path)
     failed = {task.name: error for task, error in summary.failed}
     assert set(failed) == {"b", "d"}
     assert "its worker process ended (out of memory, or a crash) in each of 3 attempts" in failed["b"]
+
+
+def test_a_file_that_hangs_is_given_up(tmp_path):
+    tasks = made_tasks(tmp_path, {"a": "hang", "b": "fine", "c": "fine"})
+    spec = Copier(tmp_path / "log")
+    summary = batch_of(tmp_path, tasks, ProcessExecutor(spec, 1, limit_s=1.0)).run()
+    assert spec.done == ["a", "b", "c"]
+    assert summary.done == 2
+    [(task, error)] = summary.failed
+    assert (task.name, error) == ("a", f"cannot process {task.source}: it took longer than 0:00:01")
 
 
 def test_a_process_that_cannot_load_the_model_ends_the_batch(tmp_path, two):

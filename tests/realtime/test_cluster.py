@@ -75,6 +75,15 @@ def test_tasks_are_done_by_workers_of_ray_that_load_the_model_once(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_file_that_hangs_is_given_up(tmp_path):
+    tasks = made_tasks(tmp_path, {"a": "hang", "b": "fine"})
+    summary = batch_of(tmp_path, tasks, RayExecutor(spec_of(tmp_path), Cluster(address="ray", limit_s=1.0))).run()
+    [(task, error)] = summary.failed
+    assert task.name == "a"
+    assert "its worker ended (after 0:00:01 at the latest) in each of 3 attempts" in error
+
+
+@pytest.mark.slow
 def test_workers_that_cannot_start_end_the_batch(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "")
     tasks = made_tasks(tmp_path, {"a": "1"})

@@ -108,9 +108,31 @@ def test_many_kinds_of_skipped_files_are_summed_up(tmp_path):
     assert line.endswith(" and 2 of other kinds")
 
 
-def test_links_to_folders_are_not_followed(folder):
-    (folder / "in" / "loop").symlink_to(folder / "in", target_is_directory=True)
-    assert len(find_images([folder / "in"]).files) == 3
+def test_linked_folders_are_searched_once(folder):
+    for name in ("disk/one", "in/drawn/old"):
+        (folder / name).mkdir(parents=True)
+        cv2.imwrite(str(folder / name / "b.png"), np.zeros((48, 64, 3), np.uint8))
+    links = {
+        "disk": "../disk",
+        "disk-one": "../disk/one",
+        "loop": ".",
+        "sub/up": "..",
+        "self": "self",
+        "old": "drawn/old",
+    }
+    for name, target in links.items():
+        (folder / "in" / name).symlink_to(target)
+    found = find_images([folder / "in"], [folder / "in" / "drawn"])
+    assert [str(place) for place in found.places.values()] == ["a.png", "disk/one/b.png", "sub/a.png", "sub/deep/a.png"]
+    done = realtime("image", "in", "--out", "in/drawn", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "in" / "drawn" / "disk" / "one" / "b.png").exists()
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(folder):
+    for name in ("pipe.png", "pipe.mkv"):
+        os.mkfifo(folder / "in" / name)
+    assert len(find_images([folder / "in"]).files) == len(find_videos([str(folder / "in")]).files) == 3
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from realtime.batch import segmented
 from realtime.batch.cuts import Cuts, find_cuts
 from realtime.batch.segmented import SegmentedExecutor
-from realtime.batch.tasks import Outcome, Task
+from realtime.batch.tasks import Outcome, Task, attempt
 from realtime.cli import app
+from realtime.commands import batching, video_batch
 from realtime.errors import SourceError
 from realtime.sinks.video_parts import decoding_times
 
@@ -28,7 +29,25 @@ def long(tmp_path, monkeypatch):
     make(tmp_path / "in.mp4", Kind(frames=200, languages=("eng",), options={"bf": "2", "g": "25", "sc_threshold": "0"}))
     stub_model(tmp_path / "m.onnx")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(video_batch, "executor_for", lambda _, spec, __: Here(spec))
     return tmp_path
+
+
+class Here:
+    """Does the steps in this process, which starts faster than another one."""
+
+    lost_workers = False
+
+    def __init__(self, spec):
+        self._spec = spec
+
+    def run(self, tasks):
+        worker = self._spec.open(None)
+        while (task := next(tasks, None)) is not None:
+            yield task, attempt(worker, task)
+
+    def close(self):
+        pass
 
 
 def realtime(*arguments):
@@ -48,15 +67,25 @@ def sound_of(path):
         return [(packet.pts, bytes(packet)) for packet in container.demux(audio=0) if packet.size]
 
 
-@pytest.mark.parametrize("more", [[], ["--blur"], ["--raw", "--codec", "hevc"]])
-def test_a_video_in_parts_is_as_in_one(long, more):
+@pytest.mark.parametrize(
+    ("more", "frames"),
+    [
+        ([], 200),
+        (["--blur"], 200),
+        (["--raw", "--codec", "hevc"], 200),
+        (["--start", "1.3", "--duration", "5.5"], 137),
+        (["--duration", "7.01"], 176),
+    ],
+)
+def test_a_video_in_parts_is_as_in_one(long, more, frames):
     tables = ("--jsonl", "{}.jsonl", "--csv", "{}.csv")
     for name, workers in (("one", []), ("two", ["--workers", "2"])):
         code, lines = realtime(
             "video", "in.mp4", "--out", f"{name}.mp4", *(part.format(name) for part in tables), *workers, *more
         )
         assert code == 0
-    assert "[1/1] in.mp4: 200 frames, 1 face, in 4 parts; wrote two.mp4, two.jsonl and two.csv" in lines
+    parts = 2 if "--start" in more else 4
+    assert f"[1/1] in.mp4: {frames} frames, 1 face, in {parts} parts; wrote two.mp4, two.jsonl and two.csv" in lines
     for suffix in ("jsonl", "csv"):
         assert (long / f"two.{suffix}").read_bytes() == (long / f"one.{suffix}").read_bytes()
     one, two = frames_of(long / "one.mp4"), frames_of(long / "two.mp4")
@@ -65,6 +94,34 @@ def test_a_video_in_parts_is_as_in_one(long, more):
     assert sound_of(long / "two.mp4") == sound_of(long / "one.mp4")
     assert sorted(path.name for path in (long / ".realtime").iterdir()) == ["claims", "records", "summary.json", "work"]
     assert not list((long / ".realtime" / "work").iterdir())
+
+
+@pytest.mark.parametrize("more", [[], ["--out", "{}.mp4", "--start", "1.3"]])
+def test_crops_in_parts_are_as_in_one(long, more):
+    for name, workers in (("one", []), ("two", ["--workers", "2"])):
+        assert realtime("video", "in.mp4", "--crops", name, *(part.format(name) for part in more), *workers)[0] == 0
+    one, two = ({path.name: path.read_bytes() for path in (long / name).iterdir()} for name in ("one", "two"))
+    assert len(one) == 2 * (167 if more else 200)
+    assert two == one
+    assert sorted(path.name for path in long.iterdir() if path.is_dir()) == [".realtime", "one", "two"]
+
+
+def test_places_that_cannot_be_written_are_refused_before_the_work(long):
+    (long / "crops").mkdir()
+    (long / "crops" / "mine.txt").write_text("")
+    code, lines = realtime("video", "in.mp4", "--jsonl", "in.jsonl", "--crops", "crops", "--workers", "2")
+    assert code == 1
+    assert lines[0] == "error: cannot write to crops: it is not an empty folder; choose another name"
+    assert not list(long.glob("*.jsonl"))
+
+
+def test_processes_do_what_this_one_does(long, monkeypatch):
+    monkeypatch.setattr(video_batch, "executor_for", batching.executor_for)
+    for name in ("one", "two"):
+        workers = ("--workers", "2") if name == "two" else ()
+        assert realtime("video", "in.mp4", "--out", f"{name}.mp4", "--jsonl", f"{name}.jsonl", *workers)[0] == 0
+    assert (long / "two.jsonl").read_bytes() == (long / "one.jsonl").read_bytes()
+    assert [time for time, _ in frames_of(long / "two.mp4")] == [time for time, _ in frames_of(long / "one.mp4")]
 
 
 def test_times_of_a_variable_frame_rate_are_kept(long):
@@ -151,7 +208,7 @@ class Scripted:
     [
         (["out", "jsonl"], {}, ["cut", *["detect"] * 3, "track", *["draw"] * 3, "join"]),
         (["jsonl"], {}, ["cut", *["detect"] * 3, "track"]),
-        (["crops"], {}, ["whole"]),
+        (["crops"], {}, ["cut", *["detect"] * 3, "track", *["draw"] * 3, "join"]),
         (["out"], {"cut": Outcome(data={"whole": True})}, ["cut", "whole"]),
         (["out"], {"detect": Outcome(data={"whole": True})}, ["cut", "detect", "whole"]),
         (["out"], {"draw": Outcome(error=SourceError("gone"))}, ["cut", *["detect"] * 3, "track", "draw"]),

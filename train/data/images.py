@@ -9,10 +9,10 @@ import numpy as np
 
 from realtime import image_io
 from realtime.errors import SourceError
+from realtime.file_tree import files_below
 from realtime.image_io import SUFFIXES as IMAGE_SUFFIXES
 from realtime.image_io import is_image
 from train.data.data_yaml import located
-from train.data.folders import files_below
 from train.data.problems import OnProblem, raise_problem
 from train.data.text_files import read_text
 from train.errors import TrainError

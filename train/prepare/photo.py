@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data import folders
+from realtime import file_tree
 from train.data.images import is_image
 from train.errors import TrainError
 
@@ -85,7 +85,7 @@ def _all_below(folder: Path) -> list[Path]:
     """What is in a folder and below it, hidden files and those that systems leave behind left out."""
     if not folder.is_dir():
         raise TrainError(f"cannot read {folder}: no such folder")
-    return folders.files_below(folder)
+    return file_tree.files_below(folder)
 
 
 def images_by_stem(folder: Path) -> dict[Path, list[Path]]:

@@ -9,8 +9,9 @@ import pytest
 from fakes import make_video, read_video, stub_model
 from typer.testing import CliRunner
 
+from realtime.batch.addresses import files_below, url_of
 from realtime.batch.claims import Claims
-from realtime.batch.remote import RemoteStore, files_below, url_of
+from realtime.batch.remote_store import RemoteStore
 from realtime.cli import app
 from realtime.errors import SinkError, SourceError
 
@@ -124,6 +125,14 @@ def test_claims_at_an_address_are_taken_once():
     one.close()
     assert other.take("sub/a.mp4")
     other.close()
+
+
+def test_no_folder_is_made_in_an_object_store(memory, monkeypatch):
+    monkeypatch.setattr(type(memory), "protocol", ("memory", "other"))  # as s3fs has it, whose top folders are buckets
+    monkeypatch.delattr(type(memory), "makedirs")
+    store = RemoteStore(Path("memory://box/out"))
+    store.write("records/a", b"1")
+    assert store.create("claims/a", b"1")
 
 
 @pytest.mark.usefixtures("memory")
