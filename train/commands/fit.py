@@ -18,6 +18,7 @@ from train.folder_lock import FolderLock
 from train.loop.options import EXAMPLES, FitOptions
 from train.loop.reporting import LineReporter, make_reporter
 from train.loop.run import Run, resumed_run
+from train.models.checkpoint import load_checkpoint
 
 
 @takes_options(FitOptions, build=FitOptions.from_command_line)
@@ -60,6 +61,8 @@ def fit(
             _refuse_existing(out / "last.pt")  # of a run that has ended meanwhile
         _announce(run, reporter)
         run.fit(workers=workers, save_every_steps=save_every_steps, reporter=reporter, cache=cache)
+        if world.is_main and load_checkpoint(out / "best.pt").config.calibration is None:
+            reporter.message("scores are not calibrated: val has too few detections. See realtime train calibrate")
         reporter.message(f"done: {out / 'best.pt'}. Next: realtime export onnx {out / 'best.pt'} -o model.onnx")
 
 
