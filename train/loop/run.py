@@ -205,9 +205,12 @@ class Run:
         """Write ``best.pt``, its scores calibrated on val where that has enough detections."""
         calibration, metrics = calibrated_if_possible(metrics, lambda _: None)
         self.progress.best = metrics.as_dict()
-        best = self.checkpoint(with_resume=False)
-        best = replace(best, config=replace(best.config, calibration=calibration))
-        recorder.best(metrics, lambda: best)
+
+        def best() -> Checkpoint:
+            checkpoint = self.checkpoint(with_resume=False)
+            return replace(checkpoint, config=replace(checkpoint.config, calibration=calibration))
+
+        recorder.best(metrics, best)
 
     def _is_over(self, reporter: LineReporter) -> bool:
         """Whether the run has come to its end, validated, or gains nothing any more."""
