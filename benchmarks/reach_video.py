@@ -188,7 +188,8 @@ def _tracked(
 ) -> Iterator[tuple[Frame, Detections]]:
     """As the app does; for the planner, a look takes ``LOOK_MS`` and another one beside it half as much more."""
     detector = FrameDetector(network, Reach.parse(reach), is_live=is_live, frame_wh=SIZE_WH)
-    tracker, threshold = FaceTracker(network.metadata.class_names), network.metadata.threshold
+    metadata = network.metadata
+    tracker, threshold = FaceTracker(metadata.class_names, levels=metadata.levels), metadata.threshold
     looks = network.looks
     try:
         for detected in detector.map(iter(frames)):

@@ -156,7 +156,7 @@ def find(clip: Iterable[Frame], detector: OnnxDetector) -> list[Found]:
 
 def boxes_over_time(found: list[Found], detector: OnnxDetector, *, raw: bool) -> Boxes:
     """Every box of every face, frame after frame, as the app has it with ``--raw`` or without."""
-    tracker = FaceTracker(detector.metadata.class_names, raw=raw)
+    tracker = FaceTracker(detector.metadata.class_names, raw=raw, levels=detector.metadata.levels)
     threshold = detector.metadata.threshold
     boxes: Boxes = {}
     for index, frame in enumerate(found):

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from export.calibration import calibrate_onnx
 from export.errors import ExportError
 from export.score import compare_with_checkpoint, differences_to_checkpoint, score_onnx
 from export.static import Budget
@@ -21,6 +22,7 @@ from train.data.data_yaml import load_data_config
 from train.errors import TrainError, missing_extra
 from train.evaluation.metrics import Metrics
 from train.evaluation.tables import metrics_table
+from train.models.calibration import CALIBRATED_THRESHOLD
 from train.models.checkpoint import Checkpoint, load_checkpoint
 from train.models.onnx_weights import read_onnx
 from train.models.weights import shipped_path
@@ -132,6 +134,36 @@ def onnx_command(
     if data_config:
         metrics, metadata = score_onnx(out, data_config, "val")
         typer.echo(f"on {data}: mAP50 {metrics.map50:.4f}, mAP50-95 {metrics.map50_95:.4f}{_cost(metrics, metadata)}")
+
+
+@app.command()
+def calibrate(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="ONNX file of this project, or a model that comes with the app.")
+    ],
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DATA.yaml...",
+            help="Labelled images like those that the detector will see, not of its training; several count alike.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="ONNX file to write; by default MODEL is replaced.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split to calibrate on.")] = "val",
+) -> None:
+    """Calibrate the scores of MODEL: a score of 0.7 is then right about 7 times in 10. All else in the file stays."""
+    shipped = shipped_path(model)
+    if shipped and out is None:
+        raise ExportError(f"{model} comes with the app: name the file to write with --out")
+    path = shipped or Path(model)
+    out = out or path
+    if not out.parent.is_dir():
+        raise ExportError(f"cannot write {out}: folder {out.parent} does not exist")
+    sets = [(str(each), load_data_config(each)) for each in data]
+    typer.echo(calibrate_onnx(path, out, sets, split))
+    typer.echo(f"{out}: scores calibrated, default threshold {CALIBRATED_THRESHOLD}")
 
 
 @app.command()

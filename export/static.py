@@ -88,6 +88,8 @@ class StaticFasterRCNN(nn.Module):
             raise ExportError("only detectors that train.models built can be exported: this one has other RoI heads")
         self.input_hw = input_hw
         self.budget = budget or Budget()
+        self.calibration = model.roi_heads.calibration
+        """Of the model. The exported graph is calibrated by ``export.calibration``, after all that is traced here."""
         self.dtype = torch.float32
         """Of the layers that have weights."""
         fold_batch_norms(model)
@@ -103,8 +105,8 @@ class StaticFasterRCNN(nn.Module):
             image: uint8 (B,H,W,3), BGR, letterboxed to the fixed size.
 
         Returns:
-            boxes (D,4) float32 xyxy in pixels of the input, scores (D,) float32 in descending order, labels (D,) int64
-            zero-based; unused rows have score 0. With several images each has an axis (B,…) in front.
+            boxes (D,4) float32 xyxy in pixels of the input, scores (D,) float32 in descending order, not calibrated,
+            labels (D,) int64 zero-based; unused rows have score 0. With several images each has an axis (B,…) in front.
         """
         batch = image.shape[0]
         # Planes first: a subtraction along a last axis of length three cannot be vectorised.

@@ -12,12 +12,14 @@ from typing import Any
 import onnx
 import torch
 
+from export.calibration import put_calibration
 from export.errors import ExportError
 from export.short_tail import ShortFasterRCNN
 from export.static import Budget, StaticFasterRCNN
 from export.verify import (
     EXACT,
     FLOAT16_TOLERANCE,
+    STEEPNESS,
     Differences,
     check_static,
     compare,
@@ -82,6 +84,7 @@ def export_onnx(
     static.freeze(torch.from_numpy(network_input(path, size_wh)) for path in images)
     if half:
         static.to_float16()
+    calibration = checkpoint.config.calibration
     metadata = ModelMetadata(
         class_names=checkpoint.config.class_names,
         input_wh=size_wh,
@@ -93,12 +96,16 @@ def export_onnx(
         padding_value=PADDING_VALUE,
         precision="float16" if half else "float32",
         batch=batch,
+        calibration=calibration.as_dict() if calibration else None,
     )
     proto = trace(static, batch)
+    put_calibration(proto, calibration)
     onnx.helper.set_model_props(proto, metadata.to_props())
     onnx.checker.check_model(proto, full_check=True)
     check_static(proto)
     tolerance = FLOAT16_TOLERANCE if half else EXACT
+    if calibration:
+        tolerance = replace(tolerance, score=STEEPNESS * tolerance.score)
     return _write_verified(proto, out, lambda path: compare(path, reference, images, metadata.class_names, tolerance))
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from realtime.errors import ModelError, Remedy, one_line
+from realtime.score_levels import CALIBRATED, UNCALIBRATED, ScoreLevels
 
 SCHEMA_VERSION = 1
 KEY_PREFIX = "realtime."
@@ -39,7 +40,7 @@ class ModelMetadata:
     threshold: float
     """Default score threshold."""
     min_score: float
-    """Score below which the graph returns nothing."""
+    """Score, before calibration, below which the graph returns nothing."""
     architecture: str
     training: dict[str, Any]
     """Data, recipe and metrics of the training run, for people."""
@@ -50,12 +51,22 @@ class ModelMetadata:
     schema_version: int = SCHEMA_VERSION
     batch: int = 1
     """Images in one run. Where it is 1, the outputs have no axis for it."""
+    calibration: dict[str, Any] | None = None
+    """How the graph turns its softmax into the share of detections that are right: ``a``, ``b`` and ``factors``, one
+    for each class, of ``train.models.calibration``. None: scores are the softmax."""
+
+    @property
+    def levels(self) -> ScoreLevels:
+        """What scores below the threshold are good for."""
+        return CALIBRATED if self.calibration else UNCALIBRATED
 
     def to_props(self) -> dict[str, str]:
         """The metadata as ONNX ``metadata_props``: prefixed keys, JSON values."""
         values = asdict(self)
         if self.batch == 1:  # earlier versions of the app know no batches
             del values["batch"]
+        if self.calibration is None:
+            del values["calibration"]
         return {KEY_PREFIX + key: json.dumps(value) for key, value in values.items()}
 
     @classmethod
@@ -80,6 +91,8 @@ class ModelMetadata:
         width, height = values["input_wh"]
         if values["batch"] * width * height > MAX_SIDE_PX**2:
             raise _model_error(source, f"{values['batch']} images of {width}x{height} in a run are too many")
+        if values["calibration"] and len(values["calibration"]["factors"]) != len(values["class_names"]):
+            raise _model_error(source, "metadata key 'calibration' is for another number of classes")
         return cls(**values)
 
     @property
@@ -145,6 +158,17 @@ def _is_fraction(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= 1
 
 
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+
+
+def _is_calibration(value: Any) -> bool:
+    if value is None:
+        return True
+    factors = value.get("factors") if isinstance(value, dict) else None
+    return isinstance(factors, list) and all(map(_is_positive, (value.get("a"), value.get("b"), *factors)))
+
+
 def _are_names(value: Any) -> bool:
     return (
         isinstance(value, list)
@@ -168,9 +192,9 @@ _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that change the direction of the text after them. Joiners, which some scripts need, are allowed."""
 
-_FALLBACKS = {"precision": json.dumps("float32"), "batch": json.dumps(1)}
+_FALLBACKS = {"precision": json.dumps("float32"), "batch": json.dumps(1), "calibration": json.dumps(None)}
 """Values of keys that a file may lack: those from before half precision have no ``precision``, those for one image no
-``batch``."""
+``batch``, those whose scores are a softmax no ``calibration``."""
 
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "class_names": _are_names,
@@ -184,4 +208,5 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "precision": lambda v: v in PRECISIONS,
     "schema_version": lambda v: _is_int(v, SCHEMA_VERSION, SCHEMA_VERSION),
     "batch": lambda v: _is_int(v, 1, MAX_BATCH),
+    "calibration": _is_calibration,
 }

@@ -58,7 +58,7 @@ class ResultStream:
         self._controls = controls
         self._on_idle = on_idle
         self._stopwatch = stopwatch or Stopwatch()
-        self._tracker = FaceTracker(detector.metadata.class_names, raw=raw)
+        self._tracker = FaceTracker(detector.metadata.class_names, raw=raw, levels=detector.metadata.levels)
         is_live = source.is_live or on_idle is not None
         self._detector = FrameDetector(detector, reach or Reach.near(), is_live=is_live, frame_wh=source.size_wh)
         self._capture = CaptureThread(source, on_read=partial(self._stopwatch.add, "read"))

@@ -62,7 +62,7 @@ class Result:
     def at(self, threshold: float) -> "Result":
         """The same image with the detections of at least this score, 0..1; faces and features follow.
 
-        Scores below the model's own ``min_score`` are never reported.
+        What the model itself leaves out, by its ``min_score``, is never reported.
 
         Raises:
             ValueError: a threshold outside of 0..1.

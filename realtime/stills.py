@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from realtime.inference.detector import OnnxDetector
+from realtime.metadata import ModelMetadata
 from realtime.regions.detector import CloserDetector
 from realtime.regions.tiles import Reach
 from realtime.results import Result
@@ -15,6 +16,10 @@ from realtime.structures import Detections, Frame
 
 class StillDetector(Protocol):
     """Finds boxes in an image that stands alone: an ``OnnxDetector``, or one that looks closer."""
+
+    @property
+    def metadata(self) -> ModelMetadata:
+        """Of the model."""
 
     @property
     def concurrency(self) -> int:

@@ -20,7 +20,7 @@ from train.evaluation.metrics import evaluate_boxes
 from train.evaluation.plots import plot_evaluation
 
 OUT = Path(__file__).parents[1] / "docs" / "images"
-SHOWN = ("precision_recall.png", "f1_confidence.png")
+SHOWN = ("precision_recall.png", "f1_confidence.png", "reliability.png")
 
 
 def main(data: Path, model: str = "mobile") -> None:

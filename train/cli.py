@@ -7,7 +7,7 @@ import typer
 
 from realtime.standard_streams import accept_any_text
 from train.commands.data import check, preview
-from train.commands.evaluation import average, evaluate, predict
+from train.commands.evaluation import average, calibrate, evaluate, predict
 from train.commands.fit import fit
 from train.commands.quick import quick
 from train.errors import TrainError, missing_extra
@@ -22,7 +22,7 @@ app = typer.Typer(
     help="Train and evaluate a Faster R-CNN on a data set in YOLO format.",
 )
 app.add_typer(prepare_app, name="prepare")
-for command in (check, preview, quick, fit, evaluate, average, predict):
+for command in (check, preview, quick, fit, evaluate, average, calibrate, predict):
     app.command()(command)
 
 

@@ -86,7 +86,7 @@ class Camera:
         self.infer_ms = 0.0
         """Time of the network for it."""
         self._on_result = list(on_result)
-        self._tracker = FaceTracker(detector.metadata.class_names, raw=looking.raw)
+        self._tracker = FaceTracker(detector.metadata.class_names, raw=looking.raw, levels=detector.metadata.levels)
         reach = looking.reach or Reach.near()
         self._frames = FrameDetector(detector, reach, is_live=True, frame_wh=(1, 1), uses_helper=looking.uses_helper)
         self._controls = controls

@@ -138,7 +138,7 @@ def _do_here(inputs: "Inputs", out: Path | None, jsonl: Path | None, spec: "Imag
     images = inputs.files
     worker = spec.open_here(min(len(images), file_concurrency()))
     notices = Notices(speed_notices(worker.network, spec.model) + inputs.notices)
-    tally = _Tally(spec.settings.hiding)
+    tally = _Tally(spec.settings.hiding, worker.network.metadata.levels.candidate)
     with StopRequests() as requests:
         file = JsonLinesFile(jsonl) if jsonl else None
         ending = Ending.FAILED
@@ -170,9 +170,10 @@ def _do_here(inputs: "Inputs", out: Path | None, jsonl: Path | None, spec: "Imag
 class _Tally:
     """What was found, for the lines at the end."""
 
-    def __init__(self, hiding: "Hiding | None") -> None:
+    def __init__(self, hiding: "Hiding | None", possible: float) -> None:
+        """``possible``: score from which on something may be what is to be hidden."""
         self.images = self.unreadable = self._faces = 0
-        self._hiding = hiding
+        self._hiding, self._possible = hiding, possible
         self._unsure: list[str] = []
 
     def skip(self, error: SourceError) -> None:
@@ -186,7 +187,7 @@ class _Tally:
 
         self.images += 1
         self._faces += len(result.faces)
-        if self._hiding and is_unsure(result, self._hiding):
+        if self._hiding and is_unsure(result, self._hiding, self._possible):
             self._unsure.append(printable(result.path))
 
     def print(self, *outputs: Path | None) -> None:

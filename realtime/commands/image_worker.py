@@ -106,7 +106,7 @@ class ImageWorker:
         error = errors[0] if errors else None
         if result is None:
             return Outcome(error=error, is_written=False)
-        unsure = self._hiding is not None and is_unsure(result, self._hiding)
+        unsure = self._hiding is not None and is_unsure(result, self._hiding, self.network.metadata.levels.candidate)
         return Outcome(
             error=error,
             frames=1,

@@ -98,10 +98,8 @@ def label(
 
 
 def _report(data_set: "DataSet", duplicates: int, out: Path) -> None:
-    from realtime.labelling.doubt import DOUBTFUL
-
     labels = sum(len(image.detections) for image in data_set.images)
-    doubtful = sum(image.doubt >= DOUBTFUL for image in data_set.images)
+    doubtful = sum(image.is_doubtful for image in data_set.images)
     left_out = f"; left out {counted(duplicates, 'frame')} like an earlier one" if duplicates else ""
     print_message(
         f"{counted(len(data_set.images), 'image')}, {counted(labels, 'label')}, {counted(doubtful, 'image')} doubtful"

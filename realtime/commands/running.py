@@ -131,7 +131,7 @@ def run_reported(
         on_error.callback(source.close)
         hider = _hider(detector, options.hiding, is_file=not (source.is_live or outputs.window))
         on_error.pop_all()
-    unsure = UnsureFrames(hider) if hider else None
+    unsure = UnsureFrames(hider, detector.metadata.levels.candidate) if hider else None
     counters: list[Sink] = [faces, *([unsure] if unsure else []), *sinks]
     controls = Controls(chosen_threshold(options.threshold, detector))
     pipeline = _open_pipeline(source, detector, outputs, options, controls, counters, hider)

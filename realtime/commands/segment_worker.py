@@ -88,7 +88,7 @@ class SegmentWorker:
         reach = self._settings.run.reach or Reach.near()
         source, first = cuts.open_part(task.source, step.part, 0.0 if reach.is_near else AHEAD_S)
         wanted, found = cuts.frames_of(step.part), FoundFrames()
-        tracker = FaceTracker(self._detector.metadata.class_names, raw=self._settings.run.raw)
+        tracker = self._new_tracker()
         for index, detected in enumerate(_detected(source, self._detector, reach, tracker, self._threshold), first):
             if index in wanted:
                 found.add(detected)
@@ -100,11 +100,11 @@ class SegmentWorker:
     def _track(self, task: Task, step: Step) -> Outcome:
         cuts = Cuts.load(step.folder / CUTS)
         names = self._detector.metadata.class_names
-        tracker = FaceTracker(names, raw=self._settings.run.raw)
+        tracker = self._new_tracker()
         faces, sinks = FaceCounter(), list[JsonLinesSink | CsvSink]()
         hiding = self._settings.run.hiding
         hider = LookAheadHider(names, hiding) if hiding else None
-        unsure = UnsureFrames(hider) if hider else None
+        unsure = UnsureFrames(hider, self._detector.metadata.levels.candidate) if hider else None
         sinks += [JsonLinesSink(task.outputs["jsonl"])] if "jsonl" in task.outputs else []
         sinks += [CsvSink(task.outputs["csv"])] if "csv" in task.outputs else []
         ending = Ending.FAILED
@@ -128,6 +128,10 @@ class SegmentWorker:
         report = (unsure.report or "") if unsure else ""
         (step.folder / "report.txt").write_text(f"{faces.count}\n{report}", encoding="utf-8")
         return self._outcome(task, step, cuts)
+
+    def _new_tracker(self) -> FaceTracker:
+        metadata = self._detector.metadata
+        return FaceTracker(metadata.class_names, raw=self._settings.run.raw, levels=metadata.levels)
 
     def _tracked(self, folder: Path, cuts: Cuts, tracker: FaceTracker) -> "Iterator[_TrackedFrame]":
         """The faces of all frames, part by part."""

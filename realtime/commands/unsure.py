@@ -10,8 +10,6 @@ from realtime.formatting import clock, counted, listed
 from realtime.results import Result
 from realtime.sinks.base import ClosingSink, Ending
 
-POSSIBLE = 0.3
-"""Score from which on something may be what is to be hidden."""
 JOIN_S = 1.0
 """Frames that are closer together are one span."""
 MAX_NAMED = 5
@@ -26,15 +24,20 @@ class UnsureFrames(ClosingSink):
     needs_canvas = False
     is_slow = False
 
-    def __init__(self, hider: Hider) -> None:
-        """``hider``: which has drawn each result before it comes here."""
-        self._hider = hider
+    def __init__(self, hider: Hider, possible: float) -> None:
+        """Nothing is noted yet.
+
+        Args:
+            hider: which has drawn each result before it comes here.
+            possible: score from which on something may be what is to be hidden.
+        """
+        self._hider, self._possible = hider, possible
         self._count = 0
         self._spans: list[tuple[float, float]] = []
 
     def write(self, result: Result) -> None:
         """Look at one frame."""
-        if not is_unsure(result, self._hider.hiding, self._hider.hidden):
+        if not is_unsure(result, self._hider.hiding, self._possible, self._hider.hidden):
             return
         self._count += 1
         now_s = result.frame.pts_s
@@ -60,15 +63,19 @@ def images_report(names: Sequence[str]) -> str:
     return f"{counted(len(names), 'image')} {WARNING}: {_shortened(names, 'other')}; {REMEDY}"
 
 
-def is_unsure(result: Result, hiding: Hiding, hidden: np.ndarray | None = None) -> bool:
+def is_unsure(result: Result, hiding: Hiding, possible: float, hidden: np.ndarray | None = None) -> bool:
     """Whether an image may show something that is to be hidden where nothing is.
 
-    ``hidden``: boxes (N,4) that are; by default those that were found.
+    Args:
+        result: of the image.
+        hiding: what is to be hidden.
+        possible: score from which on something may be that.
+        hidden: boxes (N,4) that are; by default those that were found.
     """
     found, shown = result.candidates, result.detections
-    possible = found.boxes[np.isin(found.names, hiding.names) & (found.scores >= POSSIBLE)]
+    boxes = found.boxes[np.isin(found.names, hiding.names) & (found.scores >= possible)]
     covers = shown.boxes[np.isin(shown.names, hiding.names)] if hidden is None else hidden
-    return not inside_any(possible, covers).all()
+    return not inside_any(boxes, covers).all()
 
 
 def _shortened(items: Sequence[str], noun: str) -> str:

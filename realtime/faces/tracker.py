@@ -14,13 +14,12 @@ from realtime.faces.kalman import BoxKalmanFilter
 from realtime.faces.known import KnownFaces
 from realtime.faces.looks import FACE_PX, FEATURES_PX, Looks
 from realtime.faces.one_euro import MAX_GAP_S, BoxSmoother
+from realtime.score_levels import UNCALIBRATED, ScoreLevels
 from realtime.structures import FACE, Detections
 
 MAX_LOST_S = 1.0
 """A face that was not seen for longer is forgotten: when it comes back it is a new one. The time between two frames
 counts as no more, so that faces survive slow and paused sources."""
-LOW_SHARE = 0.5
-"""A known face or feature needs only this share of the threshold to continue; a new one needs all of it."""
 BUFFER = 0.25
 """Faces are compared by the IoU of boxes grown by this share of their size on each side, so that a face that jumps by
 its own width between two frames is still matched (buffered IoU, Yang et al., 2023)."""
@@ -108,9 +107,16 @@ class FaceTracker:
     Likewise a feature of a face continues with a lower score, so that it does not flicker.
     """
 
-    def __init__(self, class_names: tuple[str, ...], *, raw: bool = False) -> None:
-        """``class_names``: those of the model; ``raw``: leave boxes and scores as they are, only group and number."""
+    def __init__(self, class_names: tuple[str, ...], *, raw: bool = False, levels: ScoreLevels = UNCALIBRATED) -> None:
+        """No face is known yet.
+
+        Args:
+            class_names: those of the model.
+            raw: leave boxes and scores as they are, only group and number.
+            levels: of the model; ``continuing`` is the share of the threshold that a known face or feature needs.
+        """
         self._grouper = FaceGrouper(class_names)
+        self._continuing = 1.0 if raw else levels.continuing
         self._raw = raw
         self._tracks: list[_Track] = []
         self._ids = count(1)
@@ -152,7 +158,7 @@ class FaceTracker:
         self._predict(elapsed_s)
         if looks is not None and not self._raw:
             detections = detections[~self._is_coarse(detections, looks)]
-        candidates = detections.above(threshold if self._raw else LOW_SHARE * threshold)
+        candidates = detections.above(self._continuing * threshold)
         faces = self._match_faces(candidates, threshold, looks)
         members = self._members(faces, candidates, threshold)
         boxes = detections.boxes.copy()  # candidates are the best, and so its first rows

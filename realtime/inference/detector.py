@@ -82,7 +82,7 @@ class OnnxDetector:
             image: uint8 (H,W,3), BGR.
 
         Returns:
-            All detections above the model's ``min_score``, boxes in pixels of ``image``.
+            All detections that the graph gives, boxes in pixels of ``image``.
         """
         return self.infer(*self.preprocess(image))
 

@@ -28,7 +28,7 @@ class Detector(Protocol):
         """The network's input for an image uint8 (H,W,3) BGR, and the transform of its boxes."""
 
     def infer(self, network_input: np.ndarray, transform: LetterboxTransform) -> Detections:
-        """All detections above the model's ``min_score``, boxes in pixels of the image, by falling score."""
+        """All detections that the graph gives, boxes in pixels of the image, by falling score."""
 
     def preprocess_batch(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, list[LetterboxTransform]]:
         """As ``preprocess``, for at most ``max_batch`` images."""

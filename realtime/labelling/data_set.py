@@ -63,6 +63,7 @@ class DataSet:
             on_unreadable: called with what is wrong with a photo, which is left out.
             is_stopped: no further image is begun once it returns True.
         """
+        levels = detector.metadata.levels
 
         def label_one(candidate: "Candidate") -> LabelledImage | SourceError:
             try:
@@ -71,7 +72,7 @@ class DataSet:
                 return error
             file = self._store(candidate, image)
             result = detect_still(detector, image, threshold, candidate.path)
-            return LabelledImage.of(result, file, candidate.source, candidate.group, threshold)
+            return LabelledImage.of(result, file, candidate.source, candidate.group, threshold, levels)
 
         pool = OrderedPool(label_one, detector.concurrency, name="detect")
         try:

@@ -2,9 +2,6 @@
 
 import numpy as np
 
-DOUBTFUL = 0.5
-"""An image of at least this doubt deserves a look."""
-
 
 def doubt_of(scores: np.ndarray, threshold: float) -> float:
     """Doubt about an image: that about its least certain detection.

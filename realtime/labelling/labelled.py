@@ -8,12 +8,11 @@ import numpy as np
 
 from realtime.labelling.doubt import doubt_of
 from realtime.results import Result
+from realtime.score_levels import ScoreLevels
 from realtime.structures import Box, Detections
 
 MIN_SIDE_PX = 1.0
 """What is left of a box inside the image is at least so wide and high, or it is no label."""
-REJECTED_SHARE = 0.3
-"""Boxes with less than this share of the threshold's score are not worth a look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +42,21 @@ class LabelledImage:
     detections: Detections
     """The labels, inside the image, best first."""
     rejected: Detections
-    """What was found below the threshold, down to ``REJECTED_SHARE`` of it."""
+    """What was found below the threshold, down to where a look is worth it."""
     doubt: float
     """0..1, as ``doubt_of`` gives it."""
+    is_doubtful: bool
+    """Whether that is enough to deserve a look."""
 
     @classmethod
-    def of(cls, result: Result, file: Path, source: str, group: str, threshold: float) -> "LabelledImage":
-        """The image of a result."""
+    def of(
+        cls, result: Result, file: Path, source: str, group: str, threshold: float, levels: ScoreLevels
+    ) -> "LabelledImage":
+        """The image of a result, by the ``levels`` of the model."""
         height, width = result.image.shape[:2]
         scores = result.candidates.scores
-        below = result.candidates[(scores < threshold) & (scores >= REJECTED_SHARE * threshold)]
+        doubt = doubt_of(scores, threshold)
+        below = result.candidates[(scores < threshold) & (scores >= levels.rejected * threshold)]
         return cls(
             file,
             source,
@@ -60,7 +64,8 @@ class LabelledImage:
             (width, height),
             inside(result.detections, (width, height)),
             inside(below, (width, height)),
-            doubt_of(scores, threshold),
+            doubt,
+            doubt >= levels.doubt,
         )
 
 

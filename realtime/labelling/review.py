@@ -5,7 +5,6 @@ from html import escape
 from pathlib import Path
 
 from realtime.drawing.colours import colour_of
-from realtime.labelling.doubt import DOUBTFUL
 from realtime.labelling.labelled import Label, LabelledImage, labels_of
 from realtime.redaction import redacted
 
@@ -26,11 +25,11 @@ figcaption { overflow-wrap: anywhere; }
 
 
 def write_review(path: Path, images: Sequence[LabelledImage]) -> None:
-    """Write the page beside the folder ``images``: those of doubt ``DOUBTFUL`` and more, in the order given.
+    """Write the page beside the folder ``images``: those that are doubtful, in the order given.
 
     Labels have whole lines, what was found below the threshold dashed ones; the pointer shows class and score.
     """
-    doubtful = [image for image in images if image.doubt >= DOUBTFUL]
+    doubtful = [image for image in images if image.is_doubtful]
     path.write_text("\n".join(_page(doubtful[:MAX_SHOWN], len(doubtful), len(images))), encoding="utf-8")
 
 

@@ -19,8 +19,6 @@ from realtime.regions.merge import Seen, merge
 from realtime.regions.tiles import Reach, regions_of
 from realtime.structures import Detections
 
-MIN_CANDIDATE = 0.3
-"""Score from which on a small face gets a close-up."""
 SMALL = 0.25
 """Faces lower than this share of the network's input get a close-up: a quarter of their parts are missed there."""
 MIN_IOU = 0.3
@@ -149,15 +147,16 @@ def detect_closer(
     seen = all_seen(metadata, regions, (yield cut_out(image, regions)))
     if known is None:
         found, looks = merged(seen, metadata), looks_of(seen)
-        targets = _targets(found, looks, KnownFaces.none(), SMALL * min(metadata.input_wh))
+        candidate = is_candidate(found, metadata)
+        targets = _targets(found, candidate, looks, KnownFaces.none(), SMALL * min(metadata.input_wh))
     else:
         found, looks = merged(whole_first(seen, metadata), metadata), looks_of(seen[:1])
-        targets = _targets(found, looks, known, FEATURES_PX)
+        targets = _targets(found, is_candidate(found, metadata), looks, known, FEATURES_PX)
     if not len(targets.boxes):
         return found, looks_of(seen)
     packs = close_ups(image, targets.boxes, metadata.input_wh)
     views = split_views(packs, (yield [pack.image for pack in packs]))
-    return replace_by_views(found, targets, views), looks_of(seen, packs)
+    return replace_by_views(metadata, found, targets, views), looks_of(seen, packs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -229,7 +228,9 @@ def looks_of(seen: Sequence[Seen], packs: Sequence[CloseUps] = ()) -> Looks:
     return Looks(np.concatenate(regions), np.concatenate(scales))
 
 
-def replace_by_views(found: Detections, targets: Targets, views: Sequence[Detections]) -> Detections:
+def replace_by_views(
+    metadata: ModelMetadata, found: Detections, targets: Targets, views: Sequence[Detections]
+) -> Detections:
     """Replace targets, and all that lies in them, by what their close-ups show."""
     confirmed = [
         _confirmed(view, face, score, buffer)
@@ -237,7 +238,7 @@ def replace_by_views(found: Detections, targets: Targets, views: Sequence[Detect
             views, targets.boxes, targets.scores.tolist(), targets.buffers.tolist(), strict=True
         )
     ]
-    others = found.boxes[is_face(found) & ~targets.rows & (found.scores >= MIN_CANDIDATE)]
+    others = found.boxes[is_candidate(found, metadata) & ~targets.rows]
     replaced = inside_any(found.boxes, targets.boxes) & ~inside_any(found.boxes, others)
     together = Detections.concatenate([found[~targets.rows & ~replaced], *confirmed])
     together = together[np.argsort(-together.scores, kind="stable")]
@@ -250,13 +251,18 @@ def is_face(found: Detections) -> np.ndarray:
     return np.array([name.lower() == "face" for name in found.names], bool)
 
 
-def _targets(found: Detections, looks: Looks, known: KnownFaces, small_px: float) -> Targets:
-    """Known faces, and those among the detections that no look showed ``small_px`` high.
+def is_candidate(found: Detections, metadata: ModelMetadata) -> np.ndarray:
+    """Which detections are faces that a close-up may confirm: (N,) bool."""
+    candidate: np.ndarray = is_face(found) & (found.scores >= metadata.levels.candidate)
+    return candidate
+
+
+def _targets(found: Detections, candidate: np.ndarray, looks: Looks, known: KnownFaces, small_px: float) -> Targets:
+    """Known faces, and those among the candidates (N,) bool that no look showed ``small_px`` high.
 
     A known face is looked at where it is expected, though it may have been found elsewhere: the same view in each frame
     gives the steadiest boxes.
     """
-    candidate = is_face(found) & (found.scores >= MIN_CANDIDATE)
     small = looks.heights_px(found.boxes) < small_px
     large = found.boxes[candidate & ~small]
     known = known[~inside_any(known.boxes, large)][:MAX_CLOSE_UPS]

@@ -225,5 +225,5 @@ def _detect_at_once(metadata: ModelMetadata, image: np.ndarray, plan: Plan) -> S
     seen = all_seen(metadata, plan.regions, answers[:count])
     found = merged(whole_first(seen, metadata), metadata)
     if packs:
-        found = replace_by_views(found, targets_of(plan.known, found), split_views(packs, answers[count:]))
+        found = replace_by_views(metadata, found, targets_of(plan.known, found), split_views(packs, answers[count:]))
     return found, looks_of(seen, packs)

@@ -14,7 +14,7 @@ from realtime.metadata import ModelMetadata
 from realtime.regions.budget import FrameBudget
 from realtime.regions.close_ups import COLUMNS
 from realtime.regions.cuts import CutDetector
-from realtime.regions.detector import MIN_CANDIDATE, is_face
+from realtime.regions.detector import is_candidate
 from realtime.regions.rotation import LIVE_ROUND_S, TileRotation
 from realtime.regions.tiles import Reach, regions_of
 from realtime.structures import Frame
@@ -94,6 +94,7 @@ class LivePlanner:
 
     def __init__(self, metadata: ModelMetadata, reach: Reach) -> None:
         self._rotation = TileRotation(metadata.input_wh, reach, LIVE_ROUND_S)
+        self._metadata = metadata
         self._input_wh = metadata.input_wh
         self.budget = FrameBudget()
         self._known = KnownFaces.none()
@@ -126,8 +127,9 @@ class LivePlanner:
         looked_closer = len(self._current.regions) > 1 or len(shown) > 0
         self.budget.end((detected.preprocess_ms + detected.infer_ms) / 1000, looked_closer=looked_closer)
         found = detected.found
-        candidate = is_face(found) & (found.scores >= MIN_CANDIDATE)
-        fresh = candidate & ~inside_any(found.boxes, np.concatenate([tracked.boxes, shown.boxes]))
+        fresh = is_candidate(found, self._metadata) & ~inside_any(
+            found.boxes, np.concatenate([tracked.boxes, shown.boxes])
+        )
         boxes = found.boxes[fresh].astype(np.float64)
         self._known = KnownFaces(
             np.concatenate([tracked.boxes, boxes]),

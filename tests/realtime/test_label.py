@@ -17,6 +17,7 @@ from realtime.cli import app
 from realtime.errors import RealtimeError
 from realtime.labelling.doubt import doubt_of
 from realtime.labelling.labelled import inside
+from realtime.score_levels import CALIBRATED
 from realtime.structures import Detections
 
 
@@ -96,8 +97,8 @@ def test_the_interface_of_label_studio_names_every_class_in_order(made):
 
 def test_the_review_shows_doubtful_images_only(made):
     page = (made["yolo"] / "review.html").read_text(encoding="utf-8")
-    doubtful = [row["image"] for row in table(made["yolo"]) if float(row["doubt"]) >= 0.5]
-    certain = [row["image"] for row in table(made["yolo"]) if float(row["doubt"]) < 0.499]
+    doubtful = [row["image"] for row in table(made["yolo"]) if float(row["doubt"]) >= CALIBRATED.doubt]
+    certain = [row["image"] for row in table(made["yolo"]) if float(row["doubt"]) < CALIBRATED.doubt - 0.001]
     assert doubtful
     assert all(f'src="images/{name}"' in page for name in doubtful)
     assert not any(f'src="images/{name}"' in page for name in certain)

@@ -5,6 +5,7 @@ from fakes import metadata
 
 from realtime.errors import ModelError
 from realtime.metadata import KEY_PREFIX, ModelMetadata
+from realtime.score_levels import CALIBRATED, UNCALIBRATED, ScoreLevels
 
 
 def test_metadata_survives_a_round_trip():
@@ -35,6 +36,35 @@ def test_a_batch_is_named_where_there_is_one():
     batched = metadata(batch=16)
     assert ModelMetadata.from_props(batched.to_props(), "m.onnx") == batched
     assert (metadata().rows_shape, batched.rows_shape) == ((4,), (16, 4))
+
+
+CALIBRATION = {"a": 0.5, "b": 1.5, "factors": [0.1, 0.2]}
+
+
+def test_a_calibration_is_named_where_there_is_one_and_decides_what_low_scores_are_good_for():
+    """Models of earlier versions behave as they did."""
+    assert KEY_PREFIX + "calibration" not in metadata().to_props()
+    assert ModelMetadata.from_props(metadata().to_props(), "m.onnx").levels == UNCALIBRATED
+    calibrated = metadata(calibration=CALIBRATION)
+    assert ModelMetadata.from_props(calibrated.to_props(), "m.onnx") == calibrated
+    assert calibrated.levels == CALIBRATED
+    assert ScoreLevels(candidate=0.3, continuing=0.5, rejected=0.3, doubt=0.5) == UNCALIBRATED
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"a": 0}, {"b": -1.0}, {"a": None}, {"a": True}, {"factors": 0.5}, {"factors": [0.1, 0]}, {"factors": ["x", 1]}],
+)
+def test_a_calibration_that_does_not_rise_is_refused(wrong):
+    props = metadata(calibration=CALIBRATION | wrong).to_props()
+    with pytest.raises(ModelError, match="metadata key 'calibration' has a bad value"):
+        ModelMetadata.from_props(props, "m.onnx")
+
+
+def test_a_calibration_of_other_classes_is_refused():
+    props = metadata(calibration=CALIBRATION | {"factors": [0.1]}).to_props()
+    with pytest.raises(ModelError, match="metadata key 'calibration' is for another number of classes"):
+        ModelMetadata.from_props(props, "m.onnx")
 
 
 def test_a_batch_of_more_pixels_than_fit_into_memory_is_refused():
@@ -77,6 +107,9 @@ def test_each_missing_key_is_named(key):
         ("batch", 10_000),
         ("batch", True),
         ("batch", 2.0),
+        ("calibration", []),
+        ("calibration", {}),
+        ("calibration", 0.5),
     ],
 )
 def test_bad_values_are_refused(key, value):

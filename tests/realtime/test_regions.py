@@ -5,6 +5,7 @@ import itertools
 import cv2
 import numpy as np
 import pytest
+from fakes import metadata
 
 from realtime.errors import RegionError
 from realtime.image_io import read_image
@@ -12,7 +13,7 @@ from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
 from realtime.inference.timed import OneAtATime
 from realtime.regions.close_ups import COLUMNS, close_ups
-from realtime.regions.detector import CloserDetector
+from realtime.regions.detector import CloserDetector, is_candidate
 from realtime.regions.merge import Seen, cut_off, merge
 from realtime.regions.tiles import MAX_TILES, OVERLAP, Reach, grid_for, regions_of
 from realtime.structures import Detections
@@ -211,3 +212,10 @@ def test_a_candidate_that_its_close_up_does_not_show_is_dropped(network, photos)
 
     closer = CloserDetector(Imagines(), Reach.parse("auto")).detect(image)
     assert not len(faces_of(closer, 0.3))
+
+
+@pytest.mark.parametrize(("calibration", "wanted"), [(None, [True, False, False]), ("some", [True, True, False])])
+def test_what_gets_a_close_up_depends_on_what_scores_mean(calibration, wanted):
+    contract = metadata(calibration=calibration and {"a": 1.0, "b": 1.0, "factors": [1.0, 1.0]})
+    faces = found((0, 0.31, [0, 0, 9, 9]), (0, 0.1, [20, 0, 29, 9]), (0, 0.05, [40, 0, 49, 9]))
+    assert is_candidate(faces, contract).tolist() == wanted

@@ -5,13 +5,14 @@ import pytest
 from made_faces import NAMES, detections_of, made_face, mirrored
 
 from realtime.faces.looks import FACE_PX, FEATURES_PX, Looks
-from realtime.faces.tracker import LOW_SHARE, MAX_CLOSE_S, MAX_HELD_S, MAX_LOST_S, FaceTracker
+from realtime.faces.tracker import MAX_CLOSE_S, MAX_HELD_S, MAX_LOST_S, FaceTracker
+from realtime.score_levels import CALIBRATED, UNCALIBRATED
 from realtime.structures import Detections
 
 FRAME_S = 1 / 30
 THRESHOLD = 0.8
 WEAK = 0.9 * THRESHOLD
-TOO_WEAK = 0.9 * LOW_SHARE * THRESHOLD
+TOO_WEAK = 0.9 * UNCALIBRATED.continuing * THRESHOLD
 
 
 class Run:
@@ -374,3 +375,12 @@ def test_known_faces_are_those_seen_and_those_just_lost():
     assert known.scores.tolist() == pytest.approx([0.99, 0.99])
     run.see(after_s=MAX_HELD_S + 0.1)
     assert not len(run.tracker.known())
+
+
+@pytest.mark.parametrize(("levels", "is_shown"), [(CALIBRATED, True), (UNCALIBRATED, False)])
+def test_with_calibrated_scores_a_known_face_continues_from_one_in_ten_on(levels, is_shown):
+    tracker = FaceTracker(NAMES, levels=levels)
+    for i, score in enumerate((0.9, 0.11)):
+        found = detections_of(made_face(scores={"face": score}))
+        shown = tracker.update(found, threshold=0.5, pts_s=FRAME_S * i, side_px=640).above_or_in_face(0.5)
+    assert (len(shown.faces) == 1) == is_shown

@@ -11,6 +11,7 @@ from fakes import make_video, stub_model
 from realtime.commands.unsure import UnsureFrames
 from realtime.drawing.hiding import Hider
 from realtime.results import Result
+from realtime.score_levels import UNCALIBRATED
 from realtime.structures import Detections, Frame
 
 RUN = [sys.executable, "-c", "from realtime.cli import run_cli; run_cli()"]
@@ -50,20 +51,20 @@ def rendered(hider, frames, shown):
     ],
 )
 def test_a_possible_face_that_no_hidden_one_covers_is_reported(shown, candidates, is_reported):
-    frames = UnsureFrames(hider := Hider(NAMES))
+    frames = UnsureFrames(hider := Hider(NAMES), UNCALIBRATED.candidate)
     rendered(hider, frames, result(1.0, shown, candidates))
     assert (frames.report is not None) == is_reported
 
 
 def test_a_face_that_stays_hidden_while_it_is_missed_is_not_reported():
-    frames = UnsureFrames(hider := Hider(NAMES))
+    frames = UnsureFrames(hider := Hider(NAMES), UNCALIBRATED.candidate)
     rendered(hider, frames, result(0.0, [(0, 0.9, FACE)]))
     rendered(hider, frames, result(0.04, candidates=[(0, 0.5, FACE)]))
     assert frames.report is None
 
 
 def test_times_are_joined_and_at_most_a_few():
-    frames = UnsureFrames(hider := Hider(NAMES))
+    frames = UnsureFrames(hider := Hider(NAMES), UNCALIBRATED.candidate)
     for pts_s in (3.0, 3.5, 4.2, 9.0, 20.0, 30.0, 40.0, 50.0, 60.0):
         rendered(hider, frames, result(pts_s, candidates=[(0, 0.5, FACE)]))
     assert frames.report == (

@@ -85,7 +85,7 @@ def whole_run(tiny_yaml, tmp_path_factory) -> Path:
 def test_fit_writes_checkpoints_and_logs(whole_run):
     assert sorted(p.name for p in whole_run.iterdir()) == [
         "best.pt", "confusion.png", "curves.png", "f1_confidence.png", "iou.png", "last.pt", "losses.csv",
-        "metrics.csv", "metrics.json", "precision_recall.png", "run.json", "tensorboard",
+        "metrics.csv", "metrics.json", "precision_recall.png", "reliability.png", "run.json", "tensorboard",
     ]  # fmt: skip
     losses, metrics = rows(whole_run / "losses.csv"), rows(whole_run / "metrics.csv")
     assert [(row["epoch"], row["step"], row["images_seen"]) for row in losses] == [

@@ -100,7 +100,7 @@ def test_iou_histogram_counts_the_matched_pairs(metrics):
     assert tallest.get_x() - 0.001 <= 0.8 <= tallest.get_x() + tallest.get_width() + 0.001
 
 
-PICTURES = ["confusion.png", "f1_confidence.png", "iou.png", "precision_recall.png"]
+PICTURES = ["confusion.png", "f1_confidence.png", "iou.png", "precision_recall.png", "reliability.png"]
 
 
 def test_all_are_written(metrics, tmp_path):

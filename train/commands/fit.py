@@ -21,6 +21,7 @@ from train.loop.loggers.opening import LoggerName, LogOptions
 from train.loop.options import EXAMPLES, TRAINING, FitOptions
 from train.loop.reporting import LineReporter, make_reporter
 from train.loop.run import Run, resumed_run
+from train.models.checkpoint import load_checkpoint
 from train.search.files import STUDY_FILE, is_search
 from train.search.settings import TrialSettings
 
@@ -96,6 +97,8 @@ def fit(
             begin_search(trials, reporter, options, given_options(context), search, logs.names)
             return
         run.fit(workers=workers, save_every_steps=save_every_steps, reporter=reporter, cache=cache, log=logs)
+        if world.is_main and load_checkpoint(out / "best.pt").config.calibration is None:
+            reporter.message("scores are not calibrated: val has too few detections. See realtime train calibrate")
         reporter.message(f"done: {out / 'best.pt'}. Next: realtime export onnx {out / 'best.pt'} -o model.onnx")
 
 

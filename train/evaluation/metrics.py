@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 
 from train.evaluation.matching import MATCH_IOU, Boxes, Matching, Rates, confusion_matrix, match_classes
+from train.evaluation.reliability import ReliabilityBin, mean_gap, reliability
 from train.evaluation.size_bins import SizeBin, size_bins
 
 THRESHOLDS = np.arange(0.05, 1.0, 0.01)
 """Candidates for the best score threshold, which is one for all classes."""
+NOT_IN_JSON = ("matching", "confusion", "labelled", "predicted", "proposal_ious")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,10 @@ class Metrics:
     """What the metrics were computed from, for plots; not part of the JSON."""
     confusion: np.ndarray
     """(C+1,C+1) int64, of ``confusion_matrix`` at the best threshold; not part of the JSON."""
+    labelled: list[Boxes]
+    predicted: list[Boxes]
+    proposal_ious: list[np.ndarray] | None
+    """What was compared, image by image; not part of the JSON."""
 
     @property
     def mean_f1(self) -> float:
@@ -69,10 +75,20 @@ class Metrics:
         """Mean proposal recall over the classes that are labelled."""
         return _mean([c.proposal_recall for c in self.classes if c.labelled])
 
+    @property
+    def reliability(self) -> list[ReliabilityBin]:
+        """Scores of all classes beside the share of detections that are right."""
+        return reliability(self.matching.classes)
+
+    @property
+    def score_gap(self) -> float:
+        """Mean distance of the score from that share, over ten bins; nan with too few detections."""
+        return mean_gap(self.reliability)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, nan as None, rounded to four places."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("matching", "confusion")}
-        means = {name: getattr(self, name) for name in ("mean_f1", "mean_iou", "proposal_recall")}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in NOT_IN_JSON}
+        means = {name: getattr(self, name) for name in ("mean_f1", "mean_iou", "proposal_recall", "score_gap")}
         plain: dict[str, Any] = _plain(values | means)
         return plain
 
@@ -125,6 +141,9 @@ def evaluate_boxes(
         sizes=size_bins(labelled, matching, class_names, threshold),
         matching=matching,
         confusion=confusion_matrix(labelled, predicted, len(class_names), best_threshold),
+        labelled=labelled,
+        predicted=predicted,
+        proposal_ious=proposal_ious,
     )
 
 

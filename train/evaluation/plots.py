@@ -19,6 +19,7 @@ from train.evaluation.line_labels import label_lines
 from train.evaluation.matching import MATCH_IOU, ClassMatches
 from train.evaluation.metrics import THRESHOLDS, Metrics, mean_f1_curve
 from train.evaluation.plot_style import plot_style
+from train.evaluation.reliability import ReliabilityBin, reliability
 
 RECALLS = np.linspace(0, 1, 101)
 """Recall of each column of COCO's precision."""
@@ -38,6 +39,8 @@ WORDS = {
 """For columns of the logs."""
 RIGHT_FROM = 0.6
 """Thresholds from here on have their words on the left."""
+BAR = "#999999"
+"""Of bars that count."""
 SHADES = LinearSegmentedColormap.from_list("shares", ["white", "#00563e"])
 
 
@@ -70,7 +73,7 @@ def plot_curves(run: Path) -> None:
 
 
 def plot_evaluation(metrics: Metrics, folder: Path) -> list[Path]:
-    """Write ``precision_recall.png``, ``f1_confidence.png``, ``confusion.png`` and ``iou.png`` into a folder.
+    """Write precision and recall, F1 by threshold, confusion, IoU and reliability into a folder, a PNG each.
 
     Returns:
         Their paths.
@@ -80,6 +83,7 @@ def plot_evaluation(metrics: Metrics, folder: Path) -> list[Path]:
         "f1_confidence": plot_f1,
         "confusion": plot_confusion,
         "iou": plot_ious,
+        "reliability": plot_reliability,
     }
     with plot_style(c.name for c in metrics.classes):
         for name, plot in plots.items():
@@ -163,6 +167,38 @@ def plot_ious(metrics: Metrics) -> Figure:
 
 def _words_of(column: str) -> str:
     return WORDS.get(column) or f"F1 {column.removeprefix('f1_')}"
+
+
+def plot_reliability(metrics: Metrics) -> Figure:
+    """The share of detections that are right against their score, in ten bins; below, how many there are.
+
+    On the diagonal a score is that share. Bins with too few detections are left out.
+    """
+    figure = Figure(figsize=(7.5, 7), layout="constrained")
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    gap = "" if np.isnan(metrics.score_gap) else f": mean gap {metrics.score_gap:.3f}"
+    axes.set_title(f"share of detections that are right, by score{gap}")
+    axes.plot([0, 1], [0, 1], color="black", linestyle=":", linewidth=1.2, label="_as it should be")
+    for name, found, style in _labelled_classes(metrics):
+        _plot_bins(axes, reliability([found]), name, marker=".", **style | {"linewidth": 1.2})
+    bins = metrics.reliability
+    _plot_bins(axes, bins, "all classes", marker="o", color="black", linewidth=2.5)
+    axes.set(ylabel=f"share that is right (IoU {MATCH_IOU})", xlim=(0, 1), ylim=(0, 1.02))
+    label_lines(axes)
+    lows, counts = [each.low for each in bins], [each.detections for each in bins]
+    below.bar(lows, counts, width=1 / len(bins), align="edge", color=BAR, edgecolor="white")
+    below.set_yscale("symlog", linthresh=10)
+    ticks = [0, *(10**power for power in range(1, len(str(max(counts)))))]
+    below.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
+    below.set(xlabel="score", ylabel="detections")
+    return figure
+
+
+def _plot_bins(axes: Axes, bins: list[ReliabilityBin], name: str, **style: Any) -> None:
+    """A line through the bins that count, with gaps for the others; none if none does."""
+    if any(each.counts for each in bins):
+        shares = [each.right if each.counts else np.nan for each in bins]
+        axes.plot([each.mean_score for each in bins], shares, label=name, **style)
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:

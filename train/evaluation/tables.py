@@ -4,6 +4,7 @@ import math
 
 from train.evaluation.matching import MATCH_IOU
 from train.evaluation.metrics import Metrics
+from train.evaluation.reliability import MIN_IN_BIN
 from train.text_tables import text_table
 
 
@@ -23,11 +24,12 @@ def metrics_table(metrics: Metrics) -> str:
 
 
 def metrics_report(metrics: Metrics) -> str:
-    """The table, the rates at the best threshold if that is another, and recall by size."""
+    """The table, the rates at the best threshold if that is another, recall by size, and what scores mean."""
     parts = [metrics_table(metrics)]
     if metrics.threshold != metrics.best_threshold:
         parts.append(_best_table(metrics))
     parts.append(_size_table(metrics))
+    parts.append(reliability_table(metrics))
     return "\n\n".join(parts)
 
 
@@ -61,6 +63,18 @@ def _size_table(metrics: Metrics) -> str:
         for size in metrics.sizes
     ]
     return "\n".join([title, text_table(header, rows)])
+
+
+def reliability_table(metrics: Metrics) -> str:
+    """What share of the detections with a score is right."""
+    bins = metrics.reliability
+    title = f"share of detections that are right, by score; mean gap over bins with {MIN_IN_BIN} or more: "
+    rows = [
+        ("detections", *(str(each.detections) for each in bins)),
+        ("right", *(_cell(each.right) for each in bins)),
+    ]
+    header = ("score", *(f"{each.low:.1f}-{each.high:.1f}" for each in bins))
+    return "\n".join([title + _cell(metrics.score_gap), text_table(header, rows)])
 
 
 def _cell(value: float) -> str:

@@ -10,7 +10,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from train.data.data_yaml import DataConfig
 from train.data.image_cache import Cache, image_reader
 from train.distributed import World
 from train.errors import TrainError
+from train.evaluation.calibrate import calibrated_if_possible
 from train.evaluation.evaluate import detect, evaluate
 from train.evaluation.metrics import Metrics
 from train.loop.closing_time import guess_closing_s
@@ -68,7 +69,7 @@ class Run:
         options.images_per_part(world.size)  # raises if the batch cannot be divided
         self.images = load_run_images(data, options)
         torch.manual_seed(options.seed)
-        start = self._begin() if last is None else Start(build_model(last.config), last.config)
+        start = self._begin() if last is None else _begun(last)
         self.config, self.reinitialized, self.new_classes = start.config, start.reinitialized, start.new_classes
         self.state = build_train_state(start.model, options, self.images.steps_per_epoch, device, world)
         self.progress = Progress()
@@ -215,10 +216,21 @@ class Run:
         reporter.validated(self.progress.epoch, self.options.last_epoch, metrics)
         recorder.metrics(self.progress, metrics)
         if is_best:
-            recorder.best(self.progress, metrics, partial(self.checkpoint, with_resume=False))
+            self._keep_best(metrics, recorder)
         recorder.last(partial(self.checkpoint, with_resume=True))  # after best.pt, whose existence it implies
         recorder.curves()
         return metrics
+
+    def _keep_best(self, metrics: Metrics, recorder: RunRecorder) -> None:
+        """Write ``best.pt``, its scores calibrated on val where that has enough detections."""
+        calibration, metrics = calibrated_if_possible(metrics, lambda _: None)
+        self.progress.best = metrics.as_dict()
+
+        def best() -> Checkpoint:
+            checkpoint = self.checkpoint(with_resume=False)
+            return replace(checkpoint, config=replace(checkpoint.config, calibration=calibration))
+
+        recorder.best(self.progress, metrics, best)
 
     def _is_over(self, reporter: LineReporter) -> bool:
         """Whether the run has come to its end, validated, or gains nothing any more."""
@@ -282,6 +294,12 @@ def _diverged_outputs() -> Iterator[None]:
         yield
     except DivergedModelError as error:
         raise diverged(f"outputs that are not finite, or above {MAX_OUTPUT:.0e}") from error
+
+
+def _begun(last: Checkpoint) -> Start:
+    """The model of a checkpoint to go on from; while it is trained, its scores are not calibrated."""
+    config = replace(last.config, calibration=None)
+    return Start(build_model(config), config)
 
 
 def resumed_run(last: Path, data: DataConfig, device: torch.device, world: World) -> Run:

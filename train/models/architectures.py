@@ -23,6 +23,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import Conv2dNormActivation, FrozenBatchNorm2d, MultiScaleRoIAlign
 
 from train.errors import TrainError
+from train.models.calibration import Calibration
 from train.models.voting import VotingRoIHeads
 from train.models.widening import widen_into
 
@@ -44,6 +45,8 @@ class ModelConfig:
     frozen_norm: bool = False
     """True for a ``resnet50`` that began with COCO weights: as in torchvision, its batch norms are frozen, with eps 0,
     and its first two stages are not trained."""
+    calibration: Calibration | None = None
+    """What the model's scores are put through; None leaves them as the softmax gives them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +269,7 @@ def build_model(config: ModelConfig, *, pretrained: bool = False) -> FasterRCNN:
     weights = None if not pretrained else "IMAGENET1K_V1" if arch.imagenet_backbone else "COCO_V1"
     norm = {"frozen_norm": True} if config.frozen_norm else {}
     model = arch.build(weights, num_classes=len(config.class_names) + 1, **norm, **config.model_options)
-    model.roi_heads = VotingRoIHeads.of(model.roi_heads)
+    model.roi_heads = VotingRoIHeads.of(model.roi_heads, config.calibration)
     old = model.transform
     model.transform = NormaliseOnly(config.input_size, config.input_size, old.image_mean, old.image_std)
     return model

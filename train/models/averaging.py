@@ -1,6 +1,7 @@
 """Averaging the weights of several models."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ def average_weights(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
         raise TrainError("one checkpoint cannot be averaged: name two or more")
     first = checkpoints[0]
     for other in checkpoints[1:]:
-        if other.config != first.config:
+        if replace(other.config, calibration=first.config.calibration) != first.config:
             raise TrainError(f"checkpoints of different models: {first.config} and {other.config}")
     return {
         name: torch.stack([c.model[name].double() for c in checkpoints]).mean(0).to(value.dtype)

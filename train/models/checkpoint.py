@@ -13,6 +13,7 @@ from torchvision.models.detection import FasterRCNN
 
 from train.errors import TrainError
 from train.models.architectures import ModelConfig, build_model
+from train.models.calibration import CALIBRATED_THRESHOLD, Calibration
 from train.models.finite import is_finite
 
 FORMAT = "facial-feature-rcnn checkpoint"
@@ -33,7 +34,9 @@ class Checkpoint:
 
     @property
     def threshold(self) -> float:
-        """Score threshold that was best on val; 0.5 where nothing was validated."""
+        """Default score threshold: 0.5 where scores are calibrated or nothing was validated, else the best on val."""
+        if self.config.calibration:
+            return CALIBRATED_THRESHOLD
         return float((self.info.get("metrics") or {}).get("threshold", 0.5))
 
     def save(self, path: Path) -> None:
@@ -45,7 +48,7 @@ class Checkpoint:
         content = {
             "format": FORMAT,
             "version": VERSION,
-            "config": dataclasses.asdict(self.config),
+            "config": _plain(self.config),
             "model": self.model,
             "info": self.info,
             "resume": self.resume,
@@ -108,10 +111,30 @@ def checkpoint_of(content: dict[str, Any], path: Path) -> Checkpoint:
     if content.get("version") != VERSION:
         raise TrainError(f"{path}: checkpoint version {content.get('version')}, this program reads version {VERSION}")
     try:
-        fields = content["config"] | {"class_names": tuple(content["config"]["class_names"])}
-        return Checkpoint(ModelConfig(**fields), content["model"], content["info"], content["resume"])
-    except (KeyError, TypeError) as error:
+        config = _config_of(content["config"])
+        return Checkpoint(config, content["model"], content["info"], content["resume"])
+    except (KeyError, TypeError, ValueError) as error:
         raise TrainError(f"{path}: damaged checkpoint: {error}") from error
+
+
+def _plain(config: ModelConfig) -> dict[str, Any]:
+    """A config as a checkpoint holds it; without a calibration as versions before calibration know it."""
+    values = dataclasses.asdict(config)
+    if config.calibration is None:
+        del values["calibration"]
+    return values
+
+
+def _config_of(values: dict[str, Any]) -> ModelConfig:
+    """The inverse of ``_plain``."""
+    calibration = values.get("calibration")
+    return ModelConfig(
+        **values
+        | {
+            "class_names": tuple(values["class_names"]),
+            "calibration": Calibration.from_dict(calibration) if calibration else None,
+        }
+    )
 
 
 def refuse_diverged(source: Path | str, *states: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from realtime.errors import ModelError
 from realtime.metadata import ModelMetadata
 from train.errors import TrainError
 from train.models.architectures import ModelConfig, build_model
+from train.models.calibration import Calibration
 from train.models.checkpoint import Checkpoint
 
 
@@ -26,8 +27,8 @@ def read_onnx(path: Path) -> Checkpoint:
     """Read a detector from an ONNX file of this project.
 
     Returns:
-        A checkpoint of the same classes, input side (the longer one) and weights, whose batch norms are identities;
-        those of a ``resnet50`` are frozen, as in torchvision's pretrained one.
+        A checkpoint of the same classes, input side (the longer one), weights and calibration, whose batch norms are
+        identities; those of a ``resnet50`` are frozen, as in torchvision's pretrained one.
 
     Raises:
         TrainError: the file cannot be read, is not of this project, or has no float32 weights.
@@ -40,7 +41,14 @@ def read_onnx(path: Path) -> Checkpoint:
     if metadata.precision != "float32":
         raise TrainError(f"{path}: has {metadata.precision} weights. Continue training from a float32 export")
     arch = metadata.architecture
-    config = ModelConfig(arch, metadata.class_names, max(metadata.input_wh), frozen_norm=arch == "resnet50")
+    calibration = Calibration.from_dict(metadata.calibration) if metadata.calibration else None
+    config = ModelConfig(
+        arch,
+        metadata.class_names,
+        max(metadata.input_wh),
+        frozen_norm=arch == "resnet50",
+        calibration=calibration,
+    )
     model = build_model(config)
     stored = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in proto.graph.initializer}
     if "rpn.shifts.weight" in stored:

@@ -5,6 +5,8 @@ from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
+from train.models.calibration import Calibration
+
 MIN_SIDE_PX = 1e-2
 """Boxes with a shorter side are dropped, as torchvision does."""
 
@@ -18,11 +20,14 @@ class VotingRoIHeads(RoIHeads):
     (2015), section 5.2, with weights that decrease to 0 at the IoU threshold.
     """
 
+    calibration: Calibration | None = None
+    """Of the scores that leave the model; it changes neither boxes nor which of them are kept."""
+
     @classmethod
-    def of(cls, heads: RoIHeads) -> "VotingRoIHeads":
-        """The same heads, with voting."""
+    def of(cls, heads: RoIHeads, calibration: Calibration | None = None) -> "VotingRoIHeads":
+        """The same heads, with voting and calibrated scores."""
         matcher, sampler = heads.proposal_matcher, heads.fg_bg_sampler
-        return cls(
+        voting = cls(
             heads.box_roi_pool,
             heads.box_head,
             heads.box_predictor,
@@ -35,6 +40,8 @@ class VotingRoIHeads(RoIHeads):
             heads.nms_thresh,
             heads.detections_per_img,
         )
+        voting.calibration = calibration
+        return voting
 
     def postprocess_detections(
         self,
@@ -63,7 +70,16 @@ class VotingRoIHeads(RoIHeads):
         agrees = labels[kept, None] == labels
         weights = scores * agrees * overlap_margin(boxes[kept], boxes, self.nms_thresh)
         voted = weights @ boxes / weights.sum(1, keepdim=True)
-        return clip_boxes_to_image(voted, shape), scores[kept], labels[kept]  # rounding may move a mean just outside
+        voted = clip_boxes_to_image(voted, shape)  # rounding may move a mean just outside
+        return self._calibrated(voted, scores[kept], labels[kept])
+
+    def _calibrated(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same detections with calibrated scores, best first."""
+        if self.calibration is None:
+            return boxes, scores, labels
+        scores = self.calibration(scores, labels - 1)
+        order = scores.argsort(descending=True, stable=True)
+        return boxes[order], scores[order], labels[order]
 
 
 def overlap_margin(boxes: Tensor, others: Tensor, iou: float) -> Tensor:
