@@ -134,6 +134,7 @@ BEST = ([10.0, 10, 50, 50], 0.9, 0)
 BESIDE = ([18.0, 10, 58, 50], 0.4, 0)
 ELSEWHERE = ([10.0, 70, 50, 110], 0.4, 0)
 OTHER_CLASS = ([18.0, 10, 58, 50], 0.4, 1)
+LOW = ([10.0, 70, 50, 110], 0.2, 0)
 
 
 @pytest.mark.parametrize("swapped", [False, True], ids=["alone", "missing"])
@@ -141,12 +142,14 @@ OTHER_CLASS = ([18.0, 10, 58, 50], 0.4, 1)
     ("extra", "tolerance", "passes"),
     [
         (BESIDE, FLOAT16_TOLERANCE, True),
+        (LOW, FLOAT16_TOLERANCE, True),
+        (LOW, EXACT, False),
         (BESIDE, EXACT, False),
         (ELSEWHERE, FLOAT16_TOLERANCE, False),
         (OTHER_CLASS, FLOAT16_TOLERANCE, False),
     ],
 )
-def test_only_what_suppression_could_decide_either_way_may_differ(swapped, extra, tolerance, passes):
+def test_only_low_scores_and_what_suppression_could_decide_either_way_may_differ(swapped, extra, tolerance, passes):
     fewer, more = rows(BEST), rows(BEST, extra)
     expected, found = (more, fewer) if swapped else (fewer, more)
 

