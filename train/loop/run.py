@@ -37,6 +37,7 @@ from train.loop.train_state import build_train_state
 from train.loop.wall_clock import WallClock
 from train.models.architectures import ModelConfig, build_model
 from train.models.checkpoint import Checkpoint, load_checkpoint
+from train.models.class_rows import hasten_rows
 from train.models.finite import MAX_OUTPUT, DivergedModelError, is_finite
 from train.models.onnx_weights import restore_norms
 from train.models.weights import Start, initial_model
@@ -67,9 +68,11 @@ class Run:
         options.images_per_part(world.size)  # raises if the batch cannot be divided
         self.images = load_run_images(data, options)
         torch.manual_seed(options.seed)
-        start = self._begin() if last is None else Start(build_model(last.config), last.config)
+        start = self._begin() if last is None else _resumed(last)
         self.config, self.reinitialized, self.new_classes = start.config, start.reinitialized, start.new_classes
         self.state = build_train_state(start.model, options, self.images.steps_per_epoch, device, world)
+        new_ids = [data.class_names.index(name) for name in self.new_classes]
+        hasten_rows(self.state.model, new_ids, options.new_class_gain)
         self.progress = Progress()
         if last is not None:
             self._resume(last)
@@ -118,6 +121,8 @@ class Run:
             "versions": versions(),
         }
         resume = self.state.state_dict() | self.progress.state_dict() if with_resume else None
+        if resume is not None:
+            resume["new_classes"] = list(self.new_classes)
         if resume is not None and self.clock:
             resume["clock"] = self.clock.state_dict()
         return Checkpoint(self.config, self.state.average.module.state_dict(), info, resume)
@@ -254,6 +259,12 @@ class Run:
             f"stopped in epoch {self.progress.epoch + 1} after step {self.progress.step}; go on with: "
             f"realtime train fit {self.data.path} --out {self.out} --resume",
         )
+
+
+def _resumed(last: Checkpoint) -> Start:
+    """The model of a run that is resumed, whose weights are loaded later."""
+    new_classes = tuple((last.resume or {}).get("new_classes", ()))
+    return Start(build_model(last.config), last.config, new_classes=new_classes)
 
 
 @contextlib.contextmanager
