@@ -4,11 +4,12 @@ import json
 
 import pytest
 import torch
+from tiny_data import make_data_set
 from torch import nn
 from typer.testing import CliRunner
 
 from train.cli import app
-from train.loop.options import FEW_IMAGES, GENTLE_LR, GENTLE_WARMUP_STEPS, LR, WARMUP_STEPS, FitOptions
+from train.loop.options import FEW_IMAGES, GENTLE_LR, GENTLE_WARMUP_STEPS, LR, NEW_CLASS_LR, WARMUP_STEPS, FitOptions
 from train.loop.run import Run
 from train.models.architectures import ModelConfig, build_model
 from train.models.checkpoint import Checkpoint
@@ -101,3 +102,31 @@ def test_frozen_norms_keep_their_statistics_while_all_else_is_trained(tiny_yaml,
     [(before, after, weights, trained)] = seen
     assert all(map(torch.equal, before, after))
     assert sum(not torch.equal(a, b) for a, b in zip(weights, trained, strict=True)) > 0.9 * len(trained)
+
+
+def test_what_predicts_a_new_class_is_trained_faster_than_the_rest(tmp_path):
+    """And so it is after a run was resumed."""
+    data = make_data_set(tmp_path / "data", train=4, names=("face", "glasses"))
+    command = ["fit", str(data), "--out", str(tmp_path / "run"), *SMALL, "--arch", "nano"]
+    runs: list[Run] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "fit", lambda run, **_: runs.append(run))
+        assert CliRunner().invoke(app, [*command, "--weights", "nano"]).exit_code == 0
+        runs[0].checkpoint(with_resume=True).save(tmp_path / "run" / "last.pt")
+        assert CliRunner().invoke(app, [*command, "--resume"]).exit_code == 0
+    expected = NEW_CLASS_LR["sgd"] / GENTLE_LR["sgd"]
+    assert expected > 1
+    for run in runs:
+        assert run.new_classes == ("glasses",)
+        predictor = run.state.model.roi_heads.box_predictor
+        for layer, rows in ((predictor.cls_score, 1), (predictor.bbox_pred, 4)):
+            layer.weight.grad = layer.bias.grad = None
+            (layer.weight.sum() + layer.bias.sum()).backward()
+            gains = torch.tensor([1.0] * 2 * rows + [expected] * rows)
+            assert torch.equal(layer.bias.grad, gains)
+            assert torch.equal(layer.weight.grad, gains[:, None].expand_as(layer.weight))
+
+
+@pytest.mark.parametrize(("optimizer", "lr", "gain"), [("sgd", 0.001, 10), ("sgd", 0.02, 1), ("adamw", 0.0001, 1)])
+def test_a_high_rate_is_not_raised_for_new_classes(optimizer, lr, gain):
+    assert FitOptions(optimizer=optimizer, lr=lr).new_class_gain == pytest.approx(gain)

@@ -78,6 +78,7 @@ def test_checkpoint_of_other_classes_gives_all_but_the_predictor(tmp_path):
     state = start.model.state_dict()
 
     assert start.reinitialized == ("roi_heads.box_predictor.cls_score", "roi_heads.box_predictor.bbox_pred")
+    assert start.new_classes == NANO.class_names
     torch.manual_seed(1)
     fresh = build_model(NANO).state_dict()
     of_predictor = {name for name in state if name.startswith(PREDICTOR)}

@@ -111,7 +111,9 @@ def _announce(run: Run, reporter: LineReporter) -> None:
         reporter.message(f"not in --weights {run.options.weights} in this shape, reinitialized: {parts}")
     if run.new_classes:
         names = ", ".join(run.new_classes)
-        reporter.message(f"--weights {run.options.weights} does not know, and begins at random: {names}")
+        reporter.message(
+            f"--weights {run.options.weights} knows nothing of {names}: what predicts these begins at random"
+        )
 
 
 def _refuse_existing(out: Path) -> None:

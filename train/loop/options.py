@@ -17,6 +17,9 @@ WEIGHT_DECAY = {"sgd": 1e-4, "adamw": 0.05}
 """Defaults by optimizer."""
 GENTLE_LR = {"sgd": 0.001, "adamw": 0.0001}
 """Likewise, where a detector is trained on."""
+NEW_CLASS_LR = {"sgd": 0.01, "adamw": 0.0}
+"""At least this, for what predicts classes that the detector does not know. The steps of AdamW do not depend on the
+size of a gradient."""
 WARMUP_STEPS, GENTLE_WARMUP_STEPS = 500, 50
 FEW_IMAGES = 32
 """Batch norms that are trained on keep their statistics where they would see fewer images at once."""
@@ -181,6 +184,11 @@ class FitOptions:
     def last_epoch(self) -> int | None:
         """The number of epochs; None if the run is limited in time."""
         return None if self.time else self.epochs
+
+    @property
+    def new_class_gain(self) -> float:
+        """How much faster than the rest the predictors of new classes are trained."""
+        return max(1.0, NEW_CLASS_LR[self.optimizer] / self.lr) if self.lr else 1.0
 
     def size_at(self, share: float) -> int:
         """Side in pixels of the input once this share of the run, from 0 to 1, is done."""

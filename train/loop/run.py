@@ -39,6 +39,7 @@ from train.loop.train_state import build_train_state
 from train.loop.wall_clock import WallClock
 from train.models.architectures import ModelConfig, build_model
 from train.models.checkpoint import Checkpoint, load_checkpoint
+from train.models.class_rows import hasten_rows
 from train.models.finite import MAX_OUTPUT, DivergedModelError, is_finite
 from train.models.onnx_weights import restore_norms
 from train.models.weights import Start, initial_model
@@ -69,9 +70,11 @@ class Run:
         options.images_per_part(world.size)  # raises if the batch cannot be divided
         self.images = load_run_images(data, options)
         torch.manual_seed(options.seed)
-        start = self._begin() if last is None else _begun(last)
+        start = self._begin() if last is None else _resumed(last)
         self.config, self.reinitialized, self.new_classes = start.config, start.reinitialized, start.new_classes
         self.state = build_train_state(start.model, options, self.images.steps_per_epoch, device, world)
+        new_ids = [data.class_names.index(name) for name in self.new_classes]
+        hasten_rows(self.state.model, new_ids, options.new_class_gain)
         self.progress = Progress()
         if last is not None:
             self._resume(last)
@@ -138,6 +141,8 @@ class Run:
             "versions": versions(),
         }
         resume = self.state.state_dict() | self.progress.state_dict() if with_resume else None
+        if resume is not None:
+            resume["new_classes"] = list(self.new_classes)
         if resume is not None and self.clock:
             resume["clock"] = self.clock.state_dict()
         return Checkpoint(self.config, self.state.average.module.state_dict(), info, resume)
@@ -288,18 +293,18 @@ class Run:
         )
 
 
+def _resumed(last: Checkpoint) -> Start:
+    """The model of a run that is resumed, whose weights are loaded later; trained, its scores are not calibrated."""
+    config = replace(last.config, calibration=None)
+    return Start(build_model(config), config, new_classes=tuple((last.resume or {}).get("new_classes", ())))
+
+
 @contextlib.contextmanager
 def _diverged_outputs() -> Iterator[None]:
     try:
         yield
     except DivergedModelError as error:
         raise diverged(f"outputs that are not finite, or above {MAX_OUTPUT:.0e}") from error
-
-
-def _begun(last: Checkpoint) -> Start:
-    """The model of a checkpoint to go on from; while it is trained, its scores are not calibrated."""
-    config = replace(last.config, calibration=None)
-    return Start(build_model(config), config)
 
 
 def resumed_run(last: Path, data: DataConfig, device: torch.device, world: World) -> Run:

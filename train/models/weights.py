@@ -81,6 +81,8 @@ def initial_model(config: ModelConfig, weights: str) -> Start:
     model = build_model(config)
     state, new_classes = _for_classes(given, model, config.class_names)
     reinitialized = load_matching(model, state, weights)
+    if given.config and f"{PREDICTOR}cls_score" in reinitialized:
+        new_classes = config.class_names
     return Start(model, config, reinitialized, _path(weights).suffix == ".onnx", new_classes)
 
 

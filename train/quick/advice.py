@@ -85,7 +85,7 @@ def what_would_help(metrics: Metrics, worst: Sequence[Outcome], warnings: Sequen
     lines = list(warnings)
     rated = [c for c in metrics.classes if c.labelled >= MIN_LABELLED]
     if rated and (weakest := min(rated, key=lambda c: c.f1)).f1 < WEAK_F1:
-        what = "is missed" if weakest.recall < weakest.precision else "is found where none is labelled"
+        what = "is missed" if weakest.recall <= weakest.precision else "is found where none is labelled"
         lines.append(f"{weakest.name} is the weakest class (F1 {weakest.f1:.2f}) and more often {what}: "
                      "add images like those in which it fails")  # fmt: skip
     small = [s for s in metrics.sizes if s.all.labelled >= MIN_LABELLED and s.all.recall < WEAK_RECALL]
