@@ -129,7 +129,7 @@ def test_a_detector_may_be_called_from_several_threads(detector):
 def test_a_stream_gives_every_frame_of_a_file_and_ends(detector, clip):
     results = list(realtime.stream(clip, detector))
     assert [result.frame.index for result in results] == list(range(144))
-    assert {face.id for result in results for face in result.faces} == {1}
+    assert all(1 in {face.id for face in result.faces} for result in results)
     assert not running()
 
 
