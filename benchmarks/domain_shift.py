@@ -151,7 +151,7 @@ def measure(
         folder.mkdir(parents=True)
         changed = make_data(trained, judging, shift, names, folder)
         train_quick(folder, time, arch, size, workers)
-        run = load_checkpoint(folder / "mine" / "run" / "best.pt").info
+        run = load_checkpoint(folder / "mine" / "run" / "last.pt").info
         figures = compare(find_model(arch), folder / "mine" / "mine.onnx", names, judging, changed)
     figures |= {"shift": shift.value, "trained_on": images, "judged_by": len(changed), "time": time,
                 "images_seen": run["images_seen"], "load_average": os.getloadavg()[1],
