@@ -226,7 +226,7 @@ def main() -> None:
     hiding(detector)
     sizes(detector)
     beside_others(detector)
-    first, *rest = clip(realtime.Detector("mobile", provider="cpu"))
+    first, *rest = clip(realtime.Detector("mobile", provider="cpu", threshold=0.8))
     first.save(OUT / "astronaut.webp", save_all=True, append_images=rest, duration=83, loop=0, quality=60, method=4)
 
 
