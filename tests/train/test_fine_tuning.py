@@ -9,6 +9,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from train.cli import app
+from train.errors import TrainError
 from train.loop.options import FEW_IMAGES, GENTLE_LR, GENTLE_WARMUP_STEPS, LR, NEW_CLASS_LR, WARMUP_STEPS, FitOptions
 from train.loop.run import Run
 from train.models.architectures import ModelConfig, build_model
@@ -21,12 +22,16 @@ SMALL = ("--size", "64", "--batch-size", "2", "--epochs", "1", "--workers", "0",
 def options_of(tiny_yaml, tmp_path, monkeypatch):
     """The options of a run with these arguments, which does not train."""
     options: list[FitOptions] = []
-    monkeypatch.setattr(Run, "fit", lambda run, **_: options.append(run.options))
+
+    def stop(run: Run, **_: object) -> None:
+        options.append(run.options)
+        raise TrainError("that was enough")
+
+    monkeypatch.setattr(Run, "fit", stop)
 
     def fit(*arguments: str) -> FitOptions:
         command = ["fit", str(tiny_yaml), "--out", str(tmp_path / "run"), *SMALL, "--arch", "nano", *arguments]
-        result = CliRunner().invoke(app, command)
-        assert result.exit_code == 0, result.output
+        assert str(CliRunner().invoke(app, command).exception) == "that was enough"
         return options.pop()
 
     return fit
@@ -104,16 +109,21 @@ def test_frozen_norms_keep_their_statistics_while_all_else_is_trained(tiny_yaml,
     assert sum(not torch.equal(a, b) for a, b in zip(weights, trained, strict=True)) > 0.9 * len(trained)
 
 
-def test_what_predicts_a_new_class_is_trained_faster_than_the_rest(tmp_path):
+def test_what_predicts_a_new_class_is_trained_faster_than_the_rest(tmp_path, monkeypatch):
     """And so it is after a run was resumed."""
     data = make_data_set(tmp_path / "data", train=4, names=("face", "glasses"))
     command = ["fit", str(data), "--out", str(tmp_path / "run"), *SMALL, "--arch", "nano"]
     runs: list[Run] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "fit", lambda run, **_: runs.append(run))
-        assert CliRunner().invoke(app, [*command, "--weights", "nano"]).exit_code == 0
-        runs[0].checkpoint(with_resume=True).save(tmp_path / "run" / "last.pt")
-        assert CliRunner().invoke(app, [*command, "--resume"]).exit_code == 0
+
+    def stop(run: Run, **_: object) -> None:
+        runs.append(run)
+        raise TrainError("that was enough")
+
+    monkeypatch.setattr(Run, "fit", stop)
+    CliRunner().invoke(app, [*command, "--weights", "nano"])
+    runs[0].checkpoint(with_resume=True).save(tmp_path / "run" / "last.pt")
+    CliRunner().invoke(app, [*command, "--resume"])
+    assert len(runs) == 2
     expected = NEW_CLASS_LR["sgd"] / GENTLE_LR["sgd"]
     assert expected > 1
     for run in runs:

@@ -79,8 +79,9 @@ def scores_note(result: Result) -> str:
     """What the table of scores is worth."""
     thresholds = f"{result.start} at its threshold {result.before.threshold:.2f}, " if result.before else ""
     return (
-        f"{result.after.images} images of {result.val}; {thresholds}the new one at {result.after.threshold:.2f}, "
-        "which was chosen on these images, as was the best moment of the training: on others expect a little less."
+        f"{result.after.images} images of {result.val}; {thresholds}the new one at {result.after.threshold:.2f}. "
+        "Its scores or its threshold were fitted to these images, and the best moment of the training was chosen on "
+        "them: on others expect a little less."
     )
 
 
