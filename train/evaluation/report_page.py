@@ -27,12 +27,12 @@ main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(30rem,
 figure { margin: 0; background: var(--card); border-radius: 6px; overflow: hidden; }
 figure[hidden] { display: none; }
 figure:focus-within, figure:hover { outline: 2px solid var(--line); }
-img { width: 100%; height: auto; display: block; background: #222; }
+img { width: 100%; height: auto; max-height: 28rem; object-fit: contain; display: block; background: #222; }
 figcaption { overflow-wrap: anywhere; font-size: 0.88em; padding: 0.45rem 0.7rem 0.6rem; color: var(--pale); }
 figcaption b { color: var(--ink); }
 dialog { width: 100%; height: 100%; max-width: none; max-height: none; border: 0; padding: 2.2rem 1rem 1rem;
   background: #111; color: #ddd; }
-dialog img { width: 100%; height: calc(100% - 2.5rem); object-fit: contain; background: none; }
+dialog img { width: 100%; height: calc(100% - 2.5rem); max-height: none; object-fit: contain; background: none; }
 dialog span { display: block; text-align: center; padding-top: 0.5rem; }
 """
 SCRIPT = """
