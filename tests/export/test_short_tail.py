@@ -202,7 +202,8 @@ def test_a_quarter_of_the_operations_is_left(exported, monkeypatch):
     whole, short = (
         sum(sum(kinds.values()) for stage, kinds in stages.items() if stage != "network") for stages in report.values()
     )
-    assert short < 60 < 200 < whole
+    calibration = 8  # operations on the scores at the end, in both
+    assert short - calibration < 60 < 200 < whole
     lines = graph_nodes.table(report).splitlines()
     assert lines[2].split()[:6] == [str(exported), *lines[2].split()[1:5], str(short)]
     assert report[str(exported)]["box head"] == {"FusedGemm": 2, "Gemm": 1}

@@ -127,7 +127,7 @@ class FakeRun:
     def __init__(self, options, data, out, *_):
         self.options, self.data, self.out = options, data, out
         self.images = SimpleNamespace(train=[], val=[])
-        self.reinitialized = ()
+        self.reinitialized, self.new_classes = (), ()
         self.progress = SimpleNamespace(epoch=0, step=0, share=0.0, best=None)
 
     def fit(self, *, log, ends_early, reporter, **_):
