@@ -1,4 +1,4 @@
-"""What all loggers do, and what they are told of a run."""
+"""What all loggers do, and what they receive of a run."""
 
 import json
 from collections.abc import Mapping, Sequence
