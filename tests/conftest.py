@@ -3,6 +3,7 @@
 import importlib.util
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,14 +80,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
 
 
+LINGER_S = 30.0
+"""A server may encode for this long for a page that was closed while it connected (``CONNECT_S`` of WebRTC)."""
+
+
 @pytest.fixture(autouse=True)
 def no_thread_left() -> Iterator[None]:
     """Fail any test that leaves a thread alive."""
     before = set(threading.enumerate())
     yield
     left = [thread for thread in threading.enumerate() if thread not in before and _is_ours(thread)]
+    end_s = time.monotonic() + LINGER_S
     for thread in left:
-        thread.join(2)
+        thread.join(max(0.0, end_s - time.monotonic()))
     assert not [thread.name for thread in left if thread.is_alive()]
 
 
