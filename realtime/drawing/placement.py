@@ -1,6 +1,6 @@
 """Where labels go, so that they hide neither small boxes nor each other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -31,83 +31,81 @@ def place_labels(
     """
     if not boxes:
         return []
-    taken, forbidden = TakenMap(frame_wh, cell_px=max(2, sizes_wh[0][1] // 4)), TakenMap(frame_wh, cell_px=1)
-    corners = np.array(boxes)
+    corners, clear = np.array(boxes), np.array(keep_clear, int).reshape(-1, 4)
     areas = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
-    for i in np.flatnonzero(~_holds_smaller(corners, areas)).tolist():
-        taken.mark(boxes[i])
-    for rect in (*keep_clear, *avoid):
-        taken.mark(rect)
-    for rect in keep_clear:
-        forbidden.mark(rect)
+    taken = TakenMap(frame_wh, cell_px=max(2, sizes_wh[0][1] // 4))
+    for rects in (corners[~_holds_smaller(corners, areas)], clear, np.array(avoid, int).reshape(-1, 4)):
+        for cells in taken.cells(rects).tolist():
+            taken.mark(cells)
+    candidates = _beside(corners, np.array(sizes_wh), frame_wh)
+    allowed, cells_of = ~_covers_any(candidates, clear), taken.cells(candidates)
     places: list[tuple[int, int] | None] = [None] * len(boxes)
     for i in np.argsort(areas, kind="stable").tolist():
-        size_wh = sizes_wh[i]
-        allowed = (p for p in _beside(boxes[i], size_wh, frame_wh) if forbidden.is_free(_rect(p, size_wh)))
-        place = places[i] = _best(allowed, size_wh, taken)
-        if place:
-            taken.mark(_rect(place, size_wh))
+        choices = np.flatnonzero(allowed[i]).tolist()
+        if choices:
+            cells = cells_of[i].tolist()
+            best = taken.emptiest(cells, choices)
+            taken.mark(cells[best])
+            places[i] = int(candidates[i, best, 0]), int(candidates[i, best, 1])
     return places
 
 
 class TakenMap:
-    """A map, coarse or exact, of what must not be covered; a look costs the same with few boxes and with many."""
+    """A coarse map of what had better not be covered; a look costs the same with few boxes and with many."""
 
     def __init__(self, frame_wh: tuple[int, int], cell_px: int) -> None:
         self._cell_px = cell_px
         self._taken = np.zeros((frame_wh[1] // cell_px + 2, frame_wh[0] // cell_px + 2), np.bool_)
 
-    def mark(self, rect: Rect) -> None:
+    def cells(self, rects: np.ndarray) -> np.ndarray:
+        """Columns and rows of the map, begin and end, int (...,4), for places xyxy in pixels."""
+        cells: np.ndarray = np.maximum(rects + self._cell_px // 2, 0) // self._cell_px
+        np.maximum(cells[..., 2:], cells[..., :2] + 1, out=cells[..., 2:])
+        return cells
+
+    def mark(self, cells: Sequence[int]) -> None:
         """Take a place."""
-        self._taken[self._cells(rect)] = True
+        x1, y1, x2, y2 = cells
+        self._taken[y1:y2, x1:x2] = True
 
-    def count(self, rect: Rect) -> int:
-        """How many cells of a place are taken."""
-        return int(np.count_nonzero(self._taken[self._cells(rect)]))
-
-    def is_free(self, rect: Rect) -> bool:
-        """Whether nothing of a place is taken."""
-        return not self._taken[self._cells(rect)].any()
-
-    def _cells(self, rect: Rect) -> tuple[slice, slice]:
-        cell, half = self._cell_px, self._cell_px // 2
-        x1, y1, x2, y2 = rect
-        x, y = max(0, x1 + half) // cell, max(0, y1 + half) // cell
-        return slice(y, max(y + 1, (y2 + half) // cell)), slice(x, max(x + 1, (x2 + half) // cell))
+    def emptiest(self, places: Sequence[Sequence[int]], choices: Sequence[int]) -> int:
+        """Of places (in cells), the first of the ``choices`` that is free, or else the one of which least is taken."""
+        least, best = None, -1
+        for choice in choices:
+            x1, y1, x2, y2 = places[choice]
+            count = np.count_nonzero(self._taken[y1:y2, x1:x2])
+            if least is None or count < least:
+                least, best = count, choice
+            if count == 0:
+                break
+        return best
 
 
 def _holds_smaller(corners: np.ndarray, areas: np.ndarray) -> np.ndarray:
     """(N,) bool: which boxes (N,4) hold the middle of a box of at most a quarter of their area."""
-    middles = (corners[:, :2] + corners[:, 2:]) / 2
-    holds = (corners[:, None, :2] <= middles) & (middles <= corners[:, None, 2:])  # (N,N,2): box, middle, x or y
-    ground: np.ndarray = (holds.all(axis=2) & (4 * areas <= areas[:, None])).any(axis=1)
+    x1, y1, x2, y2 = corners.T[..., None]  # each (N,1): against (N,), all against all
+    x, y = (x1 + x2)[:, 0] / 2, (y1 + y2)[:, 0] / 2
+    holds = (x1 <= x) & (x <= x2) & (y1 <= y) & (y <= y2) & (4 * areas <= areas[:, None])
+    ground: np.ndarray = holds.any(axis=1)
     return ground
 
 
-def _beside(box: Rect, size_wh: tuple[int, int], frame_wh: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Places at a box, the usual one first, moved into the frame."""
-    x1, y1, x2, y2 = box
-    width, height = size_wh
-    right, bottom = frame_wh[0] - width, frame_wh[1] - height
-    for x in (x1, x2 - width):
-        for y in (y1 - height, y2):
-            yield max(0, min(x, right)), max(0, min(y, bottom))
-    for y in (y1, (y1 + y2 - height) // 2, y2 - height):
-        for x in (x2, x1 - width):
-            yield max(0, min(x, right)), max(0, min(y, bottom))
+def _beside(corners: np.ndarray, sizes_wh: np.ndarray, frame_wh: tuple[int, int]) -> np.ndarray:
+    """Places xyxy int (N,10,4) at boxes (N,4) for labels (N,2), the usual one first, moved into the frame."""
+    x1, y1, x2, y2 = corners.T
+    width, height = sizes_wh.T
+    above, inside_right, left, last = y1 - height, x2 - width, x1 - width, y2 - height
+    middle = (y1 + y2 - height) // 2
+    x = np.array((x1, x1, inside_right, inside_right, x2, left, x2, left, x2, left))
+    y = np.array((above, y2, above, y2, y1, y1, middle, middle, last, last))
+    x = np.maximum(np.minimum(x, frame_wh[0] - width), 0)
+    y = np.maximum(np.minimum(y, frame_wh[1] - height), 0)
+    return np.array((x, y, x + width, y + height)).T
 
 
-def _best(places: Iterator[tuple[int, int]], size_wh: tuple[int, int], taken: TakenMap) -> tuple[int, int] | None:
-    """The first free place, or else the one with least below it; None of none."""
-    least, best = None, None
-    for place in places:
-        covered = taken.count(_rect(place, size_wh))
-        if covered == 0:
-            return place
-        if least is None or covered < least:
-            least, best = covered, place
-    return best
-
-
-def _rect(corner: tuple[int, int], size_wh: tuple[int, int]) -> Rect:
-    return corner[0], corner[1], corner[0] + size_wh[0], corner[1] + size_wh[1]
+def _covers_any(places: np.ndarray, rects: np.ndarray) -> np.ndarray:
+    """(N,M) bool: which places xyxy (N,M,4) cover something of rectangles xyxy (K,4)."""
+    x1, y1, x2, y2 = np.moveaxis(places, -1, 0)[..., None]
+    left, top, right, bottom = rects.T
+    covers: np.ndarray = ((x1 < right) & (left < x2) & (y1 < bottom) & (top < y2)).any(axis=2)
+    return covers

@@ -67,13 +67,14 @@ def draw(
     # Large boxes first and tags last, so that the small parts of a face stay readable.
     chosen = sorted((mark for mark in marks if _is_drawn(mark, style, sizes)), key=_area, reverse=True)
     looks = [mark for mark in chosen if mark.part in KEPT_CLEAR]
-    kept = [_inside(canvas, mark).copy() for mark in looks]
+    insides = [_inside(canvas, mark) for mark in looks]
+    kept = [inside.copy() for inside in insides]
     for mark in chosen:
         if mark.part not in KEPT_CLEAR:
             _draw_mark(canvas, mark, style, sizes)
     # Boxes of noses and eyebrows reach into those of eyes.
-    for mark, pixels in zip(looks, kept, strict=True):
-        _inside(canvas, mark)[:] = pixels
+    for inside, pixels in zip(insides, kept, strict=True):
+        inside[:] = pixels
     for mark in looks:
         _draw_mark(canvas, mark, style, sizes)
     if labels and style.labels is not Labels.NONE:
@@ -116,15 +117,13 @@ def _draw_mark(canvas: np.ndarray, mark: Mark, style: Style, sizes: Sizes) -> No
 
 
 def _draw_shape(canvas: np.ndarray, mark: Mark, style: Style, sizes: Sizes) -> None:
-    is_small = mark.side_px < FEATURES_FROM * sizes.thin_px
-    is_tiny = mark.side_px < FACE_TAGS_FROM * sizes.font_px
-    is_thin = mark.is_feature or is_small or style.shape is Shape.MINIMAL
+    is_thin = mark.is_feature or style.shape is Shape.MINIMAL or mark.side_px < FEATURES_FROM * sizes.thin_px
     line_px = sizes.thin_px if is_thin else sizes.line_px
     if style.shape is Shape.OUTLINE:
         strokes.ellipse(canvas, mark.box, mark.colour, line_px)
     elif style.shape is Shape.DOTS and mark.is_feature:
         strokes.dot(canvas, mark.box, mark.colour, max(2.0, 0.75 * sizes.line_px))
-    elif style.shape is Shape.BOXES or mark.is_feature or is_tiny:
+    elif style.shape is Shape.BOXES or mark.is_feature or mark.side_px < FACE_TAGS_FROM * sizes.font_px:
         strokes.box(canvas, mark.box, mark.colour, line_px)
     else:
         strokes.brackets(canvas, mark.box, mark.colour, line_px)
@@ -153,10 +152,11 @@ def _draw_tags(canvas: np.ndarray, chosen: Sequence[Mark], marks: Sequence[Mark]
 
 def tag_text(mark: Mark, style: Style, font_px: int) -> str:
     """What a tag says; nothing where there is none."""
+    if mark.is_feature and style.labels is not Labels.FULL:
+        return ""
     side = mark.side_px / font_px
     if mark.is_feature:
-        is_tagged = style.labels is Labels.FULL and side >= FEATURE_TAGS_FROM
-        return f"{mark.name} {_percent(mark.score)}" if is_tagged else ""
+        return f"{mark.name} {_percent(mark.score)}" if side >= FEATURE_TAGS_FROM else ""
     if mark.part == FACE and side < FACE_TAGS_FROM:
         return ""
     number = f" {mark.face_id}" if mark.face_id != NO_FACE else ""

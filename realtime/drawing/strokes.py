@@ -6,6 +6,7 @@ halo that sets it off from bright images lies outside and is of the same hue: bl
 colour away.
 """
 
+import math
 from functools import cache
 
 import cv2
@@ -22,7 +23,7 @@ FILL_OPACITY = 0.4
 SUBPIXEL_BITS = 3
 SUBPIXELS = 2**SUBPIXEL_BITS
 """In which curves are positioned."""
-POINTS = 4
+POINTS = 2.8
 """Of a curve, times the square root of its diameter in pixels: so it is nowhere 0.16 pixels off."""
 MAX_HALF_PX = 10_000
 """Half a side of the largest ellipse: OpenCV's coordinates end at 2**15."""
@@ -88,17 +89,21 @@ def ellipse(canvas: np.ndarray, inside: Box, colour: Colour, line_px: int) -> No
     longer = max(width, height)
     if not 0 < longer < 2 * MAX_HALF_PX:
         return
-    halo, step_deg = halo_px(line_px), max(1, int(360 / (POINTS * longer**0.5)))
+    step_deg = max(1, int(360 / (POINTS * longer**0.5)))
+    # Corners as far outside the curve as the middles of edges are inside: fewer are needed.
+    half, halo = SUBPIXELS / (1 + math.cos(math.radians(step_deg / 2))), halo_px(line_px)
     centre = round(SUBPIXELS / 2 * (x1 + x2 - 1)), round(SUBPIXELS / 2 * (y1 + y2 - 1))
+    half_width, half_height = round(half * width), round(half * height)
 
-    def around(grown: float) -> np.ndarray:
-        half_wh = round(SUBPIXELS * (width / 2 + grown)), round(SUBPIXELS * (height / 2 + grown))
-        return np.asarray(cv2.ellipse2Poly(centre, half_wh, 0, 0, 360, step_deg), np.int32)
+    def around(grown: int) -> np.ndarray:
+        half_wh = half_width + grown, half_height + grown
+        return np.asarray(cv2.ellipse2Poly(centre, half_wh, 0, 0, 360, step_deg))
 
-    rim = [around(line_px + halo / 2)]
-    cv2.polylines(canvas, rim, isClosed=True, color=shade_of(colour), thickness=halo, shift=SUBPIXEL_BITS)
+    outer, inner = around(SUBPIXELS * line_px), around(0)
+    rim = around(SUBPIXELS * line_px + SUBPIXELS // 2 * halo)
+    cv2.polylines(canvas, [rim], isClosed=True, color=shade_of(colour), thickness=halo, shift=SUBPIXEL_BITS)
     # Two outlines of one polygon: what is between them is filled. This is quicker than a thick smooth line.
-    cv2.fillPoly(canvas, [around(line_px), around(0)], colour, cv2.LINE_AA, SUBPIXEL_BITS)
+    cv2.fillPoly(canvas, [outer, inner], colour, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def dot(canvas: np.ndarray, at: Box, colour: Colour, radius_px: float) -> None:

@@ -226,10 +226,10 @@ def test_a_mark_follows_an_image_that_is_scaled_and_mirrored():
 def test_drawing_takes_little_time(count, limit_ms, style):
     """CPU time at 720p; with scores that change from frame to frame, as in a video.
 
-    The best of five spells counts. The aims are 1.0 and 2.5 ms; machines differ, and 1.6 times as much passes. Smooth
-    curves and tints may take half as long again.
+    The best of five spells counts. The aims are 1.0 and 2.5 ms; machines differ, and 1.6 times as much passes. Tints
+    may take half as long again.
     """
-    if style.fill or style.shape is Shape.OUTLINE:
+    if style.fill:
         limit_ms *= 1.5
     boxes = [[60 + 300 * (i % 4), 40 + 230 * (i // 4), 220 + 300 * (i % 4), 230 + 230 * (i // 4)] for i in range(count)]
     found, rng, times_ms = faces(*boxes), np.random.default_rng(0), []
