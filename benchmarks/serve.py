@@ -14,20 +14,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Annotated, Any
 
-import cv2
 import machine
 import numpy as np
 import typer
+from jpeg_sender import jpeg_sender
 from latency import BITS, HELD_FRAMES, STRIP_SHARE, TIME_BYTES, ClockCamera
 from scenes import images, size_of
 
@@ -211,10 +209,21 @@ def throughput(scene: Sequence[np.ndarray], count: int, seconds: float, model: s
 
 def start_s(opened: Any, image: np.ndarray, model: str) -> float:
     """Seconds from the command to the first frame in a browser that is open; the camera sends JPEG over HTTP."""
-    with jpeg_sender(image) as address, tempfile.TemporaryFile("w+") as said:
+    with jpeg_sender({"video": [image]}, 30) as host, tempfile.TemporaryFile("w+") as said:
         page = opened.new_page()
         started_s = time.monotonic()
-        command = [sys.executable, "-m", "realtime", "serve", "--device", address, "--port", "0", "--model", model]
+        command = [
+            sys.executable,
+            "-m",
+            "realtime",
+            "serve",
+            "--device",
+            f"{host}/video",
+            "--port",
+            "0",
+            "--model",
+            model,
+        ]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=said, text=True)
         try:
             assert process.stderr is not None
@@ -228,38 +237,6 @@ def start_s(opened: Any, image: np.ndarray, model: str) -> float:
             page.close()
             process.kill()
             process.communicate()
-
-
-@contextmanager
-def jpeg_sender(image: np.ndarray) -> Iterator[str]:
-    """The address of motion JPEG at 30 frames/s."""
-    data, ended = cv2.imencode(".jpg", image)[1].tobytes(), threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-            self.end_headers()
-            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n".encode()
-            try:
-                while not ended.wait(1 / 30):
-                    self.wfile.write(head + data + b"\r\n")
-            except ConnectionError:
-                return
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/video"
-    finally:
-        ended.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def table(report: dict[str, Any]) -> str:

@@ -2,25 +2,23 @@
 
 The command runs as for any user; the cameras are motion JPEG over HTTP from this script. Needs Chromium.
 
-    pip install playwright pillow 'facial-feature-rcnn[serve]' && python samples/serve_page.py
+    pip install playwright pillow 'facial-feature-rcnn[serve]' && PYTHONPATH=benchmarks python samples/serve_page.py
 """
 
 import io
-import itertools
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
+from jpeg_sender import jpeg_sender
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
@@ -50,41 +48,6 @@ def group() -> list[np.ndarray]:
         person = portrait[:, ::-1] if mirrored else portrait
         canvas[720 - side :, x : x + side] = cv2.resize(person, (side, side), interpolation=cv2.INTER_CUBIC)
     return [np.roll(canvas, round(2 * np.sin(step / 8)), axis=1) for step in range(50)]
-
-
-@contextmanager
-def sent(cameras: dict[str, Sequence[np.ndarray]]) -> Iterator[str]:
-    """The address of a server that sends these frames over and over, each camera at its name."""
-    parts = {name: [cv2.imencode(".jpg", image)[1].tobytes() for image in images] for name, images in cameras.items()}
-    ended = threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-            self.end_headers()
-            try:
-                for data in itertools.cycle(parts[self.path.strip("/")]):
-                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
-                    self.wfile.write(head.encode() + data + b"\r\n")
-                    if ended.wait(1 / FRAMES_PER_S):
-                        return
-            except ConnectionError:
-                return
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        ended.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @contextmanager
@@ -130,7 +93,7 @@ def main(picture: Path = PICTURE) -> None:
     """Take the picture."""
     frames = {"front": clip(), "hall": group()}
     with (
-        sent(frames) as sender,
+        jpeg_sender(frames, FRAMES_PER_S) as sender,
         served({name: f"{sender}/{name}" for name in frames}) as address,
         opened(address) as page,
     ):

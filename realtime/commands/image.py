@@ -131,7 +131,7 @@ def image(
 def _do_here(inputs: "Inputs", out: Path | None, jsonl: Path | None, spec: "ImageSpec") -> None:
     """One image, or several whose lines are printed."""
     from realtime.batch.images import detect_images
-    from realtime.commands.image_batch import exit_if_unreadable
+    from realtime.commands.image_batch import exit_if_failed
     from realtime.sinks.base import Ending
     from realtime.sinks.jsonl import JsonLinesFile
 
@@ -164,7 +164,7 @@ def _do_here(inputs: "Inputs", out: Path | None, jsonl: Path | None, spec: "Imag
                 file.close(ending)
     tally.print(out, jsonl)
     exit_if_stopped(requests, f"stopped after {tally.images} of {counted(len(images), 'image')}")
-    exit_if_unreadable(tally.unreadable, len(images))
+    exit_if_failed(tally.unreadable, len(images))
 
 
 class _Tally:

@@ -22,6 +22,7 @@ from realtime.commands.console import Notices, print_message, printable, wrote
 from realtime.commands.image_worker import ImageEstimator, ImageSpec, ImageWorker
 from realtime.commands.opening import speed_notices
 from realtime.commands.unsure import images_report
+from realtime.errors import SinkError
 from realtime.formatting import counted
 from realtime.inference.cores import file_concurrency
 from realtime.stopping import StopRequests
@@ -82,7 +83,7 @@ def do_images(inputs: "Inputs", out: Path | None, jsonl: Path | None, spec: Imag
     if summary.exit_code is not None:
         print_message(f"stopped after {watcher.images} of {counted(len(tasks), 'image')}")
         raise typer.Exit(summary.exit_code)
-    exit_if_unreadable(len(summary.failed), len(tasks))
+    exit_if_failed(len(summary.failed) - watcher.unwritten, len(tasks), unwritten=watcher.unwritten)
 
 
 def tasks_of(inputs: "Inputs", out: Path | None) -> "list[Task]":
@@ -190,7 +191,7 @@ class ImageWatcher(PrintingWatcher):
     def __init__(self, progress: "BatchProgress", notices: Notices, lines: LinesFile | None) -> None:
         super().__init__(progress, notices)
         self._lines = lines
-        self._faces = self.images = self._before = 0
+        self._faces = self.images = self.unwritten = self._before = 0
         self._unsure: list[str] = []
 
     def skipped(self, task: "Task", record: "Record") -> None:
@@ -205,6 +206,8 @@ class ImageWatcher(PrintingWatcher):
         super().finished(task, outcome)
         if outcome.is_written:
             self._add(task, outcome.faces, outcome.data)
+        elif isinstance(outcome.error, SinkError):
+            self.unwritten += 1
 
     def _add(self, task: "Task", faces: int, data: "Mapping[str, Any]") -> None:
         self.images += 1
@@ -239,10 +242,10 @@ class _Here:
         return worker
 
 
-def exit_if_unreadable(count: int, total: int) -> None:
-    """End with an error if images could not be read."""
-    if not count:
-        return
-    if total > 1:
-        print_message(f"{count} of {counted(total, 'image')} could not be read in full")
-    raise typer.Exit(1)
+def exit_if_failed(unreadable: int, total: int, *, unwritten: int = 0) -> None:
+    """End with an error if images could not be read, or results not be written."""
+    for count, what in ((unreadable, "read in full"), (unwritten, "written")):
+        if count and total > 1:
+            print_message(f"{count} of {counted(total, 'image')} could not be {what}")
+    if unreadable or unwritten:
+        raise typer.Exit(1)

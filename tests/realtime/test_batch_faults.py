@@ -64,7 +64,8 @@ def test_a_full_disk_fails_files_and_resume_does_them_when_there_is_room(folder,
         cv2.imwrite(str(folder / "photos" / f"{number}.png"), noise)
     code, lines = realtime("image", "photos", "--out", "out", *more)
     assert code == 1
-    assert lines[-1].endswith("of 8 images could not be read in full") or "No space left on device" in lines[-1]
+    assert lines[-1].endswith("of 8 images could not be written") or "No space left on device" in lines[-1]
+    assert not any("could not be read" in line for line in lines)
     assert any(line.startswith("error: cannot write ") and "No space left on device" in line for line in lines)
     whole = {path.name for path in disk.glob("*.png")}
     assert 2 <= len(whole) <= 5

@@ -8,14 +8,13 @@ from contextlib import contextmanager
 
 import pytest
 import Xlib.display
-from fakes import WAIT_S, stub_model
+from cam_window import ENDLESS_PAUSE, cam_window
+from fakes import WAIT_S
 from senders import grey, jpeg_server
-from test_window import display, needs_display, xdotool  # noqa: F401 - a fixture
+from test_window import display, needs_display  # noqa: F401 - a fixture
 from Xlib import Xatom
 
 from realtime.ui.start_screen import start_image
-
-ENDLESS_PAUSE = "import realtime.sources.reconnecting as r; r.FIRST_PAUSE_S = 600; "
 
 
 @needs_display
@@ -30,46 +29,25 @@ def test_the_quit_key_works_while_no_frame_comes(tmp_path, display, sender):  # 
         if sender == "stalls":
             viewer.stall()
 
-    stub_model(tmp_path / "m.onnx")
-    with jpeg_server(play) as host:
-        process = subprocess.Popen(
-            [sys.executable, "-c", ENDLESS_PAUSE + "from realtime.cli import run_cli; run_cli()",
-             "cam", "--device", f"http://{host}/live", "--model", "m.onnx", "--read-timeout", "600"],
-            cwd=tmp_path, env=display, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        try:
-            window = xdotool(display, "search", "--sync", "--onlyvisible", "--name", "^realtime$")[0]
-            assert silent.wait(WAIT_S)
-            if sender == "is cut":
-                while "reconnecting, 1st try in 600 s" not in (line := process.stderr.readline()):
-                    assert line, "it ended"
-            xdotool(display, "windowfocus", "--sync", window, "key", "q")
-            _, errors = process.communicate(timeout=WAIT_S)
-        finally:
-            process.kill()
-    assert process.returncode == 0, errors
-    assert "frames/s" in errors.splitlines()[-1]
+    with (
+        jpeg_server(play) as host,
+        cam_window(
+            tmp_path, display, "--device", f"http://{host}/live", "--read-timeout", "600", before=ENDLESS_PAUSE
+        ) as cam,
+    ):
+        assert silent.wait(WAIT_S)
+        if sender == "is cut":
+            cam.wait_for("reconnecting, 1st try in 600 s")
+        assert "frames/s" in cam.quit()[-1]
 
 
 @needs_display
 def test_a_start_screen_is_shown_until_the_camera_is_there_and_can_be_left(tmp_path, display):  # noqa: F811
     """The sender never comes; the window is there, says so, and obeys the quit key."""
-    stub_model(tmp_path / "m.onnx")
-    process = subprocess.Popen(
-        [sys.executable, "-c", ENDLESS_PAUSE + "from realtime.cli import run_cli; run_cli()",
-         "cam", "--device", "http://127.0.0.1:9/live", "--model", "m.onnx", "--reconnect"],
-        cwd=tmp_path, env=display, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        window = xdotool(display, "search", "--sync", "--onlyvisible", "--name", "^realtime$")[0]
-        while "1st try in 600 s" not in (line := process.stderr.readline()):
-            assert line, "it ended"
-        xdotool(display, "windowfocus", "--sync", window, "key", "q")
-        _, errors = process.communicate(timeout=WAIT_S)
-    finally:
-        process.kill()
-    assert process.returncode == 0, errors
-    assert "Traceback" not in errors
+    camera = "--device", "http://127.0.0.1:9/live"
+    with cam_window(tmp_path, display, *camera, "--reconnect", before=ENDLESS_PAUSE) as cam:
+        cam.wait_for("1st try in 600 s")
+        cam.quit()
 
 
 @contextmanager
