@@ -1,11 +1,14 @@
 """What is to be drawn of each detection."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from realtime.drawing import text
 from realtime.drawing.colours import Colour, colour_of
 from realtime.structures import FACE, NO_FACE, NO_PART, PARTS, Box, Detections
+
+FEATURES = frozenset(part.rpartition("_")[2] for part in PARTS[1:])
+"""Names of their classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +28,13 @@ class Mark:
     """Index into ``PARTS``; -1 for none."""
     whole_box: Box | None = None
     """The box of its face, of which a feature is a part; None for what is no feature."""
+    is_stray: bool = False
+    """A feature that belongs to no face, of a model that finds faces."""
 
     @property
     def is_feature(self) -> bool:
-        """A part of a face."""
-        return self.part > FACE
+        """A part of a face, known or not."""
+        return self.part > FACE or self.is_stray
 
     @property
     def side_px(self) -> float:
@@ -54,6 +59,12 @@ class Mark:
         return replace(self, box=mirror(self.box), whole_box=mirror(self.whole_box) if self.whole_box else None)
 
 
+def feature_labels(class_names: Sequence[str]) -> frozenset[int]:
+    """Labels of the parts of faces, for a model that finds faces too; names count in any case."""
+    names = [name.lower() for name in class_names]
+    return frozenset(names.index(kind) for kind in FEATURES if kind in names) if "face" in names else frozenset()
+
+
 def marks_of(detections: Detections, hidden: Collection[int] = (), *, sides: bool = False) -> list[Mark]:
     """A mark for each detection, in the colour of its class; none for those of ``hidden`` labels.
 
@@ -62,6 +73,7 @@ def marks_of(detections: Detections, hidden: Collection[int] = (), *, sides: boo
     boxes: list[Box] = [(x1, y1, x2, y2) for x1, y1, x2, y2 in detections.boxes.tolist()]
     ids, parts = detections.face_ids.tolist(), detections.parts.tolist()
     faces = {face_id: box for face_id, box, part in zip(ids, boxes, parts, strict=True) if part == FACE}
+    features = feature_labels(detections.class_names)
     rows = zip(boxes, detections.names, detections.scores.tolist(), detections.labels.tolist(), ids, parts, strict=True)
     return [
         Mark(
@@ -72,6 +84,7 @@ def marks_of(detections: Detections, hidden: Collection[int] = (), *, sides: boo
             face_id,
             part,
             faces.get(face_id) if part > FACE else None,
+            is_stray=part == NO_PART and label in features,
         )
         for box, name, score, label, face_id, part in rows
         if label not in hidden

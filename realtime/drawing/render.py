@@ -100,7 +100,7 @@ def _is_drawn(mark: Mark, style: Style, sizes: Sizes) -> bool:
     """Features only where there is room for them."""
     if not mark.is_feature:
         return True
-    return style.shape is not Shape.MINIMAL and mark.side_px >= FEATURES_FROM * sizes.thin_px
+    return style.shape is not Shape.MINIMAL and (mark.is_stray or mark.side_px >= FEATURES_FROM * sizes.thin_px)
 
 
 def _inside(canvas: np.ndarray, mark: Mark) -> np.ndarray:
@@ -155,7 +155,7 @@ def tag_text(mark: Mark, style: Style, font_px: int) -> str:
     if mark.is_feature and style.labels is not Labels.FULL:
         return ""
     side = mark.side_px / font_px
-    if mark.is_feature:
+    if mark.is_feature and not mark.is_stray:
         return f"{mark.name} {_percent(mark.score)}" if side >= FEATURE_TAGS_FROM else ""
     if mark.part == FACE and side < FACE_TAGS_FROM:
         return ""

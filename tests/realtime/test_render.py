@@ -176,6 +176,17 @@ def test_things_that_are_no_faces_have_their_names():
     assert words_of(found, Style()) == ["Katze", "œil 99%"]
 
 
+def test_a_feature_of_no_face_is_drawn_as_a_feature_and_takes_no_tag_of_a_face():
+    """Such as a mouth that was found where there is none."""
+    stray = Detections(np.array([[600, 300, 640, 320]], np.float32), np.array([4]), np.array([0.6], np.float32), NAMES)
+    assert words_of(stray, Style()) == []
+    assert words_of(stray) == ["mouth"]
+    assert has(picture((720, 1280), stray), colour_of(4))
+    assert not changed(picture((720, 1280), stray, Style(shape=Shape.MINIMAL))).any()
+    without_faces = replace(stray, labels=np.array([0]), class_names=("mouth",))
+    assert words_of(without_faces, Style()) == ["mouth"]
+
+
 def test_features_are_drawn_where_there_is_room_for_them():
     assert has(picture((720, 1280), faces([100, 100, 300, 350])), PALETTE_BGR[1])
     assert not has(picture((720, 1280), faces([100, 100, 150, 162])), PALETTE_BGR[1])
