@@ -106,7 +106,7 @@ class Idler:
 
     model: str = "none"
 
-    def model_bytes(self) -> bytes | None:
+    def model_files(self) -> dict[str, bytes] | None:
         """As of ``ModelSpec``."""
         return None
 

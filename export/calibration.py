@@ -86,7 +86,7 @@ def calibrate_onnx(path: Path, out: Path, data: Sequence[tuple[str, DataConfig]]
         training = metadata.training | ({"metrics": figures} if figures else {})
         _save(proto, _with(replace(metadata, training=training), calibration), candidate)
         _check(plain, candidate, calibration)
-        _move(candidate, out)
+        move(candidate, out)
     return calibration_table(scored, after)
 
 
@@ -152,8 +152,12 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
         value.name = new if value.name == old else value.name
 
 
-def _move(file: Path, out: Path) -> None:
-    """Put a file in the place of another, all at once."""
+def move(file: Path, out: Path) -> None:
+    """Put a file in the place of another, all at once.
+
+    Raises:
+        ExportError: it cannot be written.
+    """
     partial = out.with_name(out.name + ".partial")
     try:
         partial.write_bytes(file.read_bytes())

@@ -15,6 +15,8 @@ from export.score import compare_with_checkpoint, differences_to_checkpoint, sco
 from export.static import Budget
 from export.to_onnx import export_onnx
 from export.verify import IMAGES
+from export.wide import calibrate_wide, export_wide, is_of_use
+from realtime.inference.detector import wide_file
 from realtime.inference.onnx_file import read_metadata_props
 from realtime.metadata import MAX_BATCH, ModelMetadata
 from realtime.standard_streams import accept_any_text
@@ -76,6 +78,14 @@ def onnx_command(
             min=1, max=MAX_BATCH, help="Images in one run, for files and regions on a GPU; cameras are faster with 1."
         ),
     ] = 1,
+    wide: Annotated[
+        bool,
+        typer.Option(
+            "--wide",
+            help="Write OUT-wide.onnx too: the same weights with an input of 640x384, by which the app looks at the "
+            "tiles of large images and videos.",
+        ),
+    ] = False,
     tail: Annotated[
         Tail,
         typer.Option(help="short: a quarter of the operations after the network, for GPUs.", rich_help_panel=BUDGET),
@@ -121,6 +131,8 @@ def onnx_command(
     data_config = load_data_config(data) if data else None
     loaded, default_wh = _load(checkpoint)
     size_wh = _parse_size(size) if size else default_wh
+    if wide and not is_of_use(size_wh):
+        raise ExportError(f"--wide: of no use to an input of {size_wh[0]}x{size_wh[1]}, which is not small enough")
     is_short = tail is Tail.SHORT
     differences = export_onnx(
         loaded, out, size_wh=size_wh, images=_photos(images), half=half, batch=batch, short_tail=is_short,
@@ -129,6 +141,9 @@ def onnx_command(
     what = [f"{out.stat().st_size / 1e6:.1f} MB", f"input {size_wh[0]}x{size_wh[1]}"]
     what += ["half precision"] * half + [f"{batch} images in a run"] * (batch > 1) + ["short tail"] * is_short
     typer.echo(f"{out}: {', '.join(what)}; verified: {differences}")
+    if wide:
+        companion, differences_wide = export_wide(loaded, out, images=_photos(images), half=half)
+        typer.echo(f"{companion}: {companion.stat().st_size / 1e6:.1f} MB; verified: {differences_wide}")
     if not differences.detections:
         typer.echo("nothing was found on these photos: verify on your own with --images FOLDER", err=True)
     if data_config:
@@ -164,6 +179,8 @@ def calibrate(
     sets = [(str(each), load_data_config(each)) for each in data]
     typer.echo(calibrate_onnx(path, out, sets, split))
     typer.echo(f"{out}: scores calibrated, default threshold {CALIBRATED_THRESHOLD}")
+    if companion := wide_file(path):
+        typer.echo(f"{calibrate_wide(companion, out)}: calibrated likewise")
 
 
 @app.command()

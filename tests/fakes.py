@@ -164,6 +164,8 @@ class FakeDetector:
         self.max_batch = max_batch
         self.concurrency = concurrency
         self.is_thread_safe = True
+        self.tile_wh = self.metadata.input_wh
+        self.wide = None
         self._letterbox = ThreadLocalLetterbox((64, 64), 114, max_batch)
         self._on_infer = on_infer
 

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 
+from realtime.inference.detector import find_model, shipped_models
 from realtime.metadata import ModelMetadata
 from train.data.data_yaml import DataConfig
 from train.data.dataset import boxes_in_pixels, load_split
@@ -23,7 +24,7 @@ from train.evaluation.metrics import evaluate_boxes
 
 ROOT = Path(__file__).parent.parent
 PHOTOS = Path(os.environ.get("FACIAL_FEATURES", ROOT.parent / "shared" / "facial-features"))
-MODELS = sorted((ROOT / "realtime" / "models").glob("*.onnx"))
+MODELS = [find_model(name) for name in shipped_models()]
 MAX_FALL = 0.01
 """How far a figure may lie below the card's."""
 

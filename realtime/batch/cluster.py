@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from realtime.batch.local import MAX_ATTEMPTS
 from realtime.batch.tasks import Executor, ModelSpec, Outcome, Task, Worker, attempt, lost, time_limit
@@ -15,6 +15,9 @@ from realtime.errors import RealtimeError, Remedy, SinkError, one_line
 from realtime.formatting import clock
 from realtime.inference.cores import core_count
 from realtime.stopping import stop_signals
+
+if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
 
 POLL_S = 0.2
 """How often a signal is looked for."""
@@ -151,7 +154,7 @@ class RayExecutor(Executor):
         Raises:
             RealtimeError: it is not installed or not there, or the model cannot be read.
         """
-        model = self._spec.model_bytes()
+        model = self._spec.model_files()
         self._ray = _open_ray(self._cluster)
         options = {"num_cpus": self._cluster.cpus, "num_gpus": self._cluster.gpus}
         # By default, a worker with a GPU would end after each task.
@@ -201,10 +204,12 @@ def _open_ray(cluster: Cluster) -> Any:
 
 _workers: dict[str, Worker] = {}
 """The worker of this process, by what it was made of."""
+_folders: list["TemporaryDirectory[str]"] = []
+"""Of the files of models from other machines; they go with the process."""
 
 
 def _process(
-    spec: ModelSpec, model: bytes | None, cores: int, folder: str, task: Task, limit_s: float | None
+    spec: ModelSpec, model: dict[str, bytes] | None, cores: int, folder: str, task: Task, limit_s: float | None
 ) -> Outcome | RealtimeError:
     """Carry out one task in a worker process of Ray; an error is that of loading the model."""
     with suppress(OSError):  # paths may be relative to it; on another machine it need not exist
@@ -220,12 +225,13 @@ def _process(
         return attempt(_workers[key], task)
 
 
-def _open_worker(spec: ModelSpec, model: bytes | None, cores: int) -> Worker:
+def _open_worker(spec: ModelSpec, model: dict[str, bytes] | None, cores: int) -> Worker:
     if model is None:
         return spec.open(cores)
     from tempfile import TemporaryDirectory
 
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(model)
-        return spec.with_model(str(path)).open(cores)
+    _folders.append(TemporaryDirectory())  # one of the files may be opened later
+    folder = Path(_folders[-1].name)
+    for name, content in model.items():
+        (folder / name).write_bytes(content)
+    return spec.with_model(str(folder / next(iter(model)))).open(cores)

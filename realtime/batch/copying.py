@@ -35,9 +35,9 @@ class RemoteSpec(CopyingSpec):
         """As of ``ModelSpec``."""
         return self.inner.model
 
-    def model_bytes(self) -> bytes | None:
+    def model_files(self) -> dict[str, bytes] | None:
         """As of ``ModelSpec``."""
-        return self.inner.model_bytes()
+        return self.inner.model_files()
 
     def with_model(self, model: str) -> "RemoteSpec":
         """As of ``ModelSpec``."""

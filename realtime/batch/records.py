@@ -26,7 +26,7 @@ class Conditions:
     """What a result depends on, apart from its input."""
 
     model: str
-    """SHA-256 of the model's file."""
+    """SHA-256 of the model's file, and of its wide companion."""
     options: Mapping[str, Any]
     """JSON values of the options that shape the results."""
     version: str

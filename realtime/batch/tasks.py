@@ -94,8 +94,8 @@ class ModelSpec(WorkerSpec, Protocol):
     def model(self) -> str:
         """Name or path of the model."""
 
-    def model_bytes(self) -> bytes | None:
-        """The content of the model's file; None for one that comes with the app.
+    def model_files(self) -> dict[str, bytes] | None:
+        """The contents of the model's files by name, the model itself first; None for one that comes with the app.
 
         Raises:
             RealtimeError: there is no such file.

@@ -170,9 +170,11 @@ def conditions_for(model: str, options: dict[str, Any]) -> "Conditions":
         ModelError: there is no such model.
     """
     from realtime.batch.records import Conditions, hash_file, package_version
-    from realtime.inference.detector import find_model
+    from realtime.inference.detector import find_model, wide_file
 
-    return Conditions(hash_file(find_model(model)), options, package_version())
+    path = find_model(model)
+    hashes = "+".join(hash_file(file) for file in (path, wide_file(path)) if file)
+    return Conditions(hashes, options, package_version())
 
 
 def size_of(task: "Task") -> int:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from realtime.commands.opening import chosen_threshold, model_bytes, open_detector
+from realtime.commands.opening import chosen_threshold, model_files, open_detector
 from realtime.inference.cores import file_concurrency, limit_cores
 from realtime.inference.providers import Provider
 
@@ -55,9 +55,9 @@ class ImageSpec:
         """As of ``ModelSpec``."""
         return replace(self, model=model)
 
-    def model_bytes(self) -> bytes | None:
+    def model_files(self) -> dict[str, bytes] | None:
         """As of ``ModelSpec``."""
-        return model_bytes(self.model)
+        return model_files(self.model)
 
     def open(self, cores: int | None) -> "ImageWorker":
         """As of ``WorkerSpec``, for another process, where one image is detected after the other."""

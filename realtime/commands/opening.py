@@ -1,6 +1,7 @@
 """Opening the detector and the source of a command."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from realtime.inference.providers import Provider
@@ -8,6 +9,9 @@ from realtime.inference.providers import Provider
 if TYPE_CHECKING:
     from realtime.inference.detector import OnnxDetector
     from realtime.sources.base import FrameSource
+
+SENT_NAME = "model.onnx"
+"""What a model is called on another machine."""
 
 Source = TypeVar("Source", bound="FrameSource")
 
@@ -26,15 +30,23 @@ def open_detector(model: str, provider: Provider, *, concurrency: int = 1) -> "O
     return OnnxDetector(find_model(model), provider=provider, concurrency=concurrency)
 
 
-def model_bytes(model: str) -> bytes | None:
-    """The content of a model's file, for other machines; None for a model that comes with the app.
+def model_files(model: str) -> dict[str, bytes] | None:
+    """The contents of a model's file and of its wide companion, for other machines, by their names there.
+
+    None for a model that comes with the app.
 
     Raises:
         ModelError: there is no such model.
     """
-    from realtime.inference.detector import find_model, shipped_models
+    from realtime.inference.detector import find_model, shipped_models, wide_file
+    from realtime.inference.wide import wide_name
 
-    return None if model in shipped_models() else find_model(model).read_bytes()
+    if model in shipped_models():
+        return None
+    path = find_model(model)
+    wide = wide_file(path)
+    sent = {SENT_NAME: path.read_bytes()}
+    return sent | ({wide_name(Path(SENT_NAME)).name: wide.read_bytes()} if wide else {})
 
 
 def speed_notices(detector: "OnnxDetector", model: str, *, is_live: bool = False) -> list[str]:

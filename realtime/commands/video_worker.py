@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realtime.commands.console import Notices, printable
-from realtime.commands.opening import model_bytes, open_detector
+from realtime.commands.opening import model_files, open_detector
 from realtime.commands.outputs import Outputs
 from realtime.commands.running import RunOptions, run_reported
 from realtime.errors import SourceError
@@ -68,9 +68,9 @@ class VideoSpec:
         """As of ``ModelSpec``."""
         return replace(self, model=model)
 
-    def model_bytes(self) -> bytes | None:
+    def model_files(self) -> dict[str, bytes] | None:
         """As of ``ModelSpec``."""
-        return model_bytes(self.model)
+        return model_files(self.model)
 
     def open(self, cores: int | None) -> "VideoWorker":
         """As of ``WorkerSpec``."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -11,11 +12,14 @@ from realtime.inference.cores import core_count
 from realtime.inference.gpu_settings import GpuSettings
 from realtime.inference.providers import Provider
 from realtime.inference.session import batch_of, open_network
+from realtime.inference.wide import is_companion, read_wide, wide_name
 from realtime.letterbox import LetterboxTransform, ThreadLocalLetterbox
 from realtime.metadata import OUTPUT_NAMES
 from realtime.structures import Detections
 
 MODELS_FOLDER = Path(__file__).parents[1] / "models"
+SHARED_WEIGHTS = {"pico": "nano"}
+"""Models that come with the app and have the weights of another, and so its wide companion."""
 
 
 class OnnxDetector:
@@ -45,7 +49,7 @@ class OnnxDetector:
         """
         if not model.is_file():
             raise ModelError(f"cannot read model {model}: not found", value=model)
-        self._model = model
+        self._model, self._settings = model, settings
         self.fallback_reason: str | None = None
         """Why ``AUTO`` chose the CPU, in one line."""
         self.provider = Provider.CUDA if provider is Provider.AUTO else provider
@@ -74,6 +78,30 @@ class OnnxDetector:
         self.max_batch = self.metadata.batch
         """The most images of a run; the graph computes as many, whether there are fewer or not."""
         self._letterbox = ThreadLocalLetterbox(self.metadata.input_wh, self.metadata.padding_value, self.max_batch)
+        self._wide_file = wide_file(model)
+        wide = self._wide_file and read_wide(self._wide_file, model, self.metadata)
+        self.tile_wh = wide.input_wh if wide else self.metadata.input_wh
+        """Width and height in pixels of the input that tiles go through: that of ``wide``, else its own."""
+        self._wide: OnnxDetector | None = None
+        self._opening_wide = Lock()
+
+    @property
+    def wide(self) -> "OnnxDetector | None":
+        """The same weights with a wider input, which looks at tiles; None if the model has no such companion.
+
+        It is opened by the first call, since a frame that is looked at once needs none.
+
+        Raises:
+            ModelError: the file is damaged, or does not keep the contract.
+        """
+        if self._wide_file is None:
+            return None
+        with self._opening_wide:
+            if self._wide is None:
+                self._wide = OnnxDetector(
+                    self._wide_file, provider=self.provider, settings=self._settings, concurrency=self.concurrency
+                )
+        return self._wide
 
     def detect(self, image: np.ndarray) -> Detections:
         """Find objects.
@@ -149,7 +177,16 @@ class OnnxDetector:
 
 def shipped_models() -> list[str]:
     """Names of the models that come with the app."""
-    return sorted(path.stem for path in MODELS_FOLDER.glob("*.onnx"))
+    return sorted(path.stem for path in MODELS_FOLDER.glob("*.onnx") if not is_companion(path))
+
+
+def wide_file(model: Path) -> Path | None:
+    """The companion of a model that looks at tiles, if there is one: ``mine-wide.onnx`` beside ``mine.onnx``."""
+    if is_companion(model):
+        return None
+    shared = model.with_name(SHARED_WEIGHTS.get(model.stem, model.stem) + model.suffix)
+    path = wide_name(shared if model.parent == MODELS_FOLDER else model)
+    return path if path.is_file() else None
 
 
 def find_model(name: str) -> Path:

@@ -24,6 +24,14 @@ class Detector(Protocol):
     max_batch: int
     """The most images that ``infer_batch`` takes."""
 
+    @property
+    def tile_wh(self) -> tuple[int, int]:
+        """Width and height in pixels of the input that tiles go through: that of ``wide``, else its own."""
+
+    @property
+    def wide(self) -> "Detector | None":
+        """The same weights with a wider input, which looks at tiles, if there are such."""
+
     def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
         """The network's input for an image uint8 (H,W,3) BGR, and the transform of its boxes."""
 
@@ -38,9 +46,16 @@ class Detector(Protocol):
 
 
 class OneAtATime:
-    """The batch stages of a ``Detector`` whose runs take one image."""
+    """What a ``Detector`` has besides, if it takes one image in a run and has no wide companion."""
 
     max_batch = 1
+    wide = None
+    metadata: ModelMetadata
+
+    @property
+    def tile_wh(self) -> tuple[int, int]:
+        """As the input."""
+        return self.metadata.input_wh
 
     def preprocess_batch(self: Detector, images: Sequence[np.ndarray]) -> tuple[np.ndarray, list[LetterboxTransform]]:
         """As ``preprocess``."""

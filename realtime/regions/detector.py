@@ -16,7 +16,7 @@ from realtime.inference.timed import Detector
 from realtime.metadata import ModelMetadata
 from realtime.regions.close_ups import CloseUps, close_ups
 from realtime.regions.merge import Seen, merge
-from realtime.regions.tiles import Reach, regions_of
+from realtime.regions.tiles import Reach, regions_of, scale_of
 from realtime.structures import Detections
 
 SMALL = 0.25
@@ -73,18 +73,29 @@ class CloserDetector:
         Returns:
             What was found in all regions, boxes in pixels of ``image``, best first.
         """
-        regions = regions_of((image.shape[1], image.shape[0]), self.metadata.input_wh, self.reach)
-        ((found, _),) = run_together([detect_closer(self.metadata, image, regions)], partial(look_at, self.network))
+        size_wh = (image.shape[1], image.shape[0])
+        regions = regions_of(size_wh, self.metadata.input_wh, self.reach, tile_wh=self.network.tile_wh)
+        ((found, _),) = run_together([detect_closer(self.network, image, regions)], partial(look_at, self.network))
         return found
 
 
-Steps = Generator[Sequence[np.ndarray], Sequence[Detections], tuple[Detections, Looks | None]]
-"""How a frame is detected: yields images that do not wait for each other, each uint8 (H,W,3) BGR; is sent what was
-found in each; returns what was found in the frame, and all regions that were looked at."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """One image that goes through the network."""
+
+    image: np.ndarray
+    """uint8 (H,W,3), BGR."""
+    is_wide: bool = False
+    """Whether it is a tile, which goes through the wide network if there is one."""
+
+
+Steps = Generator[Sequence[Look], Sequence[Detections], tuple[Detections, Looks | None]]
+"""How a frame is detected: yields looks that do not wait for each other; is sent what was found in each; returns what
+was found in the frame, and all regions that were looked at."""
 
 
 def run_together(
-    frames: Sequence[Steps], look_at: Callable[[Sequence[np.ndarray]], Sequence[Detections]]
+    frames: Sequence[Steps], look_at: Callable[[Sequence[Look]], Sequence[Detections]]
 ) -> list[tuple[Detections, Looks | None]]:
     """Detect in several frames, a step of all of them at a time.
 
@@ -98,23 +109,37 @@ def run_together(
     done: dict[int, tuple[Detections, Looks | None]] = {}
     answers: dict[int, Sequence[Detections] | None] = dict.fromkeys(range(len(frames)))
     while answers:
-        wanted: dict[int, Sequence[np.ndarray]] = {}
+        wanted: dict[int, Sequence[Look]] = {}
         for number, found in answers.items():
             try:
                 wanted[number] = next(frames[number]) if found is None else frames[number].send(found)
             except StopIteration as end:
                 done[number] = end.value
-        everything = iter(look_at([image for images in wanted.values() for image in images]) if wanted else ())
-        answers = {number: list(islice(everything, len(images))) for number, images in wanted.items()}
+        everything = iter(look_at([look for looks in wanted.values() for look in looks]) if wanted else ())
+        answers = {number: list(islice(everything, len(looks))) for number, looks in wanted.items()}
     return [done[number] for number in range(len(frames))]
 
 
-def look_at(network: Detector, images: Sequence[np.ndarray], begin: Begin = here) -> list[Detections]:
+def look_at(network: Detector, looks: Sequence[Look], begin: Begin = here) -> list[Detections]:
     """What is in each image: all in one run where the network takes several, else the first in this thread."""
     if network.max_batch > 1:
-        return detect_in_batches(network, images)
-    others = [begin(partial(_look, network, image)) for image in images[1:]]
-    return [_look(network, image) for image in images[:1]] + [other() for other in others]
+        return _in_batches(network, looks)
+    others = [begin(partial(_look, _chosen(network, look), look.image)) for look in looks[1:]]
+    return [_look(_chosen(network, look), look.image) for look in looks[:1]] + [other() for other in others]
+
+
+def _in_batches(network: Detector, looks: Sequence[Look]) -> list[Detections]:
+    chosen = [_chosen(network, look) for look in looks]
+    found: dict[int, Detections] = {}
+    for each in dict.fromkeys(chosen):
+        rows = [i for i, one in enumerate(chosen) if one is each]
+        found |= zip(rows, detect_in_batches(each, [looks[i].image for i in rows]), strict=True)
+    return [found[i] for i in range(len(looks))]
+
+
+def _chosen(network: Detector, look: Look) -> Detector:
+    """What an image goes through."""
+    return (network.wide if look.is_wide else None) or network
 
 
 def _look(network: Detector, image: np.ndarray) -> Detections:
@@ -123,20 +148,18 @@ def _look(network: Detector, image: np.ndarray) -> Detections:
 
 def detect_whole(image: np.ndarray) -> Steps:
     """Look at the whole of an image, once."""
-    (found,) = yield [image]
+    (found,) = yield [Look(image)]
     return found, None
 
 
-def detect_closer(
-    metadata: ModelMetadata, image: np.ndarray, regions: np.ndarray, known: KnownFaces | None = None
-) -> Steps:
+def detect_closer(network: Detector, image: np.ndarray, regions: np.ndarray, known: KnownFaces | None = None) -> Steps:
     """Look at regions of an image, then at close-ups of the small faces that were found there or known before.
 
-    In moving images, what the whole frame shows is small by its size there: whether a tile showed it larger differs
-    from frame to frame, and so would its box.
+    A face is small by its height in the whole image. Those that only a tile shows well get a close-up too: a second
+    opinion. In moving images, whether a tile showed a face differs from frame to frame, and so would its box.
 
     Args:
-        metadata: of the model.
+        network: that will look.
         image: uint8 (H,W,3), BGR.
         regions: (R,4) int, xyxy px, the whole image first.
         known: from earlier frames, at the time of this one; None for a still image.
@@ -144,18 +167,19 @@ def detect_closer(
     Returns:
         What was found, boxes in pixels of ``image``, best first; and all regions that were looked at.
     """
-    seen = all_seen(metadata, regions, (yield cut_out(image, regions)))
-    if known is None:
-        found, looks = merged(seen, metadata), looks_of(seen)
-        candidate = is_candidate(found, metadata)
-        targets = _targets(found, candidate, looks, KnownFaces.none(), SMALL * min(metadata.input_wh))
-    else:
-        found, looks = merged(whole_first(seen, metadata), metadata), looks_of(seen[:1])
-        targets = _targets(found, is_candidate(found, metadata), looks, known, FEATURES_PX)
+    metadata = network.metadata
+    looks = [Look(part, is_wide=number > 0) for number, part in enumerate(cut_out(image, regions))]
+    answers = yield looks
+    tiles_seen = all_seen(network.tile_wh, regions[1:], answers[1:])
+    seen = all_seen(metadata.input_wh, regions[:1], answers[:1]) + tiles_seen
+    small_px = SMALL * min(metadata.input_wh) if known is None else FEATURES_PX
+    found = merged(whole_first(seen, metadata, small_px), metadata)
+    candidate = is_candidate(found, metadata)
+    targets = _targets(found, candidate, looks_of(seen[:1]), known or KnownFaces.none(), small_px)
     if not len(targets.boxes):
         return found, looks_of(seen)
     packs = close_ups(image, targets.boxes, metadata.input_wh)
-    views = split_views(packs, (yield [pack.image for pack in packs]))
+    views = split_views(packs, (yield [Look(pack.image) for pack in packs]))
     return replace_by_views(metadata, found, targets, views), looks_of(seen, packs)
 
 
@@ -184,16 +208,15 @@ def cut_out(image: np.ndarray, regions: np.ndarray) -> list[np.ndarray]:
     return [image[y1:y2, x1:x2] for x1, y1, x2, y2 in regions.tolist()]
 
 
-def all_seen(metadata: ModelMetadata, regions: np.ndarray, found: Sequence[Detections]) -> list[Seen]:
-    """What was found in each of the regions (R,4) int, whose boxes are in pixels of the region."""
-    return [_seen(metadata, *each) for each in zip(regions, found, strict=True)]
+def all_seen(input_wh: tuple[int, int], regions: np.ndarray, found: Sequence[Detections]) -> list[Seen]:
+    """What an input of this size showed of each of the regions (R,4) int, boxes in pixels of the region."""
+    return [_seen(input_wh, *each) for each in zip(regions, found, strict=True)]
 
 
-def _seen(metadata: ModelMetadata, region: np.ndarray, found: Detections) -> Seen:
+def _seen(input_wh: tuple[int, int], region: np.ndarray, found: Detections) -> Seen:
     x1, y1, x2, y2 = region.tolist()
     moved = found.with_boxes(found.boxes + np.array([x1, y1, x1, y1], np.float32))
-    input_w, input_h = metadata.input_wh
-    return Seen(moved, region, min(input_w / (x2 - x1), input_h / (y2 - y1)))
+    return Seen(moved, region, scale_of((x2 - x1, y2 - y1), input_wh))
 
 
 def split_views(packs: Sequence[CloseUps], found: Sequence[Detections]) -> list[Detections]:
@@ -209,14 +232,15 @@ def merged(seen: Sequence[Seen], metadata: ModelMetadata) -> Detections:
     return merge(seen, (x2 - x1, y2 - y1), metadata.max_detections * len(seen))
 
 
-def whole_first(seen: Sequence[Seen], metadata: ModelMetadata) -> list[Seen]:
-    """The same without what tiles show of the faces that the whole frame shows well.
+def whole_first(seen: Sequence[Seen], metadata: ModelMetadata, small_px: float = FEATURES_PX) -> list[Seen]:
+    """The same without what tiles show of the faces that the whole frame shows well, ``small_px`` high or more.
 
-    Otherwise the box of a near face would jump whenever a tile has its turn there.
+    Otherwise the box of a near face would jump whenever a tile has its turn there, and what is larger in a tile than
+    any face of the training would have nostrils for eyes.
     """
     whole = seen[0].found
     heights = looks_of(seen[:1]).heights_px(whole.boxes)
-    near = is_face(whole) & (whole.scores >= metadata.threshold) & (heights >= FEATURES_PX)
+    near = is_face(whole) & (whole.scores >= metadata.threshold) & (heights >= small_px)
     faces = whole.boxes[near]
     return [seen[0], *(replace(one, found=one.found[~inside_any(one.found.boxes, faces)]) for one in seen[1:])]
 

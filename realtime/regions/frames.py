@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from realtime.regions.close_ups import close_ups
 from realtime.regions.detector import (
     Begin,
     Done,
+    Look,
     Steps,
     all_seen,
     cut_out,
@@ -61,7 +62,9 @@ class FrameDetector:
             uses_helper: do some of the looks of a frame in another thread; else all are done by the caller's.
         """
         self._network = network
-        self._planner = planner_for(network.metadata, reach, is_live=is_live, frame_wh=frame_wh)
+        self._planner = planner_for(
+            network.metadata, reach, is_live=is_live, frame_wh=frame_wh, tile_wh=network.tile_wh
+        )
         is_near = isinstance(self._planner, NearPlanner)
         cores = core_count() if is_live and network.is_thread_safe else network.concurrency
         spare = 0 if is_near or not uses_helper else min(1, cores - 1) if is_live else cores - LAG_FRAMES
@@ -158,8 +161,7 @@ def detect_together(
     timed, started_s = _TimedNetwork(network), time.perf_counter()
     images = [0] * len(planned)
     steps = [
-        _counted(_steps(network.metadata, frame.image, plan), images, number)
-        for number, (frame, plan) in enumerate(planned)
+        _counted(_steps(network, frame.image, plan), images, number) for number, (frame, plan) in enumerate(planned)
     ]
     results = run_together(steps, partial(look_at, timed, begin=begin))
     all_ms, preprocess_ms = 1000 * (time.perf_counter() - started_s), sum(timed.preprocess_ms)
@@ -183,12 +185,12 @@ def _counted(steps: Steps, images: list[int], number: int) -> Steps:
             return done
 
 
-def _steps(metadata: ModelMetadata, image: np.ndarray, plan: Plan | None) -> Steps:
+def _steps(network: Detector, image: np.ndarray, plan: Plan | None) -> Steps:
     if plan is None:
         return detect_whole(image)
     if plan.confirms:
-        return detect_closer(metadata, image, plan.regions, plan.known)
-    return _detect_at_once(metadata, image, plan)
+        return detect_closer(network, image, plan.regions, plan.known)
+    return _detect_at_once(network.metadata, image, plan)
 
 
 class _TimedNetwork:
@@ -198,9 +200,19 @@ class _TimedNetwork:
         self.metadata, self.concurrency, self.max_batch = network.metadata, network.concurrency, network.max_batch
         self.is_thread_safe = network.is_thread_safe
         self.infer, self.infer_batch = network.infer, network.infer_batch
+        self.tile_wh = network.tile_wh
         self.preprocess_ms: list[float] = []
         """Of each look; looks in two threads may be at the same time."""
         self._network = network
+
+    @cached_property
+    def wide(self) -> "_TimedNetwork | None":
+        """That of the network, which notes its time here."""
+        if self._network.wide is None:
+            return None
+        timed = _TimedNetwork(self._network.wide)
+        timed.preprocess_ms = self.preprocess_ms
+        return timed
 
     def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
         """As the network."""
@@ -220,9 +232,9 @@ class _TimedNetwork:
 def _detect_at_once(metadata: ModelMetadata, image: np.ndarray, plan: Plan) -> Steps:
     """Do all looks of a plan, none of which waits for another, the whole frame first."""
     packs = close_ups(image, plan.known.boxes, metadata.input_wh)
-    answers = yield [*cut_out(image, plan.regions), *(pack.image for pack in packs)]
+    answers = yield [Look(part) for part in [*cut_out(image, plan.regions), *(pack.image for pack in packs)]]
     count = len(plan.regions)
-    seen = all_seen(metadata, plan.regions, answers[:count])
+    seen = all_seen(metadata.input_wh, plan.regions, answers[:count])
     found = merged(whole_first(seen, metadata), metadata)
     if packs:
         found = replace_by_views(metadata, found, targets_of(plan.known, found), split_views(packs, answers[count:]))

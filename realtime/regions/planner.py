@@ -63,8 +63,8 @@ class FilePlanner:
     each frame. On average ``auto`` takes 1.6 looks at 24 frames/s, and one more for each four small faces.
     """
 
-    def __init__(self, metadata: ModelMetadata, reach: Reach) -> None:
-        self._rotation = TileRotation(metadata.input_wh, reach)
+    def __init__(self, metadata: ModelMetadata, reach: Reach, tile_wh: tuple[int, int] | None = None) -> None:
+        self._rotation = TileRotation(metadata.input_wh, reach, tile_wh=tile_wh)
         self._input_wh = metadata.input_wh
         self._in_turn = reach.is_auto
         self._known = deque([KnownFaces.none()] * LAG_FRAMES)
@@ -165,7 +165,14 @@ def _whole(frame: Frame) -> np.ndarray:
     return np.array([[0, 0, *_size_wh(frame)]])
 
 
-def planner_for(metadata: ModelMetadata, reach: Reach, *, is_live: bool, frame_wh: tuple[int, int]) -> Planner:
+def planner_for(
+    metadata: ModelMetadata,
+    reach: Reach,
+    *,
+    is_live: bool,
+    frame_wh: tuple[int, int],
+    tile_wh: tuple[int, int] | None = None,
+) -> Planner:
     """The planner of a source.
 
     Args:
@@ -173,8 +180,9 @@ def planner_for(metadata: ModelMetadata, reach: Reach, *, is_live: bool, frame_w
         reach: how far to look.
         is_live: somebody waits for each frame.
         frame_wh: width and height in pixels of the frames; those that come live may change.
+        tile_wh: of the input that tiles of files go through, if it is a wider one. A live frame has no time for it.
     """
     if is_live and not reach.is_near:
         return LivePlanner(metadata, reach)
-    is_near = reach.is_near or len(regions_of(frame_wh, metadata.input_wh, reach)) == 1
-    return NearPlanner() if is_near else FilePlanner(metadata, reach)
+    is_near = reach.is_near or len(regions_of(frame_wh, metadata.input_wh, reach, tile_wh=tile_wh)) == 1
+    return NearPlanner() if is_near else FilePlanner(metadata, reach, tile_wh)

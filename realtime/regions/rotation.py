@@ -12,16 +12,33 @@ LIVE_ROUND_S = 0.3
 """The same for a live source, where some turns go to close-ups."""
 IN_TURN, IN_TURN_FINE = Reach(0.36), Reach(0.6)
 """Tiles of ``auto``: no more than these, so that a round stays short, but finer ones where those are few."""
-MAX_IN_TURN = 6
-"""Tiles of ``auto`` at least, where they show more than larger ones: one in every second frame at 30 frames/s."""
+MAX_IN_TURN, MAX_WIDE_IN_TURN = 6, 4
+"""Tiles of ``auto`` at least, where they show more than larger ones: one in every second or third frame at 30 frames/s;
+a wide one takes the time of two."""
 
 
 class TileRotation:
     """Which tile of a frame is looked at: one at most, so that they all have their turn in one round."""
 
-    def __init__(self, input_wh: tuple[int, int], reach: Reach, round_s: float = ROUND_S) -> None:
-        """``input_wh``: width and height in pixels of the network's input; ``round_s``: length of a round."""
+    def __init__(
+        self,
+        input_wh: tuple[int, int],
+        reach: Reach,
+        round_s: float = ROUND_S,
+        *,
+        tile_wh: tuple[int, int] | None = None,
+    ) -> None:
+        """No frame is there yet.
+
+        Args:
+            input_wh: width and height in pixels of the network's input.
+            reach: how far to look.
+            round_s: length of a round.
+            tile_wh: width and height in pixels of the input that tiles go through, if it is a wider one.
+        """
         self._input_wh = input_wh
+        self._tile_wh = tile_wh or input_wh
+        self._max_in_turn = MAX_IN_TURN if self._tile_wh == input_wh else MAX_WIDE_IN_TURN
         self._reach = reach
         self._round_s = round_s
         self._frame_wh = (0, 0)
@@ -37,10 +54,13 @@ class TileRotation:
         if frame_wh != self._frame_wh:
             self._frame_wh = frame_wh
             reach = IN_TURN if self._reach.is_auto else self._reach
-            self._tiles = regions_of(frame_wh, self._input_wh, reach)[1:]
-            if self._reach.is_auto and 0 < len(self._tiles) < MAX_IN_TURN:
-                self._tiles = regions_of(frame_wh, self._input_wh, IN_TURN_FINE, MAX_IN_TURN)[1:]
+            self._tiles = self._cut(reach)
+            if self._reach.is_auto and 0 < len(self._tiles) < self._max_in_turn:
+                self._tiles = self._cut(IN_TURN_FINE, self._max_in_turn)
         return self._tiles
+
+    def _cut(self, reach: Reach, max_tiles: int | None = None) -> np.ndarray:
+        return regions_of(self._frame_wh, self._input_wh, reach, tile_wh=self._tile_wh, max_tiles=max_tiles)[1:]
 
     def is_due(self, pts_s: float) -> bool:
         """Whether it is time for the next tile; always after a jump back in time."""

@@ -12,10 +12,10 @@ from tiny_data import CLASS_NAMES, as_input, noise_image, write_image
 from torch import nn
 from torchvision.models.detection import FasterRCNN
 
-import realtime
 from export.static import StaticFasterRCNN
 from export.to_onnx import export_onnx, trace
 from export.verify import IMAGES, Tolerance, compare, network_input
+from realtime.inference.detector import find_model, shipped_models
 from realtime.metadata import ModelMetadata
 from train.errors import TrainError
 from train.models.architectures import ModelConfig, build_model
@@ -23,7 +23,7 @@ from train.models.checkpoint import Checkpoint
 from train.models.onnx_weights import read_onnx, restore_norms
 from train.models.weights import initial_model, shipped_path
 
-SHIPPED = sorted((Path(realtime.__file__).parent / "models").glob("*.onnx"))
+SHIPPED = [find_model(name) for name in shipped_models()]
 SAME = Tolerance(score=1e-3, box_px=0.01)
 
 

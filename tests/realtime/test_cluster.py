@@ -34,7 +34,7 @@ class RemoteCopier(Copier):
     model: str = "m"
     pause_s: float = 0.0
 
-    def model_bytes(self):
+    def model_files(self):
         return None
 
     def process(self, task):

@@ -80,6 +80,13 @@ def test_large_frames_and_other_reaches_have_the_tiles_of_still_images():
         np.testing.assert_array_equal(TileRotation(INPUT_WH, reach).tiles(size_wh), expected)
 
 
+def test_wide_tiles_are_few_and_small_frames_have_one_too():
+    rotation = TileRotation(INPUT_WH, Reach(), tile_wh=(640, 384))
+    assert len(rotation.tiles(HD)) == 4
+    assert rotation.tiles((640, 360)).tolist() == [[0, 0, 640, 360]]
+    assert not len(rotation.tiles((320, 240)))
+
+
 # Files
 
 

@@ -15,7 +15,7 @@ from realtime.inference.timed import OneAtATime
 from realtime.regions.close_ups import COLUMNS, close_ups
 from realtime.regions.detector import CloserDetector, is_candidate
 from realtime.regions.merge import Seen, cut_off, merge
-from realtime.regions.tiles import MAX_TILES, OVERLAP, Reach, grid_for, regions_of
+from realtime.regions.tiles import MAX_TILES, MAX_WIDE_TILES, OVERLAP, Reach, grid_for, regions_of
 from realtime.structures import Detections
 
 NAMES = ("face", "eye")
@@ -75,6 +75,30 @@ def test_a_grid_has_as_many_tiles_as_the_scale_needs_and_small_images_have_none(
     assert columns * rows > 4
     columns, rows = grid_for((20_000, 20_000), INPUT_WH, 0.36)
     assert 16 <= columns * rows <= MAX_TILES
+
+
+WIDE_WH = (640, 384)
+
+
+@pytest.mark.parametrize(
+    ("frame_wh", "reach", "tiles"),
+    [
+        ((1280, 720), "auto", 4),
+        ((1280, 720), "far", 9),
+        ((1280, 720), "near", 0),
+        ((1280, 720), "3x1", 3),
+        ((1280, 720), "1x1", 1),
+        ((640, 480), "auto", 1),
+        ((320, 240), "auto", 0),
+        ((9000, 6000), "far", MAX_WIDE_TILES),
+    ],
+)
+def test_a_wide_input_has_few_and_fine_tiles(frame_wh, reach, tiles):
+    whole, *cut = regions_of(frame_wh, INPUT_WH, Reach.parse(reach), tile_wh=WIDE_WH).tolist()
+    assert whole == [0, 0, *frame_wh]
+    assert len(cut) == tiles
+    if tiles == 1:
+        assert cut == [whole]  # the same pixels, four times as many of them in the network
 
 
 # Merging

@@ -151,15 +151,18 @@ def _write_errors(worst: Sequence[Outcome], best: Checkpoint, out: Path) -> Path
 
 
 def _export(best: Checkpoint, start: Start, out: Path) -> None:
-    """Write the ONNX file, verified on the user's images too."""
+    """Write the ONNX file and its wide companion, verified on the user's images too."""
     from export.errors import ExportError
     from export.to_onnx import export_onnx
     from export.verify import IMAGES
+    from export.wide import export_wide, is_of_use
 
     side = best.config.input_size
     images = [*IMAGES, *(image.path for image in start.val_images[:VERIFIED])]
     try:
         export_onnx(best, out / MODEL, size_wh=(side, side), images=images)
+        if is_of_use((side, side)):
+            export_wide(best, out / MODEL, images=images)
     except ExportError as error:
         raise TrainError(f"{error}. The checkpoint is {out / RUN / 'best.pt'}") from error
 

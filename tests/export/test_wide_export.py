@@ -1,0 +1,74 @@
+"""The wide companion of a model: exported beside it, and calibrated with it."""
+
+from dataclasses import replace
+
+import onnx
+import pytest
+import torch
+
+from export import wide
+from export.to_onnx import export_onnx
+from export.verify import IMAGES
+from realtime.image_io import read_image
+from realtime.inference.detector import OnnxDetector, wide_file
+from realtime.inference.providers import Provider
+from train.models.calibration import Calibration
+from train.models.onnx_weights import read_onnx
+from train.models.weights import shipped_path
+
+WIDE_WH = (256, 160)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(wide, "WIDE_WH", WIDE_WH)
+
+
+@pytest.fixture
+def model(tmp_path):
+    """``pico`` with a small input, and its companion."""
+    checkpoint, model = read_onnx(shipped_path("pico")), tmp_path / "mine.onnx"
+    export_onnx(checkpoint, model, size_wh=(128, 128), images=IMAGES[:1])
+    wide.export_wide(checkpoint, model, images=IMAGES[:1])
+    return model
+
+
+def test_the_app_uses_what_the_command_writes(tmp_path, export_cli):
+    out = tmp_path / "mine.onnx"
+    code, printed, err = export_cli("onnx", "pico", "-o", out, "--size", "128x128", "--wide")
+    assert (code, err) == (0, "")
+    assert printed.splitlines()[-1].startswith(f"{tmp_path / 'mine-wide.onnx'}: ")
+    detector = OnnxDetector(out, provider=Provider.CPU)
+    assert detector.metadata.input_wh == (128, 128)
+    assert detector.wide.metadata.input_wh == detector.tile_wh == WIDE_WH
+    assert detector.wide.metadata.max_detections == wide.DETECTIONS
+
+
+def test_a_model_of_a_large_input_needs_none(tmp_path, export_cli):
+    out = tmp_path / "mine.onnx"
+    code, _, err = export_cli("onnx", "pico", "-o", out, "--size", "192x192", "--wide")
+    assert code == 1
+    assert "--wide: of no use to an input of 192x192" in err
+
+
+def test_a_companion_takes_over_the_calibration_of_its_model(model):
+    known = Calibration(0.7, 1.6, (0.2, 0.5, 0.3, 0.4, 0.6))
+    companion = wide_file(model)
+    image = read_image(IMAGES[0])
+    proto, metadata = wide.read_model(model)
+    for path in (model, companion):  # as before any calibration
+        plain, _ = wide.read_model(path)
+        wide.put_calibration(plain, None)
+        onnx.save(plain, path)
+    before = OnnxDetector(companion, provider=Provider.CPU).detect(image)
+    wide.put_calibration(proto, known)
+    onnx.helper.set_model_props(proto, replace(metadata, calibration=known.as_dict(), threshold=0.4).to_props())
+    onnx.save(proto, model)
+
+    assert wide.calibrate_wide(companion, model) == companion
+
+    after = OnnxDetector(model, provider=Provider.CPU).wide
+    assert (after.metadata.calibration, after.metadata.threshold) == (known.as_dict(), 0.4)
+    expected = known(torch.from_numpy(before.scores), torch.from_numpy(before.labels)).sort(descending=True).values
+    assert len(expected)
+    torch.testing.assert_close(torch.from_numpy(after.detect(image).scores), expected, rtol=0, atol=1e-5)
