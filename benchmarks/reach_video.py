@@ -39,6 +39,8 @@ MAX_SPEED = 1.0
 """Of a face, in its heights per second."""
 FACES = (0, 2, 4, 6)
 """Number of faces in the scenes, in turn."""
+WIDE_LOOKS = 2
+"""What a look at a wide input counts, by its time."""
 LOOK_MS = 12.0
 NOISE_LEVELS = 3.0
 """Standard deviation of the sensor's noise."""
@@ -115,17 +117,21 @@ def _actor(image: LabelledImage, row: int, rng: np.random.Generator) -> Actor:
 
 
 class CountingNetwork(OneAtATime):
-    """Counts its looks."""
+    """Counts its looks, and those of its wide companion as two each, whose time they take."""
 
-    def __init__(self, network: OnnxDetector) -> None:
+    def __init__(self, network: OnnxDetector, counts_for: "CountingNetwork | None" = None) -> None:
         self.metadata, self.concurrency, self.is_thread_safe = network.metadata, 1, True
         self.preprocess = network.preprocess
         self.looks = 0
-        self._network = network
+        self._network, self._counts_for = network, counts_for
+        self.wide = CountingNetwork(network.wide, self) if network.wide else None
 
     def infer(self, network_input: np.ndarray, transform: LetterboxTransform) -> Detections:
         """As the network."""
-        self.looks += 1
+        if self._counts_for:
+            self._counts_for.looks += WIDE_LOOKS
+        else:
+            self.looks += 1
         return self._network.infer(network_input, transform)
 
 

@@ -46,16 +46,16 @@ class Detector(Protocol):
 
 
 class OneAtATime:
-    """What a ``Detector`` has besides, if it takes one image in a run and has no wide companion."""
+    """What a ``Detector`` has besides, if it takes one image in a run; by default without a wide companion."""
 
     max_batch = 1
-    wide = None
     metadata: ModelMetadata
+    wide: Detector | None = None
 
     @property
     def tile_wh(self) -> tuple[int, int]:
-        """As the input."""
-        return self.metadata.input_wh
+        """Of the input of ``wide``, else of its own."""
+        return (self.wide or self).metadata.input_wh
 
     def preprocess_batch(self: Detector, images: Sequence[np.ndarray]) -> tuple[np.ndarray, list[LetterboxTransform]]:
         """As ``preprocess``."""
