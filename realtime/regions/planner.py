@@ -176,5 +176,15 @@ def planner_for(metadata: ModelMetadata, reach: Reach, *, is_live: bool, frame_w
     """
     if is_live and not reach.is_near:
         return LivePlanner(metadata, reach)
-    is_near = reach.is_near or len(regions_of(frame_wh, metadata.input_wh, reach)) == 1
-    return NearPlanner() if is_near else FilePlanner(metadata, reach)
+    return NearPlanner() if looks_once(metadata, reach, frame_wh) else FilePlanner(metadata, reach)
+
+
+def looks_once(metadata: ModelMetadata, reach: Reach, frame_wh: tuple[int, int]) -> bool:
+    """Whether each frame of a file is looked at once, as a whole, whatever was in the frames before it.
+
+    Args:
+        metadata: of the model.
+        reach: how far to look.
+        frame_wh: width and height in pixels of the first frame.
+    """
+    return reach.is_near or len(regions_of(frame_wh, metadata.input_wh, reach)) == 1
