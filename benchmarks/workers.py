@@ -22,8 +22,9 @@ from typing import Annotated, Any
 
 import machine
 import typer
-from scenes import make_clip, size_of
+from scenes import FRAME_RATE, make_clip, size_of
 
+from realtime.batch.segmented import PART_S
 from realtime.ffmpeg import av
 
 RUN = """
@@ -35,7 +36,7 @@ from realtime.cli import run_cli
 run_cli()
 """
 PARTS = 6
-"""Of the long video."""
+"""Of the long video, more if they would be longer than those of a user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def compare_clips(folder: Path, clips: int, frames: int, size_wh: tuple[int, int
 
 def compare_long(folder: Path, long_s: float, size_wh: tuple[int, int], model: str) -> Comparison:
     """One video in parts: its JSON lines, timestamps and sound."""
-    make_clip(folder / "long.mp4", size_wh, round(long_s * 24))
+    make_clip(folder / "long.mp4", size_wh, round(long_s * FRAME_RATE))
     costs = {
         way: run(folder, ["long.mp4", "--out", f"{way}.mp4", "--jsonl", f"{way}.jsonl"], way, model, long_s)
         for way in WAYS
@@ -134,7 +135,8 @@ def run(folder: Path, arguments: Sequence[str], way: str, model: str, long_s: fl
     for name in (name for name in arguments if name.startswith(f"{way}/")):
         (folder / name).mkdir(parents=True)
     more = ["--workers", str(workers)] if workers > 1 else []
-    command = [sys.executable, "-c", RUN, cores, str(long_s / PARTS), "video", *arguments, *more, "--model", model]
+    part_s = str(min(PART_S, long_s / PARTS))
+    command = [sys.executable, "-c", RUN, cores, part_s, "video", *arguments, *more, "--model", model]
     before, started_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     environment = os.environ | {"PYTHONPATH": machine.python_path(Path(__file__).parents[1])}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

@@ -7,12 +7,16 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+
 from realtime.errors import SourceError
 from realtime.sources.demuxer import Demuxer
 from realtime.sources.video_file import TOLERANCE_S, VideoFileSource
 
 MAX_STEP_S = 10.0
 """From one frame to the next; a longer one may be a joint of two recordings."""
+MIN_SHARES = 1.5
+"""A video that is shorter than so many parts is not cut."""
 EPSILON_S = 4e-7
 """Less than the tolerance of ``VideoFileSource``: rounding must not make it begin at the key frame before."""
 
@@ -89,10 +93,15 @@ class Cuts:
         return source, first
 
 
-def find_cuts(path: Path, part_s: float, *, start_s: float = 0.0, duration_s: float | None = None) -> Cuts | None:
+def find_cuts(
+    path: Path, part_s: float, *, start_s: float = 0.0, duration_s: float | None = None, workers: int = 1
+) -> Cuts | None:
     """Cut a video at key frames into parts of about this length; None if it is too short, or not to be cut.
 
-    What is wanted of it begins and ends as with ``VideoFileSource``.
+    Parts are as equal as key frames allow. They are somewhat shorter where each of the workers gets as many then: the
+    last part of a video is not to keep one of them busy while the others wait.
+
+    What is wanted of the video begins and ends as with ``VideoFileSource``.
 
     Only files are cut whose timestamps rise from frame to frame and in which FFmpeg seeks: in others, a frame's time
     is known to those alone who have read all before it.
@@ -109,7 +118,8 @@ def find_cuts(path: Path, part_s: float, *, start_s: float = 0.0, duration_s: fl
         found = [(float(pts * wanted.time_base), is_key) for pts, is_key in sorted(frames)]
         found = [frame for frame in found if from_s - TOLERANCE_S <= frame[0] < wanted.end_s - TOLERANCE_S]
         seconds = [pts_s for pts_s, _ in found]
-        first_frames = _chosen([rank for rank, (_, is_key) in enumerate(found) if is_key], seconds, part_s)
+        keys = [rank for rank, (_, is_key) in enumerate(found) if is_key]
+        first_frames = _chosen(keys, seconds, _count(seconds, part_s, workers)) if keys else ()
         if len(first_frames) < 2:
             return None
         return Cuts(
@@ -143,10 +153,15 @@ def _frames(path: Path) -> list[tuple[int, bool]] | None:
     return found if is_plain else None
 
 
-def _chosen(keys: Sequence[int], seconds: Sequence[float], part_s: float) -> tuple[int, ...]:
-    """The first frames of the parts, of those that are key frames, in order; the last part is at least half of one."""
-    chosen = [0]
-    for key in keys:
-        if seconds[key] - seconds[chosen[-1]] >= part_s and seconds[-1] - seconds[key] >= part_s / 2:
-            chosen.append(key)
-    return tuple(chosen)
+def _count(seconds: Sequence[float], part_s: float, workers: int) -> int:
+    """How many parts there should be, of half of ``part_s`` at least."""
+    shares = (seconds[-1] - seconds[0]) / part_s
+    return min(math.ceil(shares / workers) * workers, int(2 * shares)) if shares >= MIN_SHARES else 1
+
+
+def _chosen(keys: Sequence[int], seconds: Sequence[float], count: int) -> tuple[int, ...]:
+    """The first frames of the parts, in order: those of the key frames that come nearest to equal parts."""
+    times = np.array([seconds[key] for key in keys])
+    ideal = np.linspace(seconds[0], seconds[-1], count, endpoint=False)[1:]
+    nearest = {keys[int(np.argmin(np.abs(times - at)))] for at in ideal}
+    return tuple(sorted({0, *nearest}))

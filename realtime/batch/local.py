@@ -114,6 +114,8 @@ class ProcessExecutor(Executor):
                 if job is None:
                     break
                 self._idle_worker().begin(job)
+                if job.task.step is not None:  # others follow soon, for all workers
+                    self._start_all()
             busy = [worker for worker in self._workers if worker.job is not None]
             if not busy:
                 return
@@ -151,6 +153,10 @@ class ProcessExecutor(Executor):
                 return worker
         self._workers.append(self._start())
         return self._workers[-1]
+
+    def _start_all(self) -> None:
+        while len(self._workers) < self._count:
+            self._workers.append(self._start())
 
     @staticmethod
     def _ready(busy: "list[_WorkerProcess]") -> "list[_WorkerProcess]":
@@ -229,15 +235,14 @@ def _serve(pipe: connection.Connection, spec: WorkerSpec, cores: int, limit_s: f
         signal.signal(number, signal.SIG_IGN)  # Ctrl+C reaches the whole group, and the parent decides
     signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
-    worker: Worker | None = None
     with suppress(EOFError, OSError, Stopped):
+        try:
+            worker = spec.open(cores)
+        except RealtimeError as error:
+            pipe.send(error)
+            return
         while True:
             task = pipe.recv()
-            try:
-                worker = worker or spec.open(cores)
-            except RealtimeError as error:
-                pipe.send(error)
-                return
             with time_limit(limit_s):
                 outcome = attempt(worker, task)
             pipe.send(outcome)

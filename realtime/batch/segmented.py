@@ -36,17 +36,19 @@ class SegmentedExecutor(Executor):
     parts, and cut out crops, and one joins them.
     """
 
-    def __init__(self, executor: Executor, folder: Path, *, part_s: float = PART_S) -> None:
+    def __init__(self, executor: Executor, folder: Path, *, part_s: float = PART_S, workers: int = 1) -> None:
         """Take over an executor.
 
         Args:
             executor: that does all steps.
             folder: for what workers leave to each other; all of them reach it.
             part_s: about how long a part is, in seconds.
+            workers: how many there are.
         """
         self._executor = executor
         self._folder = folder
         self._part_s = part_s
+        self._workers = workers
         self._ready: deque[Task] = deque()
         self._shared: dict[str, _Shared] = {}
 
@@ -81,7 +83,7 @@ class SegmentedExecutor(Executor):
         place = self._place(task)
         shutil.rmtree(place, ignore_errors=True)  # of a run that was killed
         place.mkdir(parents=True)
-        return replace(task, step=Step("cut", place, part_s=self._part_s))
+        return replace(task, step=Step("cut", place, part_s=self._part_s, workers=self._workers))
 
     def _is_long(self, task: Task) -> bool:
         try:

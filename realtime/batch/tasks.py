@@ -23,6 +23,8 @@ class Step:
     part: int = 0
     part_s: float = 0.0
     """About how long each part is, in seconds."""
+    workers: int = 1
+    """How many workers the parts are for."""
 
 
 @dataclass(frozen=True, slots=True)

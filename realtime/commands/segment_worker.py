@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,12 @@ from realtime.drawing.hiding import HeldBox, hide
 from realtime.drawing.look_ahead import LookAheadHider
 from realtime.drawing.render import drawn
 from realtime.errors import SourceError
+from realtime.faces.known import KnownFaces
 from realtime.faces.tracker import FaceTracker
 from realtime.formatting import counted
 from realtime.inference.timed import Detected
 from realtime.regions.frames import FrameDetector
+from realtime.regions.planner import looks_once
 from realtime.regions.tiles import Reach
 from realtime.results import Result
 from realtime.sinks.base import Ending
@@ -34,7 +37,7 @@ from realtime.sinks.video_parts import JoinedVideoSink, Packets, PartSink
 from realtime.sources.capture import CaptureThread
 from realtime.sources.decode_errors import DecodeErrors
 from realtime.sources.video_file import VideoFileSource
-from realtime.structures import Frame
+from realtime.structures import Detections, Frame
 
 if TYPE_CHECKING:
     from realtime.commands.video_worker import Settings
@@ -77,7 +80,10 @@ class SegmentWorker:
         if self._settings.run.max_frames is not None:
             return WHOLE
         check_places(task.outputs)  # not only after hours of work
-        cuts = find_cuts(task.source, step.part_s, start_s=self._settings.start_s, duration_s=self._settings.duration_s)
+        cuts = find_cuts(
+            task.source, step.part_s,
+            start_s=self._settings.start_s, duration_s=self._settings.duration_s, workers=step.workers,
+        )  # fmt: skip
         if cuts is None:
             return WHOLE
         cuts.save(step.folder / CUTS)
@@ -86,10 +92,13 @@ class SegmentWorker:
     def _detect(self, task: Task, step: Step) -> Outcome:
         cuts = Cuts.load(step.folder / CUTS)
         reach = self._settings.run.reach or Reach.near()
+        if looks_once(self._detector.metadata, reach, cuts.size_wh, self._detector.tile_wh):
+            reach = Reach.near()  # it does not matter what was in the frames before
         source, first = cuts.open_part(task.source, step.part, 0.0 if reach.is_near else AHEAD_S)
         wanted, found = cuts.frames_of(step.part), FoundFrames()
-        tracker = self._new_tracker()
-        for index, detected in enumerate(_detected(source, self._detector, reach, tracker, self._threshold), first):
+        detector = FrameDetector(self._detector, reach, is_live=False, frame_wh=cuts.size_wh)
+        follow = None if reach.is_near else partial(_follow, self._new_tracker(), self._threshold)
+        for index, detected in enumerate(_detected(source, detector, follow), first):
             if index in wanted:
                 found.add(detected)
         if source.errors or found.pts_s != [cuts.pts_s[index] for index in wanted]:
@@ -139,13 +148,7 @@ class SegmentWorker:
             frames = FoundFrames.load(folder / f"found-{part}.npz").each(self._detector.metadata.class_names)
             for index, detected in enumerate(frames, cuts.first_frames[part]):
                 image, pts_s = detected.frame.image, detected.frame.pts_s
-                candidates = tracker.update(
-                    detected.found,
-                    threshold=self._threshold,
-                    pts_s=pts_s,
-                    side_px=max(image.shape[:2]),
-                    looks=detected.looks,
-                )
+                candidates = _update(tracker, self._threshold, detected)
                 found = candidates.above_or_in_face(self._threshold)
                 result = Result(Frame(image, index, pts_s, 0.0), found, candidates=candidates)
                 yield _TrackedFrame(part, detected, result)
@@ -226,27 +229,32 @@ def _crops_of(step: Step, part: int) -> Path:
 
 
 def _detected(
-    source: VideoFileSource, network: "OnnxDetector", reach: Reach, tracker: FaceTracker, threshold: float
+    source: VideoFileSource, detector: FrameDetector, follow: Callable[[Detected], KnownFaces] | None
 ) -> Iterator[Detected]:
-    """What is in each frame; faces are followed only to know where to look closer."""
+    """What is in each frame; ``follow`` gives the faces that are known after it, if it matters for the next ones."""
     capture = CaptureThread(source, on_read=lambda _: None)
-    detector = FrameDetector(network, reach, is_live=False, frame_wh=source.size_wh)
     capture.start()
     try:
         for detected in detector.map(iter(capture.buffer.get, None)):
-            if not reach.is_near:
-                tracker.update(
-                    detected.found,
-                    threshold=threshold,
-                    pts_s=detected.frame.pts_s,
-                    side_px=max(detected.frame.image.shape[:2]),
-                    looks=detected.looks,
-                )
-            detector.note(detected, tracker.known())
+            if follow:
+                detector.note(detected, follow(detected))
             yield detected
     finally:
         detector.close()
         capture.stop()
+
+
+def _follow(tracker: FaceTracker, threshold: float, detected: Detected) -> KnownFaces:
+    """The faces that are known after a frame."""
+    _update(tracker, threshold, detected)
+    return tracker.known()
+
+
+def _update(tracker: FaceTracker, threshold: float, detected: Detected) -> Detections:
+    """The faces of a frame, by the detections in it."""
+    frame = detected.frame
+    side_px = max(frame.image.shape[:2])
+    return tracker.update(detected.found, threshold=threshold, pts_s=frame.pts_s, side_px=side_px, looks=detected.looks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ def _executor(
     if is_copied or workers == 1 or len(tasks) >= FILES_PER_WORKER * workers:
         return executor
     folder = Path(str(store)) / segmented.FOLDER
-    return segmented.SegmentedExecutor(executor, folder, part_s=segmented.PART_S)
+    return segmented.SegmentedExecutor(executor, folder, part_s=segmented.PART_S, workers=workers)
 
 
 def _exit(summary: "Summary", store: "Store") -> None:

@@ -10,8 +10,19 @@ _limit: list[int] = []
 
 
 def limit_cores(count: int) -> None:
-    """Let this process detect on so many cores at most, since other processes work beside it."""
+    """Let this process work on so many cores at most, since other processes work beside it.
+
+    Encoders alone are not limited: what they write depends on how many threads they have.
+    """
+    import cv2  # not before it is needed: it takes a while
+
     _limit[:] = [count]
+    cv2.setNumThreads(count)
+
+
+def core_limit() -> int:
+    """That of ``limit_cores``; 0 for none."""
+    return min(_limit, default=0)
 
 
 def core_count() -> int:

@@ -184,5 +184,18 @@ def planner_for(
     """
     if is_live and not reach.is_near:
         return LivePlanner(metadata, reach)
-    is_near = reach.is_near or len(regions_of(frame_wh, metadata.input_wh, reach, tile_wh=tile_wh)) == 1
-    return NearPlanner() if is_near else FilePlanner(metadata, reach, tile_wh)
+    return NearPlanner() if looks_once(metadata, reach, frame_wh, tile_wh) else FilePlanner(metadata, reach, tile_wh)
+
+
+def looks_once(
+    metadata: ModelMetadata, reach: Reach, frame_wh: tuple[int, int], tile_wh: tuple[int, int] | None = None
+) -> bool:
+    """Whether each frame of a file is looked at once, as a whole, whatever was in the frames before it.
+
+    Args:
+        metadata: of the model.
+        reach: how far to look.
+        frame_wh: width and height in pixels of the first frame.
+        tile_wh: of the input that tiles go through, if it is a wider one.
+    """
+    return reach.is_near or len(regions_of(frame_wh, metadata.input_wh, reach, tile_wh=tile_wh)) == 1

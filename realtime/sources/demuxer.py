@@ -6,6 +6,7 @@ from pathlib import Path
 
 from realtime.errors import SourceError
 from realtime.ffmpeg import av
+from realtime.inference.cores import core_limit
 from realtime.sources.container import has_timestamps, open_container, stated_rate, video_stream
 from realtime.sources.joins import OneClock, Packet
 
@@ -43,6 +44,7 @@ class Demuxer:
         try:
             self._video = video_stream(self.container, self._path)
             self._video.thread_type = "AUTO"
+            self._video.codec_context.thread_count = core_limit()  # 0: one for each core
         except SourceError as error:  # audio alone can be read
             self._video = error
 

@@ -18,6 +18,7 @@ from realtime.batch.claims import Claims
 from realtime.batch.local import ProcessExecutor, ThreadExecutor
 from realtime.batch.records import file_name
 from realtime.batch.store import FolderStore
+from realtime.batch.tasks import Step
 from realtime.errors import ModelError
 
 
@@ -352,6 +353,18 @@ def test_a_file_that_hangs_is_given_up(tmp_path):
     assert summary.done == 2
     [(task, error)] = summary.failed
     assert (task.name, error) == ("a", f"cannot process {task.source}: it took longer than 0:00:01")
+
+
+def test_all_workers_start_with_the_first_step_of_a_long_file(tmp_path):
+    [task] = made_tasks(tmp_path, {"a": "fine"})
+    spec = Copier(tmp_path / "log", tmp_path / "opened")
+    executor = ProcessExecutor(spec, 2)
+    [_] = executor.run(iter([replace(task, step=Step("cut", tmp_path))]))
+    deadline = time.monotonic() + WAIT_S
+    while len((tmp_path / "opened").read_text().splitlines()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    executor.close()
 
 
 def test_a_process_that_cannot_load_the_model_ends_the_batch(tmp_path, two):

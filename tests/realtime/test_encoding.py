@@ -1,7 +1,10 @@
+import hashlib
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from fakes import ScriptedSource, read_video
@@ -16,12 +19,14 @@ from realtime.structures import Detections, Frame
 
 
 def write(path, chosen, *, frames=5, size_wh=(64, 48), image=None, **options):
+    """Encode frames; ``image`` is in all of them, or an iterator gives one for each."""
     source = ScriptedSource(frames, size_wh=size_wh)
     sink = VideoFileSink(
         path, size_wh=size_wh, frame_rate=Fraction(25), time_base=Fraction(1, 1000), encoding=chosen, **options
     )
     while (frame := source.read()) is not None:
-        sink.write(Result(frame, Detections.empty(), frame.image if image is None else image))
+        canvas = next(image) if isinstance(image, Iterator) else image
+        sink.write(Result(frame, Detections.empty(), frame.image if canvas is None else canvas))
     sink.close(Ending.COMPLETE)
     return path
 
@@ -73,6 +78,36 @@ def test_quality_decides_the_size(tmp_path):
     assert sizes[0] > 2 * sizes[1]
     with pytest.raises(SinkError, match=r"^crf 60: h264 takes 0 \(best\) to 51"):
         choose(Path("a.mp4"), Encoding(crf=60))
+
+
+def moving(count, size_wh):
+    """A pattern that moves from frame to frame, so that encoders predict frames from others, with a sensor's noise."""
+    rng, (width, height) = np.random.default_rng(0), size_wh
+    cells = rng.integers(0, 255, (height // 12 + 8, width // 12 + 8, 3), np.uint8)
+    pattern = cv2.resize(cells, (width + 64, height + 64), interpolation=cv2.INTER_CUBIC)
+    for i in range(count):
+        noise = rng.normal(0, 3, (height, width, 3)).round().astype(np.int16)
+        yield cv2.add(pattern[2 * i : 2 * i + height, 3 * i : 3 * i + width], noise, dtype=cv2.CV_8U)
+
+
+def fill_free_memory(rng):
+    """Leave something else in the memory that is allocated next."""
+    sizes = [1 << power for power in range(10, 21) for _ in range(4)]
+    blocks = [np.frombuffer(rng.bytes(size), np.uint8).copy() for size in sizes]
+    blocks.clear()
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9"])
+def test_the_same_frames_become_the_same_bytes(tmp_path, codec):
+    if not encoding.is_available(CODECS[codec]):
+        pytest.skip(f"this FFmpeg has no encoder of {codec}")
+    size_wh, rng = (160, 90), np.random.default_rng(0)  # ten macroblocks wide: no multiple of eight
+    images, contents = list(moving(12, size_wh)), set()
+    for _ in range(8 if codec == "h264" else 3):
+        fill_free_memory(rng)
+        out = write(tmp_path / "out.mp4", Encoding(codec), frames=len(images), size_wh=size_wh, image=iter(images))
+        contents.add(hashlib.sha256(out.read_bytes()).hexdigest())
+    assert len(contents) == 1
 
 
 def test_the_shape_of_pixels_is_kept(tmp_path):

@@ -15,6 +15,7 @@ from realtime.batch.segmented import SegmentedExecutor
 from realtime.batch.tasks import Outcome, Task, attempt
 from realtime.cli import app
 from realtime.commands import batching, video_batch
+from realtime.commands.segment_worker import AHEAD_S
 from realtime.errors import SourceError
 from realtime.sinks.video_parts import decoding_times
 
@@ -84,8 +85,7 @@ def test_a_video_in_parts_is_as_in_one(long, more, frames):
             "video", "in.mp4", "--out", f"{name}.mp4", *(part.format(name) for part in tables), *workers, *more
         )
         assert code == 0
-    parts = 2 if "--start" in more else 4
-    assert f"[1/1] in.mp4: {frames} frames, 1 face, in {parts} parts; wrote two.mp4, two.jsonl and two.csv" in lines
+    assert f"[1/1] in.mp4: {frames} frames, 1 face, in 4 parts; wrote two.mp4, two.jsonl and two.csv" in lines
     for suffix in ("jsonl", "csv"):
         assert (long / f"two.{suffix}").read_bytes() == (long / f"one.{suffix}").read_bytes()
     one, two = frames_of(long / "one.mp4"), frames_of(long / "two.mp4")
@@ -163,6 +163,36 @@ def test_parts_begin_at_key_frames_and_hold_every_frame_once(long):
     source, first = cuts.open_part(long / "in.mp4", 2, ahead_s=0.5)
     source.close()
     assert first == 88
+
+
+@pytest.mark.parametrize(
+    ("part_s", "workers", "first_frames"),
+    [
+        (3.0, 1, (0, 75, 125)),
+        (4.0, 1, (0, 100)),
+        (4.0, 2, (0, 100)),
+        (3.0, 2, (0, 50, 100, 150)),  # each worker has two parts
+        (2.0, 3, (0, 25, 75, 100, 125, 175)),
+        (4.0, 16, (0, 75, 125)),  # no part is much shorter than half of what was asked for
+    ],
+)
+def test_parts_are_equal_and_as_many_for_each_worker(long, part_s, workers, first_frames):
+    assert find_cuts(long / "in.mp4", part_s, workers=workers).first_frames == first_frames
+
+
+@pytest.mark.usefixtures("long")
+@pytest.mark.parametrize(("reach", "ahead_s"), [("auto", 0.0), ("near", 0.0), ("3x2", AHEAD_S)])
+def test_frames_before_a_part_are_looked_at_only_if_they_matter(monkeypatch, reach, ahead_s):
+    opened = []
+
+    def noted(self, path, part, ahead_s=0.0):
+        opened.append(ahead_s)
+        return open_part(self, path, part, ahead_s)
+
+    open_part = Cuts.open_part
+    monkeypatch.setattr(Cuts, "open_part", noted)
+    assert realtime("video", "in.mp4", "--jsonl", "in.jsonl", "--reach", reach, "--workers", "2")[0] == 0
+    assert opened == [ahead_s] * 4
 
 
 @pytest.mark.parametrize(
