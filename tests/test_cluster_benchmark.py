@@ -79,4 +79,4 @@ def test_two_workers_are_compared_with_one(tmp_path):
     assert done.exit_code == 0, done.output
     rows = json.loads((tmp_path / "workers.json").read_text())["rows"]
     assert [list(row["checks"].values()) for row in rows] == [[True], [True, True, True]]
-    assert "576 frames: the same" in done.output
+    assert "720 frames: the same" in done.output

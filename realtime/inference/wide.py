@@ -37,7 +37,7 @@ def read_wide(path: Path, model: Path, metadata: ModelMetadata) -> ModelMetadata
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read: {error}", value=path) from error
     if _weights(found) != _weights(metadata):
-        remedy = Remedy("export both with --wide, or delete it", tool="export", target=str(path))
+        remedy = Remedy("export both together, or delete it", tool="export", target=str(path))
         raise ModelError(f"{path}: holds other weights than {model.name}", value=path, remedy=remedy)
     return found
 

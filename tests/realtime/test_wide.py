@@ -80,7 +80,7 @@ def test_a_companion_with_other_weights_is_refused(tmp_path, change):
     model = write_pair(tmp_path, **change)
     with pytest.raises(ModelError, match=r"m-wide\.onnx: holds other weights than m\.onnx") as raised:
         open_model(model)
-    assert "--wide" in str(raised.value.remedy)
+    assert "export both together" in str(raised.value.remedy)
 
 
 def test_a_companion_that_is_no_model_is_refused(tmp_path):

@@ -92,7 +92,7 @@ def quick(
         reporter.message("comparing with what it was before")
         result, worst = finish(start, best, warnings, _val_name(used, data), _photos(), target)
         page = _write_errors(worst, best, out)
-        _export(best, start, out)
+        _export(best, start, out, reporter)
         (out / CARD).write_text(card_text(result, MODEL), encoding="utf-8")
         _report(result, page, out, reporter)
 
@@ -150,7 +150,7 @@ def _write_errors(worst: Sequence[Outcome], best: Checkpoint, out: Path) -> Path
     )
 
 
-def _export(best: Checkpoint, start: Start, out: Path) -> None:
+def _export(best: Checkpoint, start: Start, out: Path, reporter: LineReporter) -> None:
     """Write the ONNX file and its wide companion, verified on the user's images too."""
     from export.errors import ExportError
     from export.to_onnx import export_onnx
@@ -161,10 +161,13 @@ def _export(best: Checkpoint, start: Start, out: Path) -> None:
     images = [*IMAGES, *(image.path for image in start.val_images[:VERIFIED])]
     try:
         export_onnx(best, out / MODEL, size_wh=(side, side), images=images)
-        if is_of_use((side, side)):
-            export_wide(best, out / MODEL, images=images)
     except ExportError as error:
         raise TrainError(f"{error}. The checkpoint is {out / RUN / 'best.pt'}") from error
+    try:
+        if is_of_use((side, side)):
+            export_wide(best, out / MODEL, images=images)
+    except ExportError as error:  # of a model that is hardly trained; the other file is whole
+        reporter.message(f"warning: no wide companion: {error}")
 
 
 def _report(result: Result, page: Path, out: Path, reporter: LineReporter) -> None:
