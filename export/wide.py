@@ -22,8 +22,8 @@ from train.models.checkpoint import Checkpoint
 WIDE_WH = (640, 384)
 """Width and height in pixels of its input."""
 BUDGET, DETECTIONS = Budget(proposals=200), 200
-"""A tile may show more faces than a near look. Twice as many proposals of nearly three times the candidates find one more
-face in twenty in photos of crowds, in nearly twice the time; smaller tiles find more in that."""
+"""A tile may show more faces than a near look. Twice as many proposals of nearly three times the candidates find one
+more face in twenty in photos of crowds, in nearly twice the time; smaller tiles find more in that."""
 LEAST_GAIN = 2.0
 """An input of more than this part of its pixels gains too little by a companion."""
 
