@@ -83,7 +83,7 @@ def onnx_command(
         typer.Option(
             "--wide",
             help="Write OUT-wide.onnx too: the same weights with an input of 640x384, by which the app looks at the "
-            "tiles of large images and videos.",
+            "tiles of large images and videos. It takes one image in a run and has the exact tail.",
         ),
     ] = False,
     tail: Annotated[

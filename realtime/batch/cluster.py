@@ -205,7 +205,7 @@ def _open_ray(cluster: Cluster) -> Any:
 _workers: dict[str, Worker] = {}
 """The worker of this process, by what it was made of."""
 _folders: list["TemporaryDirectory[str]"] = []
-"""Of the files of models from other machines; they go with the process."""
+"""Of the model's files, if it was sent from another machine; they go with its worker."""
 
 
 def _process(
@@ -218,6 +218,8 @@ def _process(
     if key not in _workers:
         try:
             _workers.clear()
+            while _folders:
+                _folders.pop().cleanup()
             _workers[key] = _open_worker(spec, model, cores)
         except RealtimeError as error:
             return error
