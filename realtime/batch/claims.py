@@ -19,6 +19,8 @@ BEAT_S = 10.0
 """How often a run shows that it is alive."""
 STALE_S = 60.0
 """A claim that was not renewed for longer belongs to a run that has died, or to a machine that has."""
+WRITING_S = 5.0
+"""A file of another run that says nothing yet is being written for at most this long; then it is damaged."""
 WATCHED_BEATS = 2
 """So long it is watched before it is taken over: a clock that jumps makes every claim look old for a moment."""
 
@@ -59,14 +61,14 @@ class Claims:
         """
         left = []
         for file in [*self._store.names(FOLDER)]:
-            holder = self._holder(file)
+            holder = self._whole_holder(file)
             if self._has_ended(holder):
                 left.append(_task_name(file, holder))
                 self._remove_stale(file)
             elif not self._is_old(file):
                 self.session = holder.get("session", self.session)
         if self.session == self._token and not self._take(SESSION):
-            self.session = self._holder(SESSION).get("session", self.session)
+            self.session = self._whole_holder(SESSION).get("session", self.session)
         return left
 
     def take(self, name: str) -> bool:
@@ -128,6 +130,13 @@ class Claims:
             if isinstance(holder, dict):
                 return holder
         return {}
+
+    def _whole_holder(self, file: str) -> dict[str, Any]:
+        """What a claim says, once it is written; nothing if it is damaged or gone."""
+        until_s = time.monotonic() + WRITING_S
+        while not (holder := self._holder(file)) and self._store.read(file) is not None and time.monotonic() < until_s:
+            time.sleep(WRITING_S / 100)
+        return holder
 
     def _is_stale(self, file: str, holder: dict[str, Any]) -> bool:
         if holder.get("machine") == _machine():

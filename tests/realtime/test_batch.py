@@ -181,6 +181,47 @@ def test_two_runs_share_the_work_without_doing_a_file_twice(tmp_path, resume):
     assert all(batch.summary.done + batch.summary.by_others == 40 for batch in batches)
 
 
+@pytest.mark.parametrize("file", ["session.json", "claims/a.json"])
+def test_a_run_reads_the_session_of_another_once_it_is_written(tmp_path, file):
+    folder = tmp_path / "out" / ".realtime"
+    other = Claims(FolderStore(folder))
+    other.join_others()
+    other.take("a")
+    written = (folder / file).read_bytes()
+    for name in ("session.json", "claims/a.json"):  # one of them says it
+        (folder / name).unlink()
+    (folder / file).write_bytes(b"")
+    looked = threading.Event()
+
+    class Store(FolderStore):
+        def read(self, name):
+            data = super().read(name)
+            looked.set()
+            return data
+
+    def write():
+        looked.wait(WAIT_S)
+        (folder / file).write_bytes(written)
+
+    writer = threading.Thread(target=write, name="test-writer")
+    writer.start()
+    claims = Claims(Store(folder))
+    claims.join_others()
+    writer.join(WAIT_S)
+    claims.close()
+    other.close()
+    assert claims.session == other.session
+
+
+def test_a_session_that_is_damaged_holds_up_no_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("realtime.batch.claims.WRITING_S", 0.2)
+    store = FolderStore(tmp_path / "out" / ".realtime")
+    store.write("session.json", b"")
+    claims = Claims(store)
+    assert claims.join_others() == []
+    claims.close()
+
+
 def claim_of_another(store, name, **changes):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
