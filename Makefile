@@ -7,7 +7,7 @@ REQUIREMENTS := pyproject.toml constraints.txt
 # Each file's tests in one of several processes, the long files first (tests/conftest.py).
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all check test-app clean
+.PHONY: demo test test-slow test-app test-all check clean
 
 demo: $(VENV)/app.stamp
 	$(BIN)/realtime video samples/astronaut.mp4 --out demo.mp4
@@ -16,20 +16,24 @@ demo: $(VENV)/app.stamp
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not alone"
 
-# The slow tests too, and those that measure time: first, with nothing beside them.
-test-all: $(VENV)/dev.stamp
+# Those that measure time, with nothing beside them; then the slow ones of training, of export and of the documents.
+test-slow: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m alone
-	$(BIN)/python -m pytest $(PARALLEL) -m "not alone"
+	$(BIN)/python -m pytest $(PARALLEL) -m "slow and not alone" --ignore tests/realtime
+
+# The slow tests of the app, and its entry points, in an environment of its own, where torch is not installed.
+test-app: .venv-app/test.stamp
+	.venv-app/bin/python -m pytest tests/realtime/test_entry_points.py
+	.venv-app/bin/python -m pytest $(PARALLEL) -m "slow and not alone" tests/realtime
+
+# Each test once.
+test-all: test test-slow test-app
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-
-# The app's tests in an environment of its own, where torch is not installed; test-all runs the slow ones.
-test-app: .venv-app/test.stamp
-	.venv-app/bin/python -m pytest $(PARALLEL) -m "not slow and not alone" tests/realtime
 
 $(VENV)/app.stamp: $(REQUIREMENTS)
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)

@@ -1,5 +1,7 @@
 """The ways into the program: help, version, ``python -m``, shell completion, options given twice, other packages."""
 
+import ast
+import importlib.util
 import os
 import re
 import subprocess
@@ -9,8 +11,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import realtime
 from realtime.cli import app
 
+PACKAGE = Path(realtime.__file__).parent
 SCRIPT = Path(sys.executable).with_name("realtime")
 PLAIN = os.environ | {"COLUMNS": "120", "NO_COLOR": "1"}
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from realtime.cli import run_cli; run_cli()"
@@ -145,3 +149,28 @@ def test_a_file_of_the_users_is_never_run_in_place_of_a_package(tmp_path, comman
     done = run(sys.executable, "-m", "realtime", command, "--help", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"{command}.py hides the package {command}; use another working folder" in done.stderr
+
+
+def test_every_package_that_the_app_imports_is_one_of_its_own():
+    """In functions as well: what is imported late is not missed by importing the module."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {name.name for name in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add(node.module)
+    packages = {name.partition(".")[0] for name in found} - sys.stdlib_module_names
+    assert {"numpy", "starlette", "ray"} < packages
+    optional = {"supervision"}  # Result.to_supervision is for those who have it
+    assert {name for name in packages - optional if importlib.util.find_spec(name) is None} == set()
+
+
+def test_every_module_of_the_app_can_be_imported_without_torch():
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import importlib, pkgutil, realtime\n"
+        "for module in pkgutil.walk_packages(realtime.__path__, 'realtime.'): importlib.import_module(module.name)"
+    )
+    done = run(sys.executable, "-c", code)
+    assert done.returncode == 0, done.stderr
