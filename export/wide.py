@@ -48,6 +48,7 @@ def export_wide(
     options = checkpoint.config.model_options | {"box_detections_per_img": DETECTIONS}
     wide = replace(checkpoint, config=replace(checkpoint.config, model_options=options))
     out = wide_name(model)
+    out.unlink(missing_ok=True)  # if this fails, none is better than one of other weights, which the app refuses
     return out, export_onnx(wide, out, size_wh=WIDE_WH, images=images, half=half, budget=BUDGET)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from export import wide
+from export.errors import ExportError
 from export.to_onnx import export_onnx
 from export.verify import IMAGES
 from realtime.image_io import read_image
@@ -49,6 +50,16 @@ def test_a_model_of_a_large_input_needs_none(tmp_path, export_cli):
     code, _, err = export_cli("onnx", "pico", "-o", out, "--size", "192x192", "--wide")
     assert code == 1
     assert "--wide: of no use to an input of 192x192" in err
+
+
+def test_an_export_that_fails_leaves_no_companion_of_other_weights(model, monkeypatch):
+    def refuse(*_args, **_options):
+        raise ExportError("no")
+
+    monkeypatch.setattr(wide, "export_onnx", refuse)
+    with pytest.raises(ExportError):
+        wide.export_wide(read_onnx(shipped_path("nano")), model, images=IMAGES[:1])
+    assert wide_file(model) is None
 
 
 def test_a_companion_takes_over_the_calibration_of_its_model(model):

@@ -15,6 +15,8 @@ from tiny_data import make_data_set, noise_image, write_image
 from typer.testing import CliRunner
 
 import export.to_onnx
+import export.wide
+from export.errors import ExportError
 from train.cli import app, run_cli
 from train.commands.quick import ERRORS, MODEL
 from train.data.data_yaml import load_data_config
@@ -248,14 +250,18 @@ def ticking(monkeypatch):
 
 @pytest.fixture
 def exported(monkeypatch):
-    """What was to be exported; the export itself has tests of its own."""
+    """What was to be exported; the export itself has tests of its own. There is no companion of so small a model."""
     calls = []
 
     def export_onnx(checkpoint, out, *, size_wh, images):
         calls.append((checkpoint, size_wh, images))
         out.write_bytes(b"a model")
 
+    def export_wide(*_args, **_options):
+        raise ExportError("the graph does not find what the model finds")
+
     monkeypatch.setattr(export.to_onnx, "export_onnx", export_onnx)
+    monkeypatch.setattr(export.wide, "export_wide", export_wide)
     return calls
 
 
@@ -277,6 +283,8 @@ def test_from_a_folder_of_labels_to_a_model_and_its_card(tmp_path, exported):
         "labelled images to train on are too few", "new classes, which begin at random: glasses",
         "not among your classes, and so no longer found: eye, eyebrow, nose, mouth",
         "F1 before", "what would help most:",
+        "warning: val has too few detections to calibrate scores (20 right and 20 wrong ones)",
+        "warning: no wide companion: the graph does not find what the model finds",
         f"Next: realtime cam --model {out / MODEL}",
     ):  # fmt: skip
         assert words in result.output, result.output

@@ -12,6 +12,7 @@ from train.commands.arguments import DataFile, Device, choose_device, make_folde
 from train.data.data_yaml import load_data_config
 from train.data.dataset import LabelledImage, warn_of_shared_labels
 from train.errors import TrainError
+from train.evaluation.calibrate import MIN_EACH
 from train.evaluation.predict import Outcome
 from train.evaluation.report import write_report
 from train.folder_lock import FolderLock
@@ -42,6 +43,10 @@ SHOWN = 50
 """Images on the page of errors."""
 VERIFIED = 8
 """The user's images on which the ONNX file is compared with the checkpoint, beside those of the package."""
+UNCALIBRATED = (
+    f"val has too few detections to calibrate scores ({MIN_EACH} right and {MIN_EACH} wrong ones): they rank what is "
+    "found, but 0.7 does not mean right seven times in ten"
+)
 
 
 class Shipped(StrEnum):
@@ -89,6 +94,8 @@ def quick(
         run = build_run(arch.value, time, side, used.config, folder, target, resume=resume)
         _train(run, workers, reporter, f"realtime train quick {data} --out {out} --resume")
         best = load_checkpoint(folder / "best.pt")
+        if best.config.calibration is None:
+            reporter.message(f"warning: {UNCALIBRATED}")
         reporter.message("comparing with what it was before")
         result, worst = finish(start, best, warnings, _val_name(used, data), _photos(), target)
         page = _write_errors(worst, best, out)
