@@ -15,7 +15,7 @@ from realtime.metadata import ModelMetadata
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "own-photos.md"
 OUTPUTS = (
-    "draft/review.html", "draft/annotations.xml", "corrected/data.yaml", "mine/errors/index.html", "mine/run/best.pt",
+    "draft/review.html", "draft/annotations.xml", "corrected/data.yaml", "mine/errors/index.html", "mine/mine.pt",
     "found", "out.mp4",
 )  # fmt: skip
 

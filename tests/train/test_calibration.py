@@ -262,6 +262,11 @@ def test_averaging_calibrates_anew(lively, tmp_path, train_cli):
     other = replace(one, config=replace(one.config, calibration=TWO))
     other.save(tmp_path / "other.pt")
     assert average_weights([one, other]).keys() == one.model.keys()
+    doubled = replace(other, model={name: 2 * value for name, value in other.model.items()})
+    mean_of_them = average_weights([one, doubled], (0.75, 0.25))
+    for name, value in one.model.items():
+        expected = 1.25 * value if value.is_floating_point() else value
+        assert torch.allclose(mean_of_them[name], expected), name
 
     code, _, _ = train_cli("average", data, path, tmp_path / "other.pt", "--out", tmp_path / "mean.pt")
 

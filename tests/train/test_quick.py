@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+import torch
 from tiny_data import make_data_set, noise_image, write_image
 from typer.testing import CliRunner
 
@@ -27,14 +28,14 @@ from train.evaluation.matching import Boxes
 from train.evaluation.predict import outcome
 from train.loop import closing_time, wall_clock
 from train.loop.interrupt import InterruptedRunError
-from train.loop.options import FitOptions
+from train.loop.options import GENTLE_LR, FitOptions
 from train.loop.run import Run
 from train.models.architectures import ModelConfig, build_model
 from train.models.checkpoint import Checkpoint, load_checkpoint
 from train.quick.advice import error_text, warnings_of, what_would_help
 from train.quick.card import Forgetting, Result, card_text, scores_rows
 from train.quick.compare import Rated, agreement, rate, unlabelled
-from train.quick.run import evenly
+from train.quick.run import KEPT, LR, evenly
 from train.quick.split import usable_data
 
 NAMES = ("face", "eye")
@@ -300,6 +301,9 @@ def test_from_a_folder_of_labels_to_a_model_and_its_card(tmp_path, exported):
     options = json.loads((out / "run/run.json").read_text())["options"]
     assert options["weights"] == "nano"
     assert options["freeze_norms"] is True
+    assert options["lr"] == GENTLE_LR["sgd"]
+    mine, best = load_checkpoint(out / "mine.pt"), load_checkpoint(out / "run/best.pt")
+    assert all(torch.equal(mine.model[name], best.model[name]) for name in best.model)  # there are new classes
 
     again = quick(data, out)
     assert again.exit_code == 1
@@ -308,7 +312,7 @@ def test_from_a_folder_of_labels_to_a_model_and_its_card(tmp_path, exported):
 
 @pytest.mark.usefixtures("ticking")
 def test_a_run_that_was_stopped_goes_on_and_is_finished(tmp_path, exported, monkeypatch, capsys):
-    data, out = make_data_set(tmp_path, train=6), tmp_path / "mine"
+    data, out = make_data_set(tmp_path, train=6, names=("nose", "mouth")), tmp_path / "mine"
     train = Run.fit
 
     def stopped(run: Run, **_: object) -> None:
@@ -328,7 +332,20 @@ def test_a_run_that_was_stopped_goes_on_and_is_finished(tmp_path, exported, monk
 
     assert result.exit_code == 0, result.output
     assert len(exported) == 1
-    assert load_checkpoint(out / "run/best.pt").info["options"]["time"] == "20s"
+    options = load_checkpoint(out / "run/best.pt").info["options"]
+    assert (options["time"], options["lr"]) == ("20s", LR)
+    assert is_mean(out)
+
+
+def is_mean(out: Path) -> bool:
+    """Whether what is exported lies between the detector and what training made of it."""
+    mine, begun, best = (load_checkpoint(out / name) for name in ("mine.pt", "run/start.pt", "run/best.pt"))
+    assert any(not torch.equal(begun.model[name], best.model[name]) for name in best.model)
+    return all(
+        torch.allclose(mine.model[name], KEPT * begun.model[name] + (1 - KEPT) * best.model[name], atol=1e-6)
+        for name, value in best.model.items()
+        if value.is_floating_point()
+    )
 
 
 @pytest.mark.usefixtures("ticking")

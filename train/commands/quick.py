@@ -20,7 +20,7 @@ from train.loop.interrupt import InterruptedRunError
 from train.loop.reporting import LineReporter, make_reporter
 from train.loop.run import Run
 from train.models.architectures import ARCHITECTURES
-from train.models.checkpoint import Checkpoint, load_checkpoint
+from train.models.checkpoint import Checkpoint
 from train.models.onnx_weights import read_onnx
 from train.models.weights import shipped_path
 from train.quick.advice import warnings_of
@@ -33,11 +33,11 @@ from train.quick.card import (
     scores_rows,
     worst_lines,
 )
-from train.quick.run import Start, begin, build_run, finish
+from train.quick.run import Start, begin, build_run, finish, settled
 from train.quick.split import QuickData, usable_data
 from train.text_tables import text_table
 
-MODEL, CARD, ERRORS, RUN, SPLIT = "mine.onnx", "mine.md", "errors", "run", "split"
+MODEL, WEIGHTS, CARD, ERRORS, RUN, SPLIT = "mine.onnx", "mine.pt", "mine.md", "errors", "run", "split"
 SAVE_EVERY_STEPS = 200
 SHOWN = 50
 """Images on the page of errors."""
@@ -91,9 +91,11 @@ def quick(
         for line in warnings:
             reporter.message(f"warning: {line}")
         folder = out / RUN
-        run = build_run(arch.value, time, side, used.config, folder, target, resume=resume)
+        make_folder(folder)
+        run = build_run(start, time, used.config, folder, target, resume=resume)
         _train(run, workers, reporter, f"realtime train quick {data} --out {out} --resume")
-        best = load_checkpoint(folder / "best.pt")
+        best = settled(run, target)
+        best.save(out / WEIGHTS)
         if best.config.calibration is None:
             reporter.message(f"warning: {UNCALIBRATED}")
         reporter.message("comparing with what it was before")
@@ -121,7 +123,6 @@ def _shipped(arch: Shipped) -> Checkpoint:
 
 def _train(run: Run, workers: int, reporter: LineReporter, resume_command: str) -> None:
     """Train in the folder of the run."""
-    make_folder(run.out)
     counts = f"{len(run.images.train)} images to train on, {len(run.images.val)} to validate"
     reporter.message(f"{run.options.arch}: {counts}, {run.options.time}")
     warn_of_shared_labels([*run.images.train, *run.images.val], reporter.message)
@@ -169,7 +170,7 @@ def _export(best: Checkpoint, start: Start, out: Path, reporter: LineReporter) -
     try:
         export_onnx(best, out / MODEL, size_wh=(side, side), images=images)
     except ExportError as error:
-        raise TrainError(f"{error}. The checkpoint is {out / RUN / 'best.pt'}") from error
+        raise TrainError(f"{error}. The checkpoint is {out / WEIGHTS}") from error
     try:
         if is_of_use((side, side)):
             export_wide(best, out / MODEL, images=images)

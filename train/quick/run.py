@@ -1,7 +1,7 @@
 """The steps of a quick run that need no command line: the options, the training, and what it came to."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +10,25 @@ import torch
 from train.data.data_yaml import DataConfig
 from train.data.dataset import LabelledImage, load_split
 from train.distributed import World
+from train.evaluation.calibrate import calibrated_if_possible
+from train.evaluation.evaluate import evaluate
 from train.evaluation.predict import Outcome, outcome, worst_first
 from train.loop.options import FitOptions
 from train.loop.run import Run, resumed_run
-from train.models.checkpoint import Checkpoint
+from train.models.averaging import average_weights
+from train.models.checkpoint import Checkpoint, load_checkpoint
 from train.models.class_rows import shared_names
 from train.quick.advice import what_would_help
 from train.quick.card import Forgetting, Result
 from train.quick.compare import Rated, agreement, rate, unlabelled
 
 BATCH = 16
+LR = 0.003
+"""Peak learning rate where all classes are known: three times that of ``fit``, since ``settled`` takes some back."""
+KEPT = 0.3
+"""Share of the detector's own weights in what ``settled`` returns."""
+START = "start.pt"
+"""The detector as the training begins with it, in the folder of the run."""
 MAX_SEARCHED = 400
 """Training images in which errors are searched, evenly chosen: more would take long."""
 
@@ -46,6 +55,11 @@ class Start:
         return self.checkpoint.config.class_names
 
     @property
+    def is_known_all(self) -> bool:
+        """Whether the detector knows all classes of the data set."""
+        return set(self.shared.values()) == set(self.val.class_names)
+
+    @property
     def shared(self) -> dict[str, str]:
         """Names in the data set by names of the detector, of the classes that it knows."""
         return shared_names(self.known, self.val.class_names)
@@ -66,19 +80,50 @@ def evenly(images: Sequence[LabelledImage], count: int) -> list[LabelledImage]:
     return [images[place] for place in places]
 
 
-def build_run(
-    arch: str, time: str, size: int, data: DataConfig, folder: Path, device: torch.device, *, resume: bool
-) -> Run:
+def build_run(start: Start, time: str, data: DataConfig, folder: Path, device: torch.device, *, resume: bool) -> Run:
     """The training run, new or resumed.
 
     Raises:
-        TrainError: the data cannot be trained on, or there is nothing to resume.
+        TrainError: the data cannot be trained on, there is nothing to resume, or nothing can be written.
     """
     if resume:
         return resumed_run(folder / "last.pt", data, device, World())
     images = len(load_split(data, "train"))
-    options = FitOptions.with_defaults(arch=arch, weights=arch, size=size, time=time, batch_size=min(BATCH, images))
-    return Run(options, data, folder, device, World())
+    options = FitOptions.with_defaults(
+        arch=start.name,
+        weights=start.name,
+        size=start.size,
+        time=time,
+        batch_size=min(BATCH, images),
+        lr=LR if start.is_known_all else None,
+    )
+    run = Run(options, data, folder, device, World())
+    run.checkpoint(with_resume=False).save(folder / START)
+    return run
+
+
+def settled(run: Run, device: torch.device) -> Checkpoint:
+    """The best weights of a run, drawn back a part of the way to those of the detector that it began with.
+
+    Wortsman et al., "Robust fine-tuning of zero-shot models" (2022): on the way from one to the other, most of what was
+    learnt comes before much is forgotten. Rows of new classes have no beginning that is worth anything, so that a
+    detector with some stays as it was trained.
+    """
+    best = load_checkpoint(run.out / "best.pt")
+    if run.new_classes:
+        return best
+    mean = average_weights([load_checkpoint(run.out / START), best], (KEPT, 1 - KEPT))
+    config = replace(best.config, calibration=None)
+    metrics = evaluate(
+        replace(best, config=config, model=mean).build().to(device),
+        run.images.val,
+        size=config.input_size,
+        class_names=config.class_names,
+        device=device,
+    )
+    calibration, metrics = calibrated_if_possible(metrics, lambda _: None)
+    info = best.info | {"metrics": metrics.as_dict(), "kept": KEPT}
+    return Checkpoint(replace(config, calibration=calibration), mean, info)
 
 
 def finish(
