@@ -55,7 +55,7 @@ class Start:
         return self.checkpoint.config.class_names
 
     @property
-    def is_known_all(self) -> bool:
+    def knows_all_classes(self) -> bool:
         """Whether the detector knows all classes of the data set."""
         return set(self.shared.values()) == set(self.val.class_names)
 
@@ -95,7 +95,7 @@ def build_run(start: Start, time: str, data: DataConfig, folder: Path, device: t
         size=start.size,
         time=time,
         batch_size=min(BATCH, images),
-        lr=LR if start.is_known_all else None,
+        lr=LR if start.knows_all_classes else None,
     )
     run = Run(options, data, folder, device, World())
     run.checkpoint(with_resume=False).save(folder / START)
