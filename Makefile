@@ -26,7 +26,7 @@ test-app: .venv-app/test.stamp
 	.venv-app/bin/python -m pytest tests/realtime/test_entry_points.py
 	.venv-app/bin/python -m pytest $(PARALLEL) -m "slow and not alone" tests/realtime
 
-# Each test once.
+# Every test: once, but for the entry points of the app, which are tested with torch and without.
 test-all: test test-slow test-app
 
 check: $(VENV)/dev.stamp

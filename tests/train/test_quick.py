@@ -327,6 +327,10 @@ def test_a_run_that_was_stopped_goes_on_and_is_finished(tmp_path, exported, monk
     assert f"go on with: realtime train quick {data} --out {out} --resume" in capsys.readouterr().err
     assert not exported
     monkeypatch.setattr(Run, "fit", train)
+    begun = (out / "run/start.pt").rename(out / "start.pt")
+    refused = quick(data, out, "--resume")
+    assert "start.pt is missing, with which the run began. Begin anew" in str(refused.exception)
+    begun.rename(out / "run/start.pt")
 
     result = quick(data, out, "--resume", "--time", "5s")
 

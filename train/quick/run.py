@@ -10,6 +10,7 @@ import torch
 from train.data.data_yaml import DataConfig
 from train.data.dataset import LabelledImage, load_split
 from train.distributed import World
+from train.errors import TrainError
 from train.evaluation.calibrate import calibrated_if_possible
 from train.evaluation.evaluate import evaluate
 from train.evaluation.predict import Outcome, outcome, worst_first
@@ -87,7 +88,10 @@ def build_run(start: Start, time: str, data: DataConfig, folder: Path, device: t
         TrainError: the data cannot be trained on, there is nothing to resume, or nothing can be written.
     """
     if resume:
-        return resumed_run(folder / "last.pt", data, device, World())
+        run = resumed_run(folder / "last.pt", data, device, World())
+        if not (run.new_classes or (folder / START).exists()):
+            raise TrainError(f"{folder / START} is missing, with which the run began. Begin anew with another --out")
+        return run
     images = len(load_split(data, "train"))
     options = FitOptions.with_defaults(
         arch=start.name,
