@@ -1,13 +1,15 @@
 """How small a face may be and still be found: recall by height, precision, false faces, parts and time.
 
 On the validation images of a YOLO data set and on composites of its faces in its images without faces, for each shipped
-model, beside OpenCV's YuNet if its file is given.
+model, beside OpenCV's YuNet if its file is given, and MediaPipe FaceMesh if an environment with it is.
 """
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +18,7 @@ import cv2
 import numpy as np
 import typer
 from composites import Scene, composites
+from detectors import Contender, saved
 from machine import describe
 from matplotlib.figure import Figure
 
@@ -36,6 +39,9 @@ MATCH_IOU = 0.4
 """Least IoU of a found face with a labelled one: detectors cut faces differently, and small boxes are coarse."""
 KINDS = ("eye", "nose", "mouth")
 YUNET_SCORE = 0.8
+FACEMESH = "facemesh:20"
+"""As ``contenders.py`` calls it, with as many faces as it may find."""
+PEER_SCORE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +67,8 @@ class Tally:
     false_faces: int = 0
     empty_images: int = 0
     false_on_empty: int = 0
-    with_parts: int = 0
-    complete: int = 0
+    with_parts: np.ndarray = field(default_factory=lambda: np.zeros(len(EDGES_PX) - 1, int))
+    complete: np.ndarray = field(default_factory=lambda: np.zeros(len(EDGES_PX) - 1, int))
     ms: list[float] = field(default_factory=list)
 
     def add(self, found: Found, faces: np.ndarray, kinds: Sequence[set[str]]) -> None:
@@ -77,8 +83,8 @@ class Tally:
             elif counts[face]:
                 self.matched[bins[face]] += 1
                 if kinds[face]:
-                    self.with_parts += 1
-                    self.complete += kinds[face] <= found.kinds[row]
+                    self.with_parts[bins[face]] += 1
+                    self.complete[bins[face]] += kinds[face] <= found.kinds[row]
         np.add.at(self.labelled, bins[counts], 1)
         if not len(faces):
             self.empty_images += 1
@@ -87,17 +93,14 @@ class Tally:
     def report(self) -> dict[str, object]:
         """The figures, None where there is nothing to count."""
         found = int(self.matched.sum())
-        by_height = {
-            f"{low}-{high if high < EDGES_PX[-1] else ''}": _ratio(int(m), int(n))
-            for (low, high), m, n in zip(pairwise(EDGES_PX), self.matched, self.labelled, strict=True)
-        }
         return {
             "faces": int(self.labelled.sum()),
             "recall": _ratio(found, int(self.labelled.sum())),
             "precision": _ratio(found, found + self.false_faces),
-            "recall_by_height": by_height,
+            "recall_by_height": _by_height(self.matched, self.labelled),
             "false_faces_per_empty_image": _ratio(self.false_on_empty, self.empty_images),
-            "found_faces_with_all_labelled_parts": _ratio(self.complete, self.with_parts),
+            "found_faces_with_all_labelled_parts": _ratio(int(self.complete.sum()), int(self.with_parts.sum())),
+            "with_all_labelled_parts_by_height": _by_height(self.complete, self.with_parts),
             "ms_p50": round(float(np.median(self.ms)), 2) if self.ms else None,
         }
 
@@ -146,14 +149,43 @@ def yunet(path: Path, side: int | None) -> Finder:
 def measure(find: Finder, scenes: Sequence[Scene], class_names: tuple[str, ...]) -> Tally:
     """Run a detector over labelled scenes."""
     tally = Tally()
-    for rgb, boxes, classes in scenes:
-        bgr = np.ascontiguousarray(rgb[..., ::-1])
+    for scene in scenes:
+        image = bgr(scene)
         started_s = time.perf_counter()
-        found = find(bgr)
+        found = find(image)
         tally.ms.append(1000 * (time.perf_counter() - started_s))
-        faces = boxes[classes == class_names.index("face")]
-        tally.add(found, faces, [kinds_in(face, boxes, classes, class_names) for face in faces])
+        tally.add(found, *labels_of(scene, class_names))
     return tally
+
+
+def measure_peer(spec: str, python: Path, scenes: Sequence[Scene], class_names: tuple[str, ...]) -> Tally:
+    """The same for one of ``contenders.py``, in another environment."""
+    with tempfile.TemporaryDirectory() as folder:
+        contender = Contender(spec, str(python), saved([bgr(scene) for scene in scenes], Path(folder)), threads=1)
+        try:
+            answers = contender.ask("boxes")
+            tally = Tally(ms=contender.ask("time"))
+        finally:
+            contender.close()
+    for scene, answer in zip(scenes, answers, strict=True):
+        rows = [row for row in answer if row[1] >= PEER_SCORE]
+        boxes = np.array([box for _, _, box in rows], np.float32).reshape(-1, 4)
+        classes = np.array([class_names.index(name) for name, _, _ in rows], np.int64)
+        faces, kinds = labels_of((scene[0], boxes, classes), class_names)
+        tally.add(Found(faces, kinds), *labels_of(scene, class_names))
+    return tally
+
+
+def bgr(scene: Scene) -> np.ndarray:
+    """The image of a scene as a camera gives it, uint8 (H,W,3)."""
+    return np.ascontiguousarray(scene[0][..., ::-1])
+
+
+def labels_of(scene: Scene, class_names: tuple[str, ...]) -> tuple[np.ndarray, list[set[str]]]:
+    """The faces (F,4) of a scene, and which of ``KINDS`` each has."""
+    _, boxes, classes = scene
+    faces = boxes[classes == class_names.index("face")]
+    return faces, [kinds_in(face, boxes, classes, class_names) for face in faces]
 
 
 def kinds_in(face: np.ndarray, boxes: np.ndarray, classes: np.ndarray, class_names: tuple[str, ...]) -> set[str]:
@@ -169,6 +201,9 @@ def main(
     reach: Annotated[list[str] | None, typer.Option(help="near, auto, far or a grid such as 3x2; several.")] = None,
     count: Annotated[int, typer.Option("--composites", min=0, help="Composites to make.")] = 60,
     yunet_file: Annotated[Path | None, typer.Option("--yunet", help="YuNet's ONNX file.")] = None,
+    peer_python: Annotated[
+        Path | None, typer.Option(help="Python of an environment with mediapipe 0.10.21: adds FaceMesh.")
+    ] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write the curves to this image file.")] = None,
 ) -> None:
@@ -191,10 +226,13 @@ def main(
     }
     if yunet_file:
         finders |= {f"YuNet at {side or 'full size'}": yunet(yunet_file, side) for side in (320, 640, None)}
+    measures = {name: partial(measure, find) for name, find in finders.items()}
+    if peer_python:
+        measures["FaceMesh"] = partial(measure_peer, FACEMESH, peer_python)
     report: dict[str, dict[str, dict[str, object]]] = {}
     for set_name, scenes in sets.items():
-        for name, find in finders.items() if scenes else ():
-            figures = measure(find, scenes, config.class_names).report()
+        for name, tally in measures.items() if scenes else ():
+            figures = tally(scenes, config.class_names).report()
             report.setdefault(set_name, {})[name] = figures
             typer.echo(f"{set_name:<11} {name:<20} {_line(figures)}")
     if json_out:
@@ -223,13 +261,26 @@ def _ratio(part: int, whole: int) -> float | None:
     return round(part / whole, 4) if whole else None
 
 
+def _by_height(parts: np.ndarray, wholes: np.ndarray) -> dict[str, float | None]:
+    """The shares of some counts (H,) in others, by the range of the height."""
+    ranges = (f"{low}-{high if high < EDGES_PX[-1] else ''}" for low, high in pairwise(EDGES_PX))
+    return {name: _ratio(int(part), int(whole)) for name, part, whole in zip(ranges, parts, wholes, strict=True)}
+
+
 def _line(figures: dict[str, object]) -> str:
     heights = figures["recall_by_height"]
     assert isinstance(heights, dict)
     shown = {"recall": figures["recall"], "precision": figures["precision"]} | heights
     shown |= {"false/empty": figures["false_faces_per_empty_image"]}
     shown |= {"parts": figures["found_faces_with_all_labelled_parts"], "ms": figures["ms_p50"]}
-    return "  ".join(f"{name} {'-' if value is None else f'{value:.3g}'}" for name, value in shown.items())
+    line = "  ".join(f"{name} {_short(value)}" for name, value in shown.items())
+    by_height = figures["with_all_labelled_parts_by_height"]
+    assert isinstance(by_height, dict)
+    return f"{line}  (parts by height: {' '.join(_short(value) for value in by_height.values())})"
+
+
+def _short(value: object) -> str:
+    return "-" if value is None else f"{value:.3g}"
 
 
 if __name__ == "__main__":

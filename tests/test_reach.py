@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from composites import SIZE_WH, composites
-from reach import Found, Tally, kinds_in, match, measure
+from detectors import clip_images
+from reach import Found, Tally, kinds_in, match, measure, measure_peer, ours
 from tiny_data import make_data_set
 
 from train.data.data_yaml import load_data_config
@@ -33,6 +34,9 @@ def test_recall_is_counted_by_height_and_each_labelled_face_found_once():
     }  # fmt: skip
     assert (report["recall"], report["precision"]) == (0.6667, 0.5)
     assert report["found_faces_with_all_labelled_parts"] == 0.5
+    assert report["with_all_labelled_parts_by_height"] == {
+        "10-20": None, "20-32": None, "32-48": 1.0, "48-80": None, "80-160": 0.0, "160-": None,
+    }  # fmt: skip
     assert report["false_faces_per_empty_image"] is None
 
 
@@ -86,6 +90,14 @@ def test_a_detector_is_given_bgr_and_timed():
     tally = measure(find, [(rgb, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))], NAMES)
     assert seen == [[3, 2, 1]]
     assert len(tally.ms) == 1
+
+
+def test_a_peer_in_a_process_of_its_own_is_measured_like_the_others():
+    [image] = clip_images(1)
+    face = ours("pico", "near")(image).boxes[:1]
+    scenes = [(image[..., ::-1], boxes, np.zeros(len(boxes), int)) for boxes in (face, face + 500)]
+    peer = measure_peer("ours:pico", Path(sys.executable), scenes, NAMES)
+    assert (int(peer.matched.sum()), peer.false_faces, len(peer.ms)) == (1, 1, 2)
 
 
 def test_the_script_runs_through(tmp_path):

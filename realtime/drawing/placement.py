@@ -38,15 +38,17 @@ def place_labels(
         for cells in taken.cells(rects).tolist():
             taken.mark(cells)
     candidates = _beside(corners, np.array(sizes_wh), frame_wh)
-    allowed, cells_of = ~_covers_any(candidates, clear), taken.cells(candidates)
+    # Lists: a loop over small arrays takes several times as long.
+    forbidden, cells_of = _covers_any(candidates, clear).tolist(), taken.cells(candidates).tolist()
+    upper_left: list[list[tuple[int, int]]] = candidates[..., :2].tolist()
     places: list[tuple[int, int] | None] = [None] * len(boxes)
     for i in np.argsort(areas, kind="stable").tolist():
-        choices = np.flatnonzero(allowed[i]).tolist()
+        choices = [choice for choice, is_forbidden in enumerate(forbidden[i]) if not is_forbidden]
         if choices:
-            cells = cells_of[i].tolist()
-            best = taken.emptiest(cells, choices)
-            taken.mark(cells[best])
-            places[i] = int(candidates[i, best, 0]), int(candidates[i, best, 1])
+            best = taken.emptiest(cells_of[i], choices)
+            taken.mark(cells_of[i][best])
+            x, y = upper_left[i][best]
+            places[i] = x, y
     return places
 
 

@@ -7,7 +7,7 @@ colour away.
 """
 
 import math
-from functools import cache
+from functools import cache, lru_cache
 
 import cv2
 import numpy as np
@@ -20,6 +20,11 @@ SHADE = 0.25
 BRACKET = 0.24
 """Length of a bracket's arms as a share of the box's shorter side."""
 FILL_OPACITY = 0.4
+MAX_KEPT_PX = 80
+"""Longer side of the largest curve that is kept as a stamp for the next frames, so that all take 50 MB at most."""
+
+Stamp = tuple[np.ndarray, np.ndarray]
+"""What is left of an image where it is put, and what it adds, both uint8 (H,W,3), 0..255."""
 SUBPIXEL_BITS = 3
 SUBPIXELS = 2**SUBPIXEL_BITS
 """In which curves are positioned."""
@@ -83,13 +88,24 @@ def brackets(canvas: np.ndarray, around: Box, colour: Colour, line_px: int) -> N
 
 
 def ellipse(canvas: np.ndarray, inside: Box, colour: Colour, line_px: int) -> None:
-    """Draw the ellipse that touches the edges of a box from outside, in place."""
+    """Draw the ellipse that touches the edges of a box from outside, in place; a small one to the nearest pixel."""
     x1, y1, x2, y2 = inside
-    width, height = x2 - x1, y2 - y1
-    longer = max(width, height)
+    longer = max(x2 - x1, y2 - y1)
     if not 0 < longer < 2 * MAX_HALF_PX:
         return
-    step_deg = max(1, int(360 / (POINTS * longer**0.5)))
+    if longer > MAX_KEPT_PX:
+        _smooth_ellipse(canvas, inside, colour, line_px)
+        return
+    left, top, right, bottom = (round(value) for value in inside)
+    around = line_px + halo_px(line_px) + 1
+    stamp = _ellipse_stamp(colour, (max(1, right - left), max(1, bottom - top)), line_px, around)
+    _put(canvas, stamp, (left - around, top - around))
+
+
+def _smooth_ellipse(canvas: np.ndarray, inside: Box, colour: Colour, line_px: int) -> None:
+    x1, y1, x2, y2 = inside
+    width, height = x2 - x1, y2 - y1
+    step_deg = max(1, int(360 / (POINTS * max(width, height) ** 0.5)))
     # Corners as far outside the curve as the middles of edges are inside: fewer are needed.
     half, halo = SUBPIXELS / (1 + math.cos(math.radians(step_deg / 2))), halo_px(line_px)
     centre = round(SUBPIXELS / 2 * (x1 + x2 - 1)), round(SUBPIXELS / 2 * (y1 + y2 - 1))
@@ -117,20 +133,48 @@ def fill(canvas: np.ndarray, inside: Box, colour: Colour) -> None:
     """Tint the ellipse in a box, in place, with soft edges."""
     height, width = canvas.shape[:2]
     x1, y1, x2, y2 = (round(value) for value in inside)
-    if x2 - x1 < 1 or y2 - y1 < 1 or x2 - x1 > 2 * width or y2 - y1 > 2 * height:
+    wh = x2 - x1, y2 - y1
+    if min(wh) < 1 or wh[0] > 2 * width or wh[1] > 2 * height:
         return
-    left, top, right, bottom = max(0, x1), max(0, y1), min(width, x2), min(height, y2)
-    if left >= right or top >= bottom:
-        return
-    rows, columns = slice(top - y1, bottom - y1), slice(left - x1, right - x1)
-    kept, added = (cv2.resize(each, (x2 - x1, y2 - y1))[rows, columns] for each in _soft_ellipse(colour))
-    part = canvas[top:bottom, left:right]
-    cv2.add(cv2.multiply(part, kept, scale=1 / 255), added, dst=part)
+    _put(canvas, _kept_tint(colour, wh) if max(wh) <= MAX_KEPT_PX else _tint(colour, wh), (x1, y1))
+
+
+def _put(canvas: np.ndarray, stamp: Stamp, corner: tuple[int, int]) -> None:
+    """Put a stamp onto an image, in place; ``corner`` is its upper left one. What lies outside is cut off."""
+    kept, added = stamp
+    height, width = canvas.shape[:2]
+    x, y = corner
+    left, top, right, bottom = max(x, 0), max(y, 0), min(x + kept.shape[1], width), min(y + kept.shape[0], height)
+    if left < right and top < bottom:
+        rows, columns = slice(top - y, bottom - y), slice(left - x, right - x)
+        part = canvas[top:bottom, left:right]
+        cv2.add(cv2.multiply(part, kept[rows, columns], scale=1 / 255), added[rows, columns], dst=part)
+
+
+@lru_cache(maxsize=512)
+def _ellipse_stamp(colour: Colour, wh: tuple[int, int], line_px: int, around: int) -> Stamp:
+    """A small ellipse of this width and height with ``around`` pixels on each side, kept for the next frames."""
+    shape = wh[1] + 2 * around, wh[0] + 2 * around, 3
+    on_black, on_white = np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)
+    for ground in (on_black, on_white):
+        _smooth_ellipse(ground, (around, around, around + wh[0], around + wh[1]), colour, line_px)
+    return cv2.subtract(on_white, on_black), on_black
+
+
+def _tint(colour: Colour, wh: tuple[int, int]) -> Stamp:
+    kept, added = (cv2.resize(each, wh) for each in _soft_ellipse(colour))
+    return kept, added
+
+
+@lru_cache(maxsize=512)
+def _kept_tint(colour: Colour, wh: tuple[int, int]) -> Stamp:
+    """A small one, kept for the next frames."""
+    return _tint(colour, wh)
 
 
 @cache
-def _soft_ellipse(colour: Colour) -> tuple[np.ndarray, np.ndarray]:
-    """What a tint leaves of an image, and what it adds, both uint8 (64,64,3), 0..255."""
+def _soft_ellipse(colour: Colour) -> Stamp:
+    """A tint of 64x64 pixels."""
     mask = np.zeros((64, 64, 3), np.float32)
     cv2.ellipse(mask, (32, 32), (28, 28), 0, 0, 360, (1, 1, 1), cv2.FILLED)
     opacity = FILL_OPACITY * cv2.GaussianBlur(mask, (0, 0), 2.5)

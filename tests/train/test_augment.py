@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny_data import write_image
 
+import train.loop.examples
 from train.data.augment import (
     CROWD_GRID,
     MOSAIC_GRID,
@@ -19,6 +20,8 @@ from train.data.dataset import LabelledImage
 from train.data.examples import Example, letterboxed_example, to_tensors
 from train.data.geometry import outermost, transform_boxes, warp_onto
 from train.data.photometric import relight
+from train.loop.examples import EpochExamples
+from train.loop.options import FitOptions
 
 SIZE = 96
 COLOURS = [(230, 20, 20), (20, 230, 20), (20, 20, 230), (230, 230, 20)]
@@ -330,3 +333,18 @@ def test_dropped_boxes_take_their_classes_along(tmp_path):
     for seed in range(10):
         example = geometric(tmp_path, large_and_tiny)(0, np.random.default_rng(seed))
         assert example.classes.tolist() == [0] * len(example.boxes)
+
+
+def test_the_options_of_a_run_are_those_of_its_examples(tmp_path, monkeypatch):
+    chosen = {"mosaic": 0.1, "crowd": 0.2, "small_share": 0.3, "flip": 0.4, "rotation_deg": 5.0}
+    taken = []
+
+    def augment(images, size, options, read):
+        taken.append((size, options))
+        return Augment(images, size, options, read)
+
+    monkeypatch.setattr(train.loop.examples, "Augment", augment)
+    images = [rectangle(tmp_path / "a.png")]
+    options = FitOptions.with_defaults(arch="nano", weights="none", batch_size=1, **chosen)
+    EpochExamples(images, options, 0).example(0, 64)
+    assert taken == [(64, AugmentOptions(**chosen))]

@@ -100,6 +100,26 @@ def test_too_few_detections_are_refused(right, wrong):
         fit_calibration([rows])
 
 
+def test_an_earlier_calibration_is_kept_where_little_speaks_against_it():
+    few, many = drawn(TWO, 40, seed=1), drawn(TWO, 20_000, seed=1)
+    earlier = Calibration(1.1, 1.9, (0.5, 0.9))
+    scores = np.linspace(0.05, 0.95, 19)
+
+    def off(found: Calibration, other: Calibration) -> float:
+        return max(np.abs(of_class(found, scores, i) - of_class(other, scores, i)).max() for i in (0, 1))
+
+    assert off(fit_calibration([np.zeros((0, 2))] * 2, earlier), earlier) < 1e-6
+    assert off(fit_calibration(many, earlier), TWO) < 0.02
+    assert off(fit_calibration(drawn(earlier, 40), earlier), earlier) < off(
+        fit_calibration(drawn(earlier, 40)), earlier
+    )
+    assert off(fit_calibration(few, earlier), earlier) < off(TWO, earlier)
+
+
+def test_a_calibration_follows_its_classes():
+    assert KNOWN.for_classes([2, 0]) == Calibration(0.7, 1.6, (0.15, 0.1))
+
+
 def test_the_gap_is_the_mean_over_bins_with_20_detections():
     low = matches(*[(0.25, i < 5) for i in range(20)])  # 0.25 said, 0.25 right
     high = matches(*[(0.95, i < 15) for i in range(20)], *[(0.75, True)] * 19)  # 0.95 said, 0.75 right; too few

@@ -32,10 +32,12 @@ from train.loop.options import GENTLE_LR, FitOptions
 from train.loop.run import Run
 from train.models.architectures import ModelConfig, build_model
 from train.models.checkpoint import Checkpoint, load_checkpoint
+from train.models.onnx_weights import read_onnx
+from train.models.weights import shipped_path
 from train.quick.advice import error_text, warnings_of, what_would_help
 from train.quick.card import Forgetting, Result, card_text, scores_rows
 from train.quick.compare import Rated, agreement, rate, unlabelled
-from train.quick.run import KEPT, LR, evenly
+from train.quick.run import CROWD, KEPT, LR, SMALL_SHARE, evenly
 from train.quick.split import usable_data
 
 NAMES = ("face", "eye")
@@ -338,7 +340,15 @@ def test_a_run_that_was_stopped_goes_on_and_is_finished(tmp_path, exported, monk
     assert len(exported) == 1
     options = load_checkpoint(out / "run/best.pt").info["options"]
     assert (options["time"], options["lr"]) == ("20s", LR)
+    assert (options["crowd"], options["small_share"]) == (CROWD, SMALL_SHARE)
     assert is_mean(out)
+    shipped = read_onnx(shipped_path("nano")).config.calibration
+    nose_and_mouth = shipped.for_classes([3, 4])  # val has too few boxes to say much else
+    found = load_checkpoint(out / "mine.pt").config.calibration
+    assert (found.a, found.b) == pytest.approx((nose_and_mouth.a, nose_and_mouth.b), rel=0.1)
+    assert found.factors[0] / found.factors[1] == pytest.approx(
+        nose_and_mouth.factors[0] / nose_and_mouth.factors[1], rel=0.1
+    )
 
 
 def is_mean(out: Path) -> bool:

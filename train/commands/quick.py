@@ -94,7 +94,7 @@ def quick(
         make_folder(folder)
         run = build_run(start, time, used.config, folder, target, resume=resume)
         _train(run, workers, reporter, f"realtime train quick {data} --out {out} --resume")
-        best = settled(run, target)
+        best = settled(run, start, target)
         best.save(out / WEIGHTS)
         if best.config.calibration is None:
             reporter.message(f"warning: {UNCALIBRATED}")

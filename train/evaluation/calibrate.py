@@ -15,6 +15,10 @@ from train.text_tables import text_table
 
 MIN_EACH = 20
 """Right detections, and wrong ones, without which nothing is fitted."""
+KEPT_SHAPE_PRIOR, KEPT_FACTOR_PRIOR = 100.0, 10.0
+"""Inverse variances of the normal priors of the powers and of the common log factor about those of an earlier
+calibration; differences of the classes are as sure as the powers. After minutes of training with dozens of images, the
+scores of a detector say what they said before better than so few images tell."""
 MIN_POWER = 0.05
 """Of a score and of its rest, so that the map rises."""
 EXTREME = 1e-6
@@ -33,7 +37,7 @@ class CalibrationError(TrainError):
     """There is too little to fit to."""
 
 
-def fit_calibration(classes: Sequence[np.ndarray]) -> Calibration:
+def fit_calibration(classes: Sequence[np.ndarray], earlier: Calibration | None = None) -> Calibration:
     """Fit to the detections of each class by maximum a posteriori.
 
     In the logarithms of scores and of their rests this is logistic regression, convex in its parameters. Its targets
@@ -42,14 +46,16 @@ def fit_calibration(classes: Sequence[np.ndarray]) -> Calibration:
 
     Args:
         classes: for each class (D,2) or wider: a score, not calibrated, and whether it has a match, 0 or 1.
+        earlier: of the detector before it was trained on, for the same classes; the result stays near it where the
+            detections do not speak against it.
 
     Raises:
-        CalibrationError: fewer than 20 detections are right, or wrong.
+        CalibrationError: fewer than 20 detections are right, or wrong, and there is no earlier calibration.
     """
     scores, is_right = (np.concatenate([found[:, i] for found in classes]) for i in (0, 1))
     right = int(is_right.sum())
     wrong = len(is_right) - right
-    if min(right, wrong) < MIN_EACH:
+    if earlier is None and min(right, wrong) < MIN_EACH:
         raise CalibrationError(
             f"scores cannot be calibrated on {right} right and {wrong} wrong detections: it takes {MIN_EACH} of each. "
             "Use more images"
@@ -59,18 +65,32 @@ def fit_calibration(classes: Sequence[np.ndarray]) -> Calibration:
     scores = np.clip(scores, EXTREME, 1 - EXTREME)
     powers = np.stack([np.log(scores), -np.log1p(-scores)], axis=1)
     offsets = np.column_stack([np.ones(len(scores)), np.eye(len(classes))[class_ids]])
-    a, b, common, *of_classes = _fit(np.hstack([powers, offsets]), targets)
+    a, b, common, *of_classes = _fit(np.hstack([powers, offsets]), targets, *_prior(len(classes), earlier))
     return Calibration(round(a, 6), round(b, 6), tuple(round(float(np.exp(common + own)), 6) for own in of_classes))
 
 
-def fit_to_metrics(scored: Sequence[Metrics]) -> Calibration:
+def _prior(class_count: int, earlier: Calibration | None) -> tuple[np.ndarray, np.ndarray]:
+    """Means and inverse variances of the normal priors: of both powers, the common log factor, and the classes' own."""
+    if earlier is None:
+        rows = [(1.0, SHAPE_PRIOR)] * 2 + [(0.0, 0.0)] + [(0.0, CLASS_PRIOR)] * class_count
+    else:
+        logs = np.log(earlier.factors)
+        common = float(logs.mean())
+        shape = [(earlier.a, KEPT_SHAPE_PRIOR), (earlier.b, KEPT_SHAPE_PRIOR)]
+        own = [(float(each), KEPT_SHAPE_PRIOR) for each in logs - common]
+        rows = [*shape, (common, KEPT_FACTOR_PRIOR), *own]
+    means, precisions = np.array(rows).T
+    return means, precisions
+
+
+def fit_to_metrics(scored: Sequence[Metrics], earlier: Calibration | None = None) -> Calibration:
     """Fit to all that was detected in some data sets, with scores that are not calibrated.
 
     Raises:
-        CalibrationError: fewer than 20 detections are right, or wrong.
+        CalibrationError: fewer than 20 detections are right, or wrong, and there is no earlier calibration.
     """
     of_classes = zip(*(metrics.matching.classes for metrics in scored), strict=True)
-    return fit_calibration([np.concatenate([each.detections for each in found]) for found in of_classes])
+    return fit_calibration([np.concatenate([each.detections for each in found]) for found in of_classes], earlier)
 
 
 def _smoothed(is_right: np.ndarray) -> np.ndarray:
@@ -80,12 +100,9 @@ def _smoothed(is_right: np.ndarray) -> np.ndarray:
     return targets
 
 
-def _fit(features: np.ndarray, targets: np.ndarray) -> list[float]:
+def _fit(features: np.ndarray, targets: np.ndarray, prior: np.ndarray, precision: np.ndarray) -> list[float]:
     """Coefficients (P,) of features (N,P), the first two at least ``MIN_POWER``, that explain targets (N,)."""
-    count = features.shape[1]
-    precision = np.array([SHAPE_PRIOR, SHAPE_PRIOR, 0.0, *[CLASS_PRIOR] * (count - 3)])
-    prior = np.array([1.0, 1.0, *[0.0] * (count - 2)])
-    found, is_free = prior.copy(), np.ones(count, bool)
+    found, is_free = prior.copy(), np.ones(len(prior), bool)
     while True:
         _descend(features, targets, found, is_free, prior, precision)
         low = np.flatnonzero(is_free[:2] & (found[:2] < MIN_POWER))
@@ -131,10 +148,12 @@ def calibrated_metrics(metrics: Metrics, calibration: Calibration) -> Metrics:
     return evaluate_boxes(metrics.labelled, predicted, names, CALIBRATED_THRESHOLD, metrics.proposal_ious)
 
 
-def calibrated_if_possible(metrics: Metrics, on_refusal: Callable[[str], None]) -> tuple[Calibration | None, Metrics]:
+def calibrated_if_possible(
+    metrics: Metrics, on_refusal: Callable[[str], None], earlier: Calibration | None = None
+) -> tuple[Calibration | None, Metrics]:
     """A calibration fitted to metrics, and the metrics with it; with too few detections None, and they as they are."""
     try:
-        calibration = fit_to_metrics([metrics])
+        calibration = fit_to_metrics([metrics], earlier)
     except CalibrationError as error:
         on_refusal(str(error))
         return None, metrics

@@ -62,7 +62,9 @@ class EpochExamples:
         """The example at a position with this side in pixels, and its seed."""
         if size not in self._augment:
             o = self.options
-            chosen = AugmentOptions(mosaic=o.mosaic, flip=o.flip, rotation_deg=o.rotation_deg)
+            chosen = AugmentOptions(
+                mosaic=o.mosaic, crowd=o.crowd, small_share=o.small_share, flip=o.flip, rotation_deg=o.rotation_deg
+            )
             self._augment[size] = Augment(self._images, size, chosen, self._read)
         rng = np.random.default_rng([self.options.seed, self.epoch, position, 2])
         return self._augment[size](int(self.order[position]), rng), int(rng.integers(2**62))

@@ -118,6 +118,15 @@ class FitOptions:
     mosaic: float = option(
         AUGMENT.mosaic, "How often four to nine images make one example.", min=0, max=1, panel=EXAMPLES
     )
+    crowd: float = option(AUGMENT.crowd, "How often 16 to 36 images make one example.", min=0, max=1, panel=EXAMPLES)
+    small_share: float = option(
+        AUGMENT.small_share,
+        "How often an object in a single image is made small, with a longer side of less than "
+        f"{AUGMENT.small_below:g} of the input's.",
+        min=0,
+        max=1,
+        panel=EXAMPLES,
+    )
     flip: float = option(
         AUGMENT.flip, "How often to mirror; 0 if left and right are classes.", min=0, max=1, panel=EXAMPLES
     )

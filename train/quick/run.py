@@ -17,6 +17,7 @@ from train.evaluation.predict import Outcome, outcome, worst_first
 from train.loop.options import FitOptions
 from train.loop.run import Run, resumed_run
 from train.models.averaging import average_weights
+from train.models.calibration import Calibration
 from train.models.checkpoint import Checkpoint, load_checkpoint
 from train.models.class_rows import shared_names
 from train.quick.advice import what_would_help
@@ -26,6 +27,9 @@ from train.quick.compare import Rated, agreement, rate, unlabelled
 BATCH = 16
 LR = 0.003
 """Peak learning rate where all classes are known: three times that of ``fit``, since ``settled`` takes some back."""
+CROWD, SMALL_SHARE = 0.05, 0.2
+"""How often an example is a crowd, and how often a single image is made small, where all classes are known: a third and
+half of what ``fit`` takes, since minutes are better spent on faces of the size that the photos have."""
 KEPT = 0.3
 """Share of the detector's own weights in what ``settled`` returns."""
 START = "start.pt"
@@ -61,6 +65,15 @@ class Start:
         return set(self.shared.values()) == set(self.val.class_names)
 
     @property
+    def calibration(self) -> Calibration | None:
+        """That of the detector, for the classes of the data set; None if it has none, or does not know all of them."""
+        own = self.checkpoint.config.calibration
+        if own is None or not self.knows_all_classes:
+            return None
+        known = {new: self.known.index(old) for old, new in self.shared.items()}
+        return own.for_classes([known[name] for name in self.val.class_names])
+
+    @property
     def shared(self) -> dict[str, str]:
         """Names in the data set by names of the detector, of the classes that it knows."""
         return shared_names(self.known, self.val.class_names)
@@ -93,25 +106,27 @@ def build_run(start: Start, time: str, data: DataConfig, folder: Path, device: t
             raise TrainError(f"{folder / START} is missing, with which the run began. Begin anew with another --out")
         return run
     images = len(load_split(data, "train"))
+    recipe = {"lr": LR, "crowd": CROWD, "small_share": SMALL_SHARE} if start.knows_all_classes else {"lr": None}
     options = FitOptions.with_defaults(
         arch=start.name,
         weights=start.name,
         size=start.size,
         time=time,
         batch_size=min(BATCH, images),
-        lr=LR if start.knows_all_classes else None,
+        **recipe,
     )
     run = Run(options, data, folder, device, World())
     run.checkpoint(with_resume=False).save(folder / START)
     return run
 
 
-def settled(run: Run, device: torch.device) -> Checkpoint:
+def settled(run: Run, start: Start, device: torch.device) -> Checkpoint:
     """The best weights of a run, drawn back a part of the way to those of the detector that it began with.
 
     Wortsman et al., "Robust fine-tuning of zero-shot models" (2022): on the way from one to the other, most of what was
     learnt comes before much is forgotten. Rows of new classes have no beginning that is worth anything, so that a
-    detector with some stays as it was trained.
+    detector with some stays as it was trained. Its scores keep to what they meant in the beginning, unless val says
+    otherwise.
     """
     best = load_checkpoint(run.out / "best.pt")
     if run.new_classes:
@@ -125,7 +140,7 @@ def settled(run: Run, device: torch.device) -> Checkpoint:
         class_names=config.class_names,
         device=device,
     )
-    calibration, metrics = calibrated_if_possible(metrics, lambda _: None)
+    calibration, metrics = calibrated_if_possible(metrics, lambda _: None, start.calibration)
     info = best.info | {"metrics": metrics.as_dict(), "kept": KEPT}
     return Checkpoint(replace(config, calibration=calibration), mean, info)
 
