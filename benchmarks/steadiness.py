@@ -210,9 +210,18 @@ def spans(there: np.ndarray) -> list[slice]:
 
 
 def lag(raw: Boxes, shown: Boxes, way: np.ndarray) -> dict[str, float]:
-    """Frames by which the shown boxes follow ``way`` (frames,) later than the raw: mean of the parts, and the most."""
-    lags = [lag_of(shown[key], way) - lag_of(raw[key], way) for key in raw.keys() & shown.keys()]
+    """Frames by which the shown boxes follow ``way`` (frames,) later than the raw: mean of the parts, and the most.
+
+    Of parts that are there most of the time: one that is found now and then cannot be compared with a way.
+    """
+    present = [key for key in raw.keys() & shown.keys() if min(share_there(raw[key]), share_there(shown[key])) > 0.5]
+    lags = [lag_of(shown[key], way) - lag_of(raw[key], way) for key in present]
     return {"mean": round(float(np.mean(lags)), 3), "most": round(float(np.max(lags)), 3)}
+
+
+def share_there(boxes: np.ndarray) -> float:
+    """In which share of the frames a part (frames,4) has a box."""
+    return float((~np.isnan(boxes[:, 0])).mean())
 
 
 def lag_of(boxes: np.ndarray, way: np.ndarray) -> float:

@@ -53,6 +53,14 @@ def test_lag_is_found_to_a_part_of_a_frame(steadiness, late):
     assert steadiness.lag_of(boxes, way) == pytest.approx(late, abs=0.03)
 
 
+def test_a_part_that_is_found_now_and_then_has_no_lag(steadiness):
+    way = np.sin(np.arange(60) / 7) * 40 + 100
+    boxes = np.stack([way - 10, way, way + 10, way + 20], axis=1)
+    rare = np.where(np.arange(60)[:, None] == 30, boxes, np.nan)
+    found = steadiness.lag({"face": boxes, "nose": rare}, {"face": boxes, "nose": rare}, way)
+    assert found == {"mean": 0.0, "most": 0.0}
+
+
 def test_the_way_has_its_speed_and_rests(steadiness):
     way = steadiness.stop_and_go(300, 30, 0.2)
     speeds = np.abs(np.diff(way)) * 30
