@@ -20,8 +20,8 @@ SHADE = 0.25
 BRACKET = 0.24
 """Length of a bracket's arms as a share of the box's shorter side."""
 FILL_OPACITY = 0.4
-MAX_KEPT_PX = 80
-"""Longer side of the largest curve that is kept as a stamp for the next frames, so that all take 50 MB at most."""
+MAX_KEPT_PX = 100
+"""Longer side of the largest stamp that is kept for the next frames, so that all take 60 MB at most."""
 
 Stamp = tuple[np.ndarray, np.ndarray]
 """What is left of an image where it is put, and what it adds, both uint8 (H,W,3), 0..255."""
@@ -93,11 +93,11 @@ def ellipse(canvas: np.ndarray, inside: Box, colour: Colour, line_px: int) -> No
     longer = max(x2 - x1, y2 - y1)
     if not 0 < longer < 2 * MAX_HALF_PX:
         return
-    if longer > MAX_KEPT_PX:
+    around = line_px + halo_px(line_px) + 1
+    if longer + 2 * around > MAX_KEPT_PX:
         _smooth_ellipse(canvas, inside, colour, line_px)
         return
     left, top, right, bottom = (round(value) for value in inside)
-    around = line_px + halo_px(line_px) + 1
     stamp = _ellipse_stamp(colour, (max(1, right - left), max(1, bottom - top)), line_px, around)
     _put(canvas, stamp, (left - around, top - around))
 
@@ -142,13 +142,25 @@ def fill(canvas: np.ndarray, inside: Box, colour: Colour) -> None:
 def _put(canvas: np.ndarray, stamp: Stamp, corner: tuple[int, int]) -> None:
     """Put a stamp onto an image, in place; ``corner`` is its upper left one. What lies outside is cut off."""
     kept, added = stamp
+    if shared := overlap(canvas, kept, corner):
+        part, inner = shared
+        cv2.add(cv2.multiply(part, kept[inner], scale=1 / 255), added[inner], dst=part)
+
+
+def overlap(
+    canvas: np.ndarray, patch: np.ndarray, corner: tuple[int, int]
+) -> tuple[np.ndarray, tuple[slice, slice]] | None:
+    """Where a patch (h,w,…) with its upper left corner at (x, y) lies in an image (H,W,…).
+
+    Returns:
+        That part of the image, a view, and which part of the patch lies there; None if it lies outside.
+    """
     height, width = canvas.shape[:2]
     x, y = corner
-    left, top, right, bottom = max(x, 0), max(y, 0), min(x + kept.shape[1], width), min(y + kept.shape[0], height)
-    if left < right and top < bottom:
-        rows, columns = slice(top - y, bottom - y), slice(left - x, right - x)
-        part = canvas[top:bottom, left:right]
-        cv2.add(cv2.multiply(part, kept[rows, columns], scale=1 / 255), added[rows, columns], dst=part)
+    left, top, right, bottom = max(x, 0), max(y, 0), min(x + patch.shape[1], width), min(y + patch.shape[0], height)
+    if left >= right or top >= bottom:
+        return None
+    return canvas[top:bottom, left:right], (slice(top - y, bottom - y), slice(left - x, right - x))
 
 
 @lru_cache(maxsize=512)

@@ -7,7 +7,7 @@ import numpy as np
 
 from realtime.drawing import text
 from realtime.drawing.colours import Colour, ink_on
-from realtime.drawing.strokes import shade_of
+from realtime.drawing.strokes import overlap, shade_of
 
 RIM_PX = 1
 """Width of the halo around a tag."""
@@ -24,12 +24,9 @@ def size_wh(words: str, size_px: int) -> tuple[int, int]:
 def put(canvas: np.ndarray, words: str, corner: tuple[int, int], colour: Colour, size_px: int) -> None:
     """Put a tag onto an image, in place; ``corner`` is its upper left one. What lies outside is cut off."""
     image, mask = _tag(words, colour, size_px)
-    height, width = canvas.shape[:2]
-    x, y = corner
-    left, top, right, bottom = max(x, 0), max(y, 0), min(x + mask.shape[1], width), min(y + mask.shape[0], height)
-    if left < right and top < bottom:
-        rows, columns = slice(top - y, bottom - y), slice(left - x, right - x)
-        cv2.copyTo(image[rows, columns], mask[rows, columns], canvas[top:bottom, left:right])
+    if shared := overlap(canvas, mask, corner):
+        part, inner = shared
+        cv2.copyTo(image[inner], mask[inner], part)
 
 
 @lru_cache(maxsize=512)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from realtime.drawing import tags
+from realtime.drawing import strokes, tags
 from realtime.drawing.colours import PALETTE_BGR, WHITE, colour_of
 from realtime.drawing.marks import Mark, marks_of
 from realtime.drawing.render import draw, drawn
@@ -252,3 +252,31 @@ def test_drawing_takes_little_time(count, limit_ms, style):
         draw(canvas, marks, style)
         times_ms.append(1000 * (time.thread_time() - started))
     assert np.median(np.reshape(times_ms, (5, -1)), axis=1).min() <= limit_ms
+
+
+@pytest.mark.parametrize("corner", [(40, 30), (-9, -6), (110, 84)], ids=["inside", "upper left", "lower right"])
+@pytest.mark.parametrize("line_px", [2, 5])
+def test_a_small_ellipse_is_what_a_large_one_would_be(monkeypatch, corner, line_px):
+    x, y = corner
+    rng, edge = np.random.default_rng(0), 60  # of the image that is compared: OpenCV draws no smooth lines at an edge
+    wide = rng.integers(256, size=(100 + 2 * edge, 130 + 2 * edge, 3), dtype=np.uint8)
+    ground = wide[edge:-edge, edge:-edge].copy()
+    stamped, again = ground.copy(), ground.copy()
+    for canvas in (stamped, again):
+        strokes.ellipse(canvas, (x, y, x + 30, y + 18), PALETTE_BGR[0], line_px)
+    monkeypatch.setattr(strokes, "MAX_KEPT_PX", 0)
+    x, y = x + edge, y + edge
+    strokes.ellipse(wide, (x, y, x + 30, y + 18), PALETTE_BGR[0], line_px)
+    smooth = wide[edge:-edge, edge:-edge]
+    assert (smooth != ground).any()
+    assert np.abs(stamped.astype(int) - smooth).max() <= 5  # smooth edges are blended in steps, each rounded
+    np.testing.assert_array_equal(stamped, again)
+
+
+def test_what_lies_outside_of_the_image_is_not_drawn():
+    canvas = np.zeros((20, 30, 3), np.uint8)
+    for corner in ((-40, 0), (30, 0), (0, 20), (0, -40)):
+        strokes.ellipse(canvas, (*corner, corner[0] + 20, corner[1] + 12), PALETTE_BGR[0], 2)
+        strokes.fill(canvas, (*corner, corner[0] + 20, corner[1] + 12), PALETTE_BGR[0])
+    assert strokes.overlap(canvas, canvas, (30, 0)) is None
+    assert not canvas[5:15, 6:24].any()

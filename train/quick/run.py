@@ -106,7 +106,7 @@ def build_run(start: Start, time: str, data: DataConfig, folder: Path, device: t
             raise TrainError(f"{folder / START} is missing, with which the run began. Begin anew with another --out")
         return run
     images = len(load_split(data, "train"))
-    recipe = {"lr": LR, "crowd": CROWD, "small_share": SMALL_SHARE} if start.knows_all_classes else {"lr": None}
+    recipe = {"lr": LR, "crowd": CROWD, "small_share": SMALL_SHARE} if start.knows_all_classes else {}
     options = FitOptions.with_defaults(
         arch=start.name,
         weights=start.name,
