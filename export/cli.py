@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 
 from export.calibration import calibrate_onnx
+from export.companions import calibrate_companion, export_companion, input_of
 from export.errors import ExportError
 from export.score import compare_with_checkpoint, differences_to_checkpoint, score_onnx
 from export.static import Budget
 from export.to_onnx import export_onnx
 from export.verify import IMAGES
-from export.wide import calibrate_wide, export_wide, is_of_use
-from realtime.inference.detector import wide_file
+from realtime.inference.companions import Companion
+from realtime.inference.detector import companion_file
 from realtime.inference.onnx_file import read_metadata_props
 from realtime.metadata import MAX_BATCH, ModelMetadata
 from realtime.standard_streams import accept_any_text
@@ -30,6 +31,8 @@ from train.models.onnx_weights import read_onnx
 from train.models.weights import shipped_path
 
 BUDGET = "Less work"
+TOO = {Companion.WIDE: "not small enough", Companion.NARROW: "not large enough"}
+"""What the input of a model is for which a companion is of no use."""
 
 
 class Tail(StrEnum):
@@ -86,6 +89,14 @@ def onnx_command(
             "tiles of large images and videos. It takes one image in a run and has the exact tail.",
         ),
     ] = False,
+    narrow: Annotated[
+        bool,
+        typer.Option(
+            "--narrow",
+            help="Write OUT-narrow.onnx too: the same weights with three quarters of the input's sides, by which the "
+            "app follows a near face of a camera on the CPU.",
+        ),
+    ] = False,
     tail: Annotated[
         Tail,
         typer.Option(help="short: a quarter of the operations after the network, for GPUs.", rich_help_panel=BUDGET),
@@ -131,8 +142,10 @@ def onnx_command(
     data_config = load_data_config(data) if data else None
     loaded, default_wh = _load(checkpoint)
     size_wh = _parse_size(size) if size else default_wh
-    if wide and not is_of_use(size_wh):
-        raise ExportError(f"--wide: of no use to an input of {size_wh[0]}x{size_wh[1]}, which is not small enough")
+    companions = {kind: input_of(kind, size_wh) for kind in Companion if {"wide": wide, "narrow": narrow}[kind]}
+    for kind, companion_wh in companions.items():
+        if companion_wh is None:
+            raise ExportError(f"--{kind}: of no use to an input of {size_wh[0]}x{size_wh[1]}, which is {TOO[kind]}")
     is_short = tail is Tail.SHORT
     differences = export_onnx(
         loaded, out, size_wh=size_wh, images=_photos(images), half=half, batch=batch, short_tail=is_short,
@@ -141,9 +154,12 @@ def onnx_command(
     what = [f"{out.stat().st_size / 1e6:.1f} MB", f"input {size_wh[0]}x{size_wh[1]}"]
     what += ["half precision"] * half + [f"{batch} images in a run"] * (batch > 1) + ["short tail"] * is_short
     typer.echo(f"{out}: {', '.join(what)}; verified: {differences}")
-    if wide:
-        companion, differences_wide = export_wide(loaded, out, images=_photos(images), half=half)
-        typer.echo(f"{companion}: {companion.stat().st_size / 1e6:.1f} MB; verified: {differences_wide}")
+    for kind, companion_wh in companions.items():
+        assert companion_wh
+        written, its_differences = export_companion(
+            kind, loaded, out, size_wh=companion_wh, images=_photos(images), half=half
+        )
+        typer.echo(f"{written}: {written.stat().st_size / 1e6:.1f} MB; verified: {its_differences}")
     if not differences.detections:
         typer.echo("nothing was found on these photos: verify on your own with --images FOLDER", err=True)
     if data_config:
@@ -179,8 +195,9 @@ def calibrate(
     sets = [(str(each), load_data_config(each)) for each in data]
     typer.echo(calibrate_onnx(path, out, sets, split))
     typer.echo(f"{out}: scores calibrated, default threshold {CALIBRATED_THRESHOLD}")
-    if companion := wide_file(path):
-        typer.echo(f"{calibrate_wide(companion, out)}: calibrated likewise")
+    for kind in Companion:
+        if companion := companion_file(path, kind):
+            typer.echo(f"{calibrate_companion(companion, kind, out)}: calibrated likewise")
 
 
 @app.command()

@@ -165,7 +165,7 @@ class FakeDetector:
         self.concurrency = concurrency
         self.is_thread_safe = True
         self.tile_wh = self.metadata.input_wh
-        self.wide = None
+        self.wide = self.narrow = self.narrow_wh = None
         self._letterbox = ThreadLocalLetterbox((64, 64), 114, max_batch)
         self._on_infer = on_infer
 

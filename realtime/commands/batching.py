@@ -170,10 +170,11 @@ def conditions_for(model: str, options: dict[str, Any]) -> "Conditions":
         ModelError: there is no such model.
     """
     from realtime.batch.records import Conditions, hash_file, package_version
-    from realtime.inference.detector import find_model, wide_file
+    from realtime.inference.companions import Companion
+    from realtime.inference.detector import companion_file, find_model
 
     path = find_model(model)
-    hashes = "+".join(hash_file(file) for file in (path, wide_file(path)) if file)
+    hashes = "+".join(hash_file(file) for file in (path, companion_file(path, Companion.WIDE)) if file)
     return Conditions(hashes, options, package_version())
 
 

@@ -38,6 +38,7 @@ from realtime.commands.options import (
     Threshold,
     WindowScale,
     chosen_hiding,
+    chosen_reach,
     chosen_style,
 )
 from realtime.commands.outputs import Outputs, check_hiding, check_outputs
@@ -124,12 +125,10 @@ def cam(
     window_scale: WindowScale = None,
 ) -> None:
     """Detect live from cameras and streams."""
-    from realtime.regions.tiles import Reach
-
     size_wh = parse_size(size) if size else None
-    how_far = Reach.parse(reach)
-    check_outputs(record, jsonl, csv, crops)
     hiding = chosen_hiding(blur, hide, hide_classes, shape, margin)
+    how_far = chosen_reach(reach, hides=hiding is not None)
+    check_outputs(record, jsonl, csv, crops)
     check_hiding(hiding, crops, shown=window or record is not None)
 
     outputs = Outputs(window=window, video=record, jsonl=jsonl, csv=csv, crops=crops, captures=captures)

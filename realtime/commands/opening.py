@@ -38,15 +38,15 @@ def model_files(model: str) -> dict[str, bytes] | None:
     Raises:
         ModelError: there is no such model.
     """
-    from realtime.inference.detector import find_model, shipped_models, wide_file
-    from realtime.inference.wide import wide_name
+    from realtime.inference.companions import Companion, companion_name
+    from realtime.inference.detector import companion_file, find_model, shipped_models
 
     if model in shipped_models():
         return None
     path = find_model(model)
-    wide = wide_file(path)
+    wide = companion_file(path, Companion.WIDE)
     sent = {SENT_NAME: path.read_bytes()}
-    return sent | ({wide_name(Path(SENT_NAME)).name: wide.read_bytes()} if wide else {})
+    return sent | ({companion_name(Path(SENT_NAME), Companion.WIDE).name: wide.read_bytes()} if wide else {})
 
 
 def speed_notices(detector: "OnnxDetector", model: str, *, is_live: bool = False) -> list[str]:

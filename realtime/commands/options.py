@@ -1,6 +1,7 @@
 """Options that several commands have, and the panels that their help is divided into."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -218,11 +219,13 @@ def chosen_hiding(
 
 
 def chosen_reach(given: str | None, *, hides: bool) -> "Reach":
-    """The reach that the user gave for files. Hiding looks as far as it can: what is not found stays readable.
+    """The reach that the user gave, or that of files.
+
+    Hiding looks as far as it can, and at all of each live frame: what is not found stays readable.
 
     Raises:
         RegionError: there is no such reach.
     """
     from realtime.regions.tiles import Reach
 
-    return Reach.parse(given or ("far" if hides else "auto"))
+    return replace(Reach.parse(given or ("far" if hides else "auto")), follows=not hides)

@@ -8,18 +8,18 @@ import numpy as np
 
 from realtime.errors import ModelError, ProviderError, one_line
 from realtime.inference.batches import detect_in_batches
+from realtime.inference.companions import Companion, companion_name, is_companion, read_companion
 from realtime.inference.cores import core_count
 from realtime.inference.gpu_settings import GpuSettings
 from realtime.inference.providers import Provider
 from realtime.inference.session import batch_of, open_network
-from realtime.inference.wide import is_companion, read_wide, wide_name
 from realtime.letterbox import LetterboxTransform, ThreadLocalLetterbox
 from realtime.metadata import OUTPUT_NAMES
 from realtime.structures import Detections
 
 MODELS_FOLDER = Path(__file__).parents[1] / "models"
-SHARED_WEIGHTS = {"pico": "nano"}
-"""Models that come with the app and have the weights of another, and so its wide companion."""
+SHARED = {("pico", Companion.WIDE): "nano-wide", ("nano", Companion.NARROW): "pico"}
+"""Companions of models that come with the app which are files of others: ``pico`` has the weights of ``nano``."""
 
 
 class OnnxDetector:
@@ -78,12 +78,22 @@ class OnnxDetector:
         self.max_batch = self.metadata.batch
         """The most images of a run; the graph computes as many, whether there are fewer or not."""
         self._letterbox = ThreadLocalLetterbox(self.metadata.input_wh, self.metadata.padding_value, self.max_batch)
-        self._wide_file = wide_file(model)
-        wide = self._wide_file and read_wide(self._wide_file, model, self.metadata)
-        self.tile_wh = wide.input_wh if wide else self.metadata.input_wh
+        self._companion_files = self._find_companions()
+        inputs = {
+            kind: read_companion(path, model, self.metadata).input_wh for kind, path in self._companion_files.items()
+        }
+        self.tile_wh = inputs.get(Companion.WIDE, self.metadata.input_wh)
         """Width and height in pixels of the input that tiles go through: that of ``wide``, else its own."""
-        self._wide: OnnxDetector | None = None
-        self._opening_wide = Lock()
+        self.narrow_wh = inputs.get(Companion.NARROW)
+        """Width and height in pixels of the input of ``narrow``."""
+        self._companions: dict[Companion, OnnxDetector] = {}
+        self._opening_companion = Lock()
+
+    def _find_companions(self) -> dict[Companion, Path]:
+        # A GPU hardly saves time by a smaller input, and one part of a frame would not fill a batch.
+        has_narrow = self.provider is Provider.CPU and self.max_batch == 1
+        kinds = [Companion.WIDE, Companion.NARROW] if has_narrow else [Companion.WIDE]
+        return {kind: path for kind in kinds if (path := companion_file(self._model, kind))}
 
     @property
     def wide(self) -> "OnnxDetector | None":
@@ -94,14 +104,23 @@ class OnnxDetector:
         Raises:
             ModelError: the file is damaged, or does not keep the contract.
         """
-        if self._wide_file is None:
+        return self._companion(Companion.WIDE)
+
+    @property
+    def narrow(self) -> "OnnxDetector | None":
+        """The same weights with a smaller input, which follows near faces live; otherwise as ``wide``."""
+        return self._companion(Companion.NARROW)
+
+    def _companion(self, kind: Companion) -> "OnnxDetector | None":
+        path = self._companion_files.get(kind)
+        if path is None:
             return None
-        with self._opening_wide:
-            if self._wide is None:
-                self._wide = OnnxDetector(
-                    self._wide_file, provider=self.provider, settings=self._settings, concurrency=self.concurrency
+        with self._opening_companion:
+            if kind not in self._companions:
+                self._companions[kind] = OnnxDetector(
+                    path, provider=self.provider, settings=self._settings, concurrency=self.concurrency
                 )
-        return self._wide
+        return self._companions[kind]
 
     def detect(self, image: np.ndarray) -> Detections:
         """Find objects.
@@ -180,13 +199,11 @@ def shipped_models() -> list[str]:
     return sorted(path.stem for path in MODELS_FOLDER.glob("*.onnx") if not is_companion(path))
 
 
-def wide_file(model: Path) -> Path | None:
-    """The companion of a model that looks at tiles, if there is one: ``mine-wide.onnx`` beside ``mine.onnx``."""
-    if is_companion(model):
-        return None
-    shared = model.with_name(SHARED_WEIGHTS.get(model.stem, model.stem) + model.suffix)
-    path = wide_name(shared if model.parent == MODELS_FOLDER else model)
-    return path if path.is_file() else None
+def companion_file(model: Path, kind: Companion) -> Path | None:
+    """The companion of a model, if there is one: ``mine-wide.onnx`` beside ``mine.onnx``."""
+    shared = SHARED.get((model.stem, kind)) if model.parent == MODELS_FOLDER else None
+    path = model.with_stem(shared) if shared else companion_name(model, kind)
+    return path if path.is_file() and not is_companion(model) else None
 
 
 def find_model(name: str) -> Path:

@@ -32,6 +32,14 @@ class Detector(Protocol):
     def wide(self) -> "Detector | None":
         """The same weights with a wider input, which looks at tiles, if there are such."""
 
+    @property
+    def narrow_wh(self) -> tuple[int, int] | None:
+        """Width and height in pixels of the input of ``narrow``."""
+
+    @property
+    def narrow(self) -> "Detector | None":
+        """The same weights with a smaller input, which follows near faces, if there are such."""
+
     def preprocess(self, image: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
         """The network's input for an image uint8 (H,W,3) BGR, and the transform of its boxes."""
 
@@ -46,16 +54,22 @@ class Detector(Protocol):
 
 
 class OneAtATime:
-    """What a ``Detector`` has besides, if it takes one image in a run; by default without a wide companion."""
+    """What a ``Detector`` has besides, if it takes one image in a run; by default without companions."""
 
     max_batch = 1
     metadata: ModelMetadata
     wide: Detector | None = None
+    narrow: Detector | None = None
 
     @property
     def tile_wh(self) -> tuple[int, int]:
         """Of the input of ``wide``, else of its own."""
         return (self.wide or self).metadata.input_wh
+
+    @property
+    def narrow_wh(self) -> tuple[int, int] | None:
+        """Of the input of ``narrow``."""
+        return self.narrow.metadata.input_wh if self.narrow else None
 
     def preprocess_batch(self: Detector, images: Sequence[np.ndarray]) -> tuple[np.ndarray, list[LetterboxTransform]]:
         """As ``preprocess``."""

@@ -39,10 +39,18 @@ class FrameBudget:
             self._interval_s = max(0.0, frame.pts_s - self._last[1]) / (frame.index - self._last[0])
         self._last = frame.index, frame.pts_s
 
-    def end(self, spent_s: float, *, looked_closer: bool) -> None:
-        """Note what the detection of the frame took."""
+    def end(self, spent_s: float, *, looked_closer: bool, is_whole: bool = True) -> None:
+        """Note what the detection of the frame took.
+
+        Args:
+            spent_s: that time.
+            looked_closer: whether there were more looks than one.
+            is_whole: whether one was at the whole frame; else the first was in a smaller network.
+        """
         if looked_closer:
             self._one_look_s = min(DECAY * self._one_look_s, spent_s)
+        elif not is_whole:
+            pass  # says nothing of how long a look at the whole frame takes
         elif self._one_look_s == math.inf:
             self._one_look_s = spent_s
         else:

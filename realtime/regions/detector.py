@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from functools import partial
 from itertools import islice
 from typing import Protocol, TypeVar
@@ -73,20 +74,27 @@ class CloserDetector:
         Returns:
             What was found in all regions, boxes in pixels of ``image``, best first.
         """
-        size_wh = (image.shape[1], image.shape[0])
-        regions = regions_of(size_wh, self.metadata.input_wh, self.reach, tile_wh=self.network.tile_wh)
+        regions = regions_of(size_of(image), self.metadata.input_wh, self.reach, tile_wh=self.network.tile_wh)
         ((found, _),) = run_together([detect_closer(self.network, image, regions)], partial(look_at, self.network))
         return found
 
 
+class Through(Enum):
+    """Which network an image goes through: the model, or a companion with the same weights and another input."""
+
+    MODEL = "model"
+    WIDE = "wide"
+    NARROW = "narrow"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
-    """One image that goes through the network."""
+    """One image that goes through a network."""
 
     image: np.ndarray
     """uint8 (H,W,3), BGR."""
-    is_wide: bool = False
-    """Whether it is a tile, which goes through the wide network if there is one."""
+    through: Through = Through.MODEL
+    """Or the model in its place, where there is no such companion."""
 
 
 Steps = Generator[Sequence[Look], Sequence[Detections], tuple[Detections, Looks | None]]
@@ -139,7 +147,9 @@ def _in_batches(network: Detector, looks: Sequence[Look]) -> list[Detections]:
 
 def _chosen(network: Detector, look: Look) -> Detector:
     """What an image goes through."""
-    return (network.wide if look.is_wide else None) or network
+    if look.through is Through.MODEL:
+        return network
+    return (network.wide if look.through is Through.WIDE else network.narrow) or network
 
 
 def _look(network: Detector, image: np.ndarray) -> Detections:
@@ -168,12 +178,12 @@ def detect_closer(network: Detector, image: np.ndarray, regions: np.ndarray, kno
         What was found, boxes in pixels of ``image``, best first; and all regions that were looked at.
     """
     metadata = network.metadata
-    looks = [Look(part, is_wide=number > 0) for number, part in enumerate(cut_out(image, regions))]
-    answers = yield looks
+    whole, *tiles = cut_out(image, regions)
+    answers = yield [Look(whole), *(Look(tile, Through.WIDE) for tile in tiles)]
     tiles_seen = all_seen(network.tile_wh, regions[1:], answers[1:])
     seen = all_seen(metadata.input_wh, regions[:1], answers[:1]) + tiles_seen
     small_px = SMALL * min(metadata.input_wh) if known is None else FEATURES_PX
-    found = merged(whole_first(seen, metadata, small_px), metadata)
+    found = merged(without_repeats(seen, metadata, small_px), size_of(image), metadata)
     candidate = is_candidate(found, metadata)
     targets = _targets(found, candidate, looks_of(seen[:1]), known or KnownFaces.none(), small_px)
     if not len(targets.boxes):
@@ -224,24 +234,26 @@ def split_views(packs: Sequence[CloseUps], found: Sequence[Detections]) -> list[
     return [view for pack, one in zip(packs, found, strict=True) for view in pack.split(one)]
 
 
-def merged(seen: Sequence[Seen], metadata: ModelMetadata) -> Detections:
-    """What was found in all regions of a frame, the whole frame first."""
-    if len(seen) == 1:
-        return seen[0].found
-    x1, y1, x2, y2 = seen[0].region.tolist()
-    return merge(seen, (x2 - x1, y2 - y1), metadata.max_detections * len(seen))
+def size_of(image: np.ndarray) -> tuple[int, int]:
+    """Width and height in pixels."""
+    return image.shape[1], image.shape[0]
 
 
-def whole_first(seen: Sequence[Seen], metadata: ModelMetadata, small_px: float = FEATURES_PX) -> list[Seen]:
-    """The same without what tiles show of the faces that the whole frame shows well, ``small_px`` high or more.
+def merged(seen: Sequence[Seen], frame_wh: tuple[int, int], metadata: ModelMetadata) -> Detections:
+    """What was found in all regions of a frame."""
+    return seen[0].found if len(seen) == 1 else merge(seen, frame_wh, metadata.max_detections * len(seen))
+
+
+def without_repeats(seen: Sequence[Seen], metadata: ModelMetadata, small_px: float = FEATURES_PX) -> list[Seen]:
+    """The same without what the others show of faces that the first region shows well, ``small_px`` high or more.
 
     Otherwise the box of a near face would jump whenever a tile has its turn there, and what is larger in a tile than
     any face of the training would have nostrils for eyes.
     """
-    whole = seen[0].found
-    heights = looks_of(seen[:1]).heights_px(whole.boxes)
-    near = is_face(whole) & (whole.scores >= metadata.threshold) & (heights >= small_px)
-    faces = whole.boxes[near]
+    first = seen[0].found
+    heights = looks_of(seen[:1]).heights_px(first.boxes)
+    near = is_face(first) & (first.scores >= metadata.threshold) & (heights >= small_px)
+    faces = first.boxes[near]
     return [seen[0], *(replace(one, found=one.found[~inside_any(one.found.boxes, faces)]) for one in seen[1:])]
 
 

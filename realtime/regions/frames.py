@@ -3,25 +3,27 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
 from typing import TypeVar
 
 import numpy as np
 
+from realtime.faces.boxes import inside_any
 from realtime.faces.known import KnownFaces
 from realtime.faces.looks import Looks
 from realtime.inference.cores import core_count
 from realtime.inference.ordered_pool import OrderedPool
 from realtime.inference.timed import Detected, Detector, detect_in
 from realtime.letterbox import LetterboxTransform
-from realtime.metadata import ModelMetadata
 from realtime.regions.close_ups import close_ups
 from realtime.regions.detector import (
     Begin,
     Done,
     Look,
     Steps,
+    Through,
     all_seen,
     cut_out,
     detect_closer,
@@ -32,10 +34,12 @@ from realtime.regions.detector import (
     merged,
     replace_by_views,
     run_together,
+    size_of,
     split_views,
     targets_of,
-    whole_first,
+    without_repeats,
 )
+from realtime.regions.merge import Seen, cut_off
 from realtime.regions.planner import LAG_FRAMES, LivePlanner, NearPlanner, Plan, planner_for
 from realtime.regions.tiles import Reach
 from realtime.structures import Detections, Frame
@@ -63,12 +67,19 @@ class FrameDetector:
         """
         self._network = network
         self._planner = planner_for(
-            network.metadata, reach, is_live=is_live, frame_wh=frame_wh, tile_wh=network.tile_wh
+            network.metadata,
+            reach,
+            is_live=is_live,
+            frame_wh=frame_wh,
+            tile_wh=network.tile_wh,
+            narrow_wh=network.narrow_wh,
         )
         is_near = isinstance(self._planner, NearPlanner)
         cores = core_count() if is_live and network.is_thread_safe else network.concurrency
         spare = 0 if is_near or not uses_helper else min(1, cores - 1) if is_live else cores - LAG_FRAMES
         self._helpers = ThreadPoolExecutor(spare, thread_name_prefix="look") if spare > 0 else None
+        if self._helpers and isinstance(self._planner, LivePlanner) and self._planner.follows:
+            self._helpers.submit(lambda: network.narrow)  # opened ahead: the first frame that needs it would wait
         self._begin: Begin = partial(_beside, self._helpers) if self._helpers else here
         self._pool = OrderedPool(
             partial(_detect, network, self._begin),
@@ -190,7 +201,7 @@ def _steps(network: Detector, image: np.ndarray, plan: Plan | None) -> Steps:
         return detect_whole(image)
     if plan.confirms:
         return detect_closer(network, image, plan.regions, plan.known)
-    return _detect_at_once(network.metadata, image, plan)
+    return _detect_at_once(network, image, plan)
 
 
 class _TimedNetwork:
@@ -200,7 +211,7 @@ class _TimedNetwork:
         self.metadata, self.concurrency, self.max_batch = network.metadata, network.concurrency, network.max_batch
         self.is_thread_safe = network.is_thread_safe
         self.infer, self.infer_batch = network.infer, network.infer_batch
-        self.tile_wh = network.tile_wh
+        self.tile_wh, self.narrow_wh = network.tile_wh, network.narrow_wh
         self.preprocess_ms: list[float] = []
         """Of each look; looks in two threads may be at the same time."""
         self._network = network
@@ -208,9 +219,17 @@ class _TimedNetwork:
     @cached_property
     def wide(self) -> "_TimedNetwork | None":
         """That of the network, which notes its time here."""
-        if self._network.wide is None:
+        return self._timed(self._network.wide)
+
+    @cached_property
+    def narrow(self) -> "_TimedNetwork | None":
+        """Likewise."""
+        return self._timed(self._network.narrow)
+
+    def _timed(self, companion: Detector | None) -> "_TimedNetwork | None":
+        if companion is None:
             return None
-        timed = _TimedNetwork(self._network.wide)
+        timed = _TimedNetwork(companion)
         timed.preprocess_ms = self.preprocess_ms
         return timed
 
@@ -229,13 +248,26 @@ class _TimedNetwork:
         return prepared
 
 
-def _detect_at_once(metadata: ModelMetadata, image: np.ndarray, plan: Plan) -> Steps:
-    """Do all looks of a plan, none of which waits for another, the whole frame first."""
+def _detect_at_once(network: Detector, image: np.ndarray, plan: Plan) -> Steps:
+    """Do all looks of a plan, none of which waits for another."""
+    metadata = network.metadata
     packs = close_ups(image, plan.known.boxes, metadata.input_wh)
-    answers = yield [Look(part) for part in [*cut_out(image, plan.regions), *(pack.image for pack in packs)]]
+    first, *others = cut_out(image, plan.regions)
+    through = Through.MODEL if plan.followed is None else Through.NARROW
+    answers = yield [Look(first, through), *map(Look, others), *(Look(pack.image) for pack in packs)]
     count = len(plan.regions)
-    seen = all_seen(metadata.input_wh, plan.regions, answers[:count])
-    found = merged(whole_first(seen, metadata), metadata)
+    seen = _first_seen(network, image, plan, answers[:1])
+    seen += all_seen(metadata.input_wh, plan.regions[1:], answers[1:count])
+    found = merged(without_repeats(seen, metadata), size_of(image), metadata)
     if packs:
         found = replace_by_views(metadata, found, targets_of(plan.known, found), split_views(packs, answers[count:]))
     return found, looks_of(seen, packs)
+
+
+def _first_seen(network: Detector, image: np.ndarray, plan: Plan, answers: Sequence[Detections]) -> list[Seen]:
+    """What the first region shows: of the part around the followed faces, nothing else that its edge cuts off."""
+    if plan.followed is None or network.narrow_wh is None:
+        return all_seen(network.metadata.input_wh, plan.regions[:1], answers)
+    (seen,) = all_seen(network.narrow_wh, plan.regions[:1], answers)
+    whole = ~cut_off(seen, size_of(image)) | inside_any(seen.found.boxes, plan.followed)
+    return [replace(seen, found=seen.found[whole])]

@@ -1,5 +1,6 @@
 """Which regions of each frame of a video or a camera go through the network."""
 
+import math
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -15,6 +16,7 @@ from realtime.regions.budget import FrameBudget
 from realtime.regions.close_ups import COLUMNS
 from realtime.regions.cuts import CutDetector
 from realtime.regions.detector import is_candidate
+from realtime.regions.following import WHOLE_S, Follower
 from realtime.regions.rotation import LIVE_ROUND_S, TileRotation
 from realtime.regions.tiles import Reach, regions_of
 from realtime.structures import Frame
@@ -29,11 +31,14 @@ class Plan:
     """What is looked at in a frame."""
 
     regions: np.ndarray
-    """(R,4) int64, xyxy px: the whole frame, and tiles."""
+    """(R,4) int64, xyxy px: the whole frame, and tiles; or the part around ``followed``, and others."""
     known: KnownFaces
     """Faces from earlier frames that get a close-up, where they are expected in this one."""
     confirms: bool
     """Whether small faces that are found get a close-up too, which has to wait for the look that finds them."""
+    followed: np.ndarray | None = None
+    """(F,4) float, xyxy px: all faces there are, expected in the first region, which is a part of the frame for the
+    narrow network."""
 
 
 class Planner(Protocol):
@@ -79,7 +84,7 @@ class FilePlanner:
             return None
         if self._in_turn and not is_cut:
             tiles = self._rotation.take(frame.pts_s) if self._rotation.is_due(frame.pts_s) else tiles[:0]
-        return Plan(np.concatenate([_whole(frame), tiles]), _followed(known, frame, self._input_wh), confirms=True)
+        return Plan(np.concatenate([_whole(frame), tiles]), _small(known, frame, self._input_wh), confirms=True)
 
     def note(self, detected: Detected, tracked: KnownFaces) -> None:
         """Learn from a frame."""
@@ -87,56 +92,93 @@ class FilePlanner:
 
 
 class LivePlanner:
-    """A frame that is waited for gets the whole frame and one look more: a tile, or close-ups of up to four faces.
+    """A frame that is waited for gets one look, and one more where its time allows it.
 
-    Tiles and close-ups take turns. The extra look is left out where the time of the frames does not allow it.
+    The first is at the whole frame; or, while a narrow network shows all known faces in a part of it, at that part,
+    with the whole frame as the other look when it is due. Otherwise the other look is at a tile, or at close-ups of up
+    to four faces, in turn.
     """
 
-    def __init__(self, metadata: ModelMetadata, reach: Reach) -> None:
+    def __init__(self, metadata: ModelMetadata, reach: Reach, narrow_wh: tuple[int, int] | None = None) -> None:
         self._rotation = TileRotation(metadata.input_wh, reach, LIVE_ROUND_S)
         self._metadata = metadata
         self._input_wh = metadata.input_wh
+        self._follower = Follower(metadata.input_wh, narrow_wh) if narrow_wh else None
         self.budget = FrameBudget()
-        self._known = KnownFaces.none()
+        self._tracked = KnownFaces.none()
+        self._candidates = KnownFaces.none()
+        self._all_seen = False
+        self._whole_s = -math.inf
+        self._whole_was_last = False
         self._next_face = 0
         self._tile_was_last = False
         self._current: Plan | None = None
 
+    @property
+    def follows(self) -> bool:
+        """Whether it may plan looks through the narrow network."""
+        return self._follower is not None
+
     def plan(self, frame: Frame) -> Plan | None:
         """What to look at in the next frame."""
         self.budget.begin(frame)
-        self._current = self._plan(frame) if len(self._rotation.tiles(_size_wh(frame))) else None
+        has_tiles = len(self._rotation.tiles(_size_wh(frame))) > 0
+        self._current = self._plan(frame, has_tiles=has_tiles) if has_tiles or self._follower else None
         return self._current
 
-    def _plan(self, frame: Frame) -> Plan:
-        whole = Plan(_whole(frame), KnownFaces.none(), confirms=False)
-        if not self.budget.allows_more:
+    def _plan(self, frame: Frame, *, has_tiles: bool) -> Plan:
+        first = self._first(frame)
+        if first.followed is not None and self._whole_is_due(frame.pts_s):
+            self._note_whole(frame.pts_s)
+            whole = _whole_plan(frame)
+            return replace(first, regions=_joined(first, whole.regions)) if self.budget.allows_more else whole
+        self._whole_was_last = first.followed is None
+        if self._whole_was_last:
+            self._note_whole(frame.pts_s)
+        return self._closer(frame, first) if has_tiles and self.budget.allows_more else first
+
+    def _first(self, frame: Frame) -> Plan:
+        """The first look: at the part with the known faces, if they all were there in the last frame."""
+        whole = _whole_plan(frame)
+        if self._follower is None or not self._all_seen:
             return whole
-        known = _followed(self._known.at(frame.pts_s), frame, self._input_wh)
-        if self._rotation.is_due(frame.pts_s) and not (len(known) and self._tile_was_last):
+        faces = self._tracked.at(frame.pts_s).boxes
+        part = self._follower.part(faces, _size_wh(frame))
+        return whole if part is None else replace(whole, regions=part[None], followed=faces)
+
+    def _whole_is_due(self, pts_s: float) -> bool:
+        """Not in two frames running, however far they are apart."""
+        return not self._whole_was_last and not 0 <= pts_s - self._whole_s < WHOLE_S
+
+    def _note_whole(self, pts_s: float) -> None:
+        self._whole_s, self._whole_was_last = pts_s, True
+
+    def _closer(self, frame: Frame, first: Plan) -> Plan:
+        """The same with one look more."""
+        known = self._candidates if first.followed is not None else _together(self._tracked, self._candidates)
+        small = _small(known.at(frame.pts_s), frame, self._input_wh)
+        if self._rotation.is_due(frame.pts_s) and not (len(small) and self._tile_was_last):
             self._tile_was_last = True
-            return replace(whole, regions=np.concatenate([whole.regions, self._rotation.take(frame.pts_s)]))
+            return replace(first, regions=_joined(first, self._rotation.take(frame.pts_s)))
         self._tile_was_last = False
-        return replace(whole, known=self._in_turn(known))
+        return replace(first, known=self._in_turn(small))
 
     def note(self, detected: Detected, tracked: KnownFaces) -> None:
         """Learn from a frame: faces that may be there are known too, but for those that close-ups did not confirm."""
-        if self._current is None:
+        plan, found = self._current, detected.found
+        if plan is None:
             return
-        shown = self._current.known
-        looked_closer = len(self._current.regions) > 1 or len(shown) > 0
-        self.budget.end((detected.preprocess_ms + detected.infer_ms) / 1000, looked_closer=looked_closer)
-        found = detected.found
-        fresh = is_candidate(found, self._metadata) & ~inside_any(
-            found.boxes, np.concatenate([tracked.boxes, shown.boxes])
+        self.budget.end(
+            (detected.preprocess_ms + detected.infer_ms) / 1000,
+            looked_closer=len(plan.regions) > 1 or len(plan.known) > 0,
+            is_whole=plan.followed is None,
         )
+        candidate = is_candidate(found, self._metadata)
+        fresh = candidate & ~inside_any(found.boxes, np.concatenate([tracked.boxes, plan.known.boxes]))
         boxes = found.boxes[fresh].astype(np.float64)
-        self._known = KnownFaces(
-            np.concatenate([tracked.boxes, boxes]),
-            np.concatenate([tracked.speeds, np.zeros_like(boxes)]),
-            np.concatenate([tracked.scores, found.scores[fresh]]),
-            tracked.pts_s,
-        )
+        self._tracked = tracked
+        self._candidates = KnownFaces(boxes, np.zeros_like(boxes), found.scores[fresh], tracked.pts_s)
+        self._all_seen = bool(inside_any(tracked.boxes, found.boxes[candidate]).all())
 
     def _in_turn(self, known: KnownFaces) -> KnownFaces:
         """As many as fit into one look, the others next time."""
@@ -147,7 +189,17 @@ class LivePlanner:
         return known[rows]
 
 
-def _followed(known: KnownFaces, frame: Frame, input_wh: tuple[int, int]) -> KnownFaces:
+def _together(some: KnownFaces, others: KnownFaces) -> KnownFaces:
+    """Both, which are of the same time."""
+    return KnownFaces(
+        np.concatenate([some.boxes, others.boxes]),
+        np.concatenate([some.speeds, others.speeds]),
+        np.concatenate([some.scores, others.scores]),
+        some.pts_s,
+    )
+
+
+def _small(known: KnownFaces, frame: Frame, input_wh: tuple[int, int]) -> KnownFaces:
     """Those in the frame that are too small to be seen well in the whole of it."""
     size_wh = np.array(_size_wh(frame))
     scale = float(np.min(np.array(input_wh) / size_wh))
@@ -165,6 +217,14 @@ def _whole(frame: Frame) -> np.ndarray:
     return np.array([[0, 0, *_size_wh(frame)]])
 
 
+def _whole_plan(frame: Frame) -> Plan:
+    return Plan(_whole(frame), KnownFaces.none(), confirms=False)
+
+
+def _joined(plan: Plan, regions: np.ndarray) -> np.ndarray:
+    return np.concatenate([plan.regions, regions])
+
+
 def planner_for(
     metadata: ModelMetadata,
     reach: Reach,
@@ -172,6 +232,7 @@ def planner_for(
     is_live: bool,
     frame_wh: tuple[int, int],
     tile_wh: tuple[int, int] | None = None,
+    narrow_wh: tuple[int, int] | None = None,
 ) -> Planner:
     """The planner of a source.
 
@@ -181,9 +242,10 @@ def planner_for(
         is_live: somebody waits for each frame.
         frame_wh: width and height in pixels of the frames; those that come live may change.
         tile_wh: of the input that tiles of files go through, if it is a wider one. A live frame has no time for it.
+        narrow_wh: of the input by which near faces are followed live, if there is one.
     """
     if is_live and not reach.is_near:
-        return LivePlanner(metadata, reach)
+        return LivePlanner(metadata, reach, narrow_wh if reach.follows else None)
     return NearPlanner() if looks_once(metadata, reach, frame_wh, tile_wh) else FilePlanner(metadata, reach, tile_wh)
 
 

@@ -30,6 +30,9 @@ class Reach:
     """Pixels of the network's input in a pixel of the tile; 0 for the whole frame alone."""
     grid: tuple[int, int] | None = None
     """Columns and rows, in place of as many as ``min_scale`` needs."""
+    follows: bool = True
+    """Whether live frames may be looked at where the known faces are, and as a whole only now and then: then a new face
+    is found some tenths of a second later, too late for who hides faces."""
 
     @classmethod
     def near(cls) -> "Reach":
@@ -53,7 +56,7 @@ class Reach:
     @property
     def is_auto(self) -> bool:
         """True if an image or a video gets as many looks as are worth their time."""
-        return self == Reach()
+        return self.min_scale == AUTO_SCALE and self.grid is None
 
     @property
     def is_near(self) -> bool:

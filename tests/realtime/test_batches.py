@@ -178,6 +178,7 @@ class Together:
         self.concurrency, self.max_batch, self.is_thread_safe = 1, BATCH, True
         self.preprocess, self.infer = network.preprocess, network.infer
         self.tile_wh, self.wide = network.tile_wh, network.wide
+        self.narrow_wh, self.narrow = network.narrow_wh, network.narrow
         self.runs = []
 
     def preprocess_batch(self, images):

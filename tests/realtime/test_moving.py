@@ -188,8 +188,8 @@ def test_a_stream_looks_as_far_as_its_detector(monkeypatch, photos):
         ("", Reach()),
         ("--reach near", Reach.near()),
         ("--reach 3x2", Reach(grid=(3, 2))),
-        ("--blur", Reach.parse("far")),
-        ("--blur face --reach auto", Reach()),
+        ("--blur", replace(Reach.parse("far"), follows=False)),
+        ("--blur face --reach auto", replace(Reach(), follows=False)),
     ],
 )
 def test_files_that_hide_faces_are_searched_as_far_as_can_be(tmp_path, monkeypatch, clip, arguments, expected):

@@ -140,3 +140,28 @@ def test_what_predicts_a_new_class_is_trained_faster_than_the_rest(tmp_path, mon
 @pytest.mark.parametrize(("optimizer", "lr", "gain"), [("sgd", 0.001, 10), ("sgd", 0.02, 1), ("adamw", 0.0001, 1)])
 def test_a_high_rate_is_not_raised_for_new_classes(optimizer, lr, gain):
     assert FitOptions(optimizer=optimizer, lr=lr).new_class_gain == pytest.approx(gain)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "arch", "size"),
+    [
+        ([], "resnet50", 480),
+        (["--weights", "none"], "resnet50", 480),
+        (["--weights", "nano"], "nano", 256),
+        (["--weights", "mobile"], "mobile", 320),
+        (["--weights", "nano", "--arch", "mobile"], "mobile", 320),
+        (["--weights", "nano", "--size", "192"], "nano", 192),
+    ],
+)
+def test_the_architecture_is_that_of_the_detector_to_train_on_unless_another_is_given(
+    arguments, arch, size, monkeypatch, tiny_yaml, tmp_path
+):
+    chosen = []
+
+    def stop(options, *_):
+        chosen.append(options)
+        raise TrainError("that was enough")
+
+    monkeypatch.setattr("train.commands.fit.Run", stop)
+    CliRunner().invoke(app, ["fit", str(tiny_yaml), "--out", str(tmp_path / "run"), *arguments])
+    assert [(options.arch, options.size) for options in chosen] == [(arch, size)]

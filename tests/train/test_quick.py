@@ -15,8 +15,8 @@ import torch
 from tiny_data import make_data_set, noise_image, write_image
 from typer.testing import CliRunner
 
+import export.companions
 import export.to_onnx
-import export.wide
 from export.errors import ExportError
 from train.cli import app, run_cli
 from train.commands.quick import ERRORS, MODEL
@@ -260,11 +260,11 @@ def exported(monkeypatch):
         calls.append((checkpoint, size_wh, images))
         out.write_bytes(b"a model")
 
-    def export_wide(*_args, **_options):
+    def export_companion(*_args, **_options):
         raise ExportError("the graph does not find what the model finds")
 
     monkeypatch.setattr(export.to_onnx, "export_onnx", export_onnx)
-    monkeypatch.setattr(export.wide, "export_wide", export_wide)
+    monkeypatch.setattr(export.companions, "export_companion", export_companion)
     return calls
 
 

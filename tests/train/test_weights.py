@@ -11,7 +11,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from train.errors import TrainError
 from train.models.architectures import ModelConfig, build_model
 from train.models.checkpoint import Checkpoint
-from train.models.weights import PRETRAINED, continues_training, initial_model
+from train.models.weights import PRETRAINED, architecture_of, initial_model
 
 NANO = ModelConfig("nano", ("face", "eye"), 64)
 PREDICTOR = "roi_heads.box_predictor."
@@ -285,25 +285,17 @@ def test_as_many_classes_of_other_names_may_be_translations(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arch", "weights", "expected"),
-    [
-        ("nano", "nano", True),
-        ("pico", "nano", True),
-        ("nano", "pico", True),
-        ("mobile", "nano", False),
-        ("nano", "coco", False),
-        ("nano", "none", False),
-        ("nano", "not/there.pt", False),
-    ],
+    ("weights", "expected"),
+    [("nano", "nano"), ("pico", "pico"), ("mobile", "mobile"), ("coco", None), ("none", None), ("not/there.pt", None)],
 )
-def test_training_is_continued_from_a_detector_with_the_same_layers(arch, weights, expected):
-    assert continues_training(arch, weights) is expected
+def test_shipped_detectors_say_what_they_are(weights, expected):
+    assert architecture_of(weights) == expected
 
 
-def test_training_is_continued_from_a_checkpoint_but_not_from_a_state_dict(tmp_path):
+def test_checkpoints_say_what_they_are_and_state_dicts_do_not(tmp_path):
     state = random_model().state_dict()
     Checkpoint(NANO, state, {}).save(tmp_path / "best.pt")
     torch.save(state, tmp_path / "weights.pth")
 
-    assert continues_training("nano", str(tmp_path / "best.pt"))
-    assert not continues_training("nano", str(tmp_path / "weights.pth"))
+    assert architecture_of(str(tmp_path / "best.pt")) == "nano"
+    assert architecture_of(str(tmp_path / "weights.pth")) is None

@@ -8,7 +8,7 @@ from train.data.augment import AugmentOptions
 from train.errors import TrainError
 from train.loop.schedule_text import seconds_of, size_schedule
 from train.models.architectures import ARCHITECTURES
-from train.models.weights import continues_training
+from train.models.weights import architecture_of, family
 
 MODEL, TRAINING, EXAMPLES = "Model", "Training", "Examples"
 """Groups of options in the help text."""
@@ -23,6 +23,7 @@ size of a gradient."""
 WARMUP_STEPS, GENTLE_WARMUP_STEPS = 500, 50
 FEW_IMAGES = 32
 """Batch norms that are trained on keep their statistics where they would see fewer images at once."""
+ARCH = "resnet50"
 EPOCHS = 26
 AUGMENT = AugmentOptions()
 IMPLYING = ("arch", "weights", "optimizer", "sizes", "time", "batch_size", "accumulate")
@@ -37,7 +38,13 @@ class FitOptions:
     all that a new option needs: the command line is generated from them.
     """
 
-    arch: str = option("resnet50", "Architecture.", panel=MODEL, choices=tuple(ARCHITECTURES))
+    arch: str = option(
+        ARCH,
+        f"Architecture; by default that of a detector of this project in --weights, else {ARCH}.",
+        panel=MODEL,
+        choices=tuple(ARCHITECTURES),
+        is_derived=True,
+    )
     weights: str = option(
         "coco",
         "Start: coco (pretrained), none, a model that comes with the app (pico, nano, mobile), or a file.",
@@ -156,9 +163,12 @@ class FitOptions:
             raise TrainError(f"--time {time} and --schedule step, whose steps are counted in epochs. Use cosine")
         if time:
             seconds_of(time)  # raises if it is none
-        is_gentle = continues_training(given["arch"], given["weights"])
+        known_arch = architecture_of(given["weights"])
+        arch = given["arch"] or known_arch or ARCH
+        is_gentle = known_arch is not None and family(known_arch) == family(arch)
         derived = {
-            "size": size_schedule(sizes)[-1][0] if sizes else ARCHITECTURES[given["arch"]].default_size,
+            "arch": arch,
+            "size": size_schedule(sizes)[-1][0] if sizes else ARCHITECTURES[arch].default_size,
             "epochs": EPOCHS,
             "schedule": "cosine" if time else "step",
             "lr": (GENTLE_LR if is_gentle else LR)[optimizer],
@@ -173,10 +183,11 @@ class FitOptions:
         plain = command_line_defaults(type(self))
         implying = {name: getattr(self, name) for name in IMPLYING}
         implied = asdict(type(self).from_command_line(**plain | implying))
+        alone = plain | {"arch": architecture_of(self.weights) or ARCH}
         return {
             name: value
             for name, value in asdict(self).items()
-            if value != implied[name] or (name in implying and value != plain[name])
+            if value != implied[name] or (name in implying and value != alone[name])
         }
 
     @classmethod

@@ -86,18 +86,18 @@ def initial_model(config: ModelConfig, weights: str) -> Start:
     return Start(model, config, reinitialized, _path(weights).suffix == ".onnx", new_classes)
 
 
-def continues_training(arch: str, weights: str) -> bool:
-    """Whether ``weights`` are of a detector of this project with the layers of ``arch``, which is then trained on.
+def architecture_of(weights: str) -> str | None:
+    """The architecture of a detector of this project whose ``weights`` these are; None if they are others.
 
-    A file that cannot be read gives False: ``initial_model`` says why.
+    A file that cannot be read gives None too: ``initial_model`` says why.
     """
     if weights in {"none", "coco"}:
-        return False
+        return None
     try:
         given = read_weights(weights)
     except TrainError:
-        return False
-    return given.config is not None and family(given.config.arch) == family(arch)
+        return None
+    return given.config.arch if given.config else None
 
 
 def family(arch: str) -> str:

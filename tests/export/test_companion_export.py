@@ -6,12 +6,13 @@ import onnx
 import pytest
 import torch
 
-from export import wide
+from export import companions
 from export.errors import ExportError
 from export.to_onnx import export_onnx
 from export.verify import IMAGES
 from realtime.image_io import read_image
-from realtime.inference.detector import OnnxDetector, wide_file
+from realtime.inference.companions import Companion
+from realtime.inference.detector import OnnxDetector, companion_file
 from realtime.inference.providers import Provider
 from train.models.calibration import Calibration
 from train.models.onnx_weights import read_onnx
@@ -22,7 +23,7 @@ WIDE_WH = (256, 160)
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(wide, "WIDE_WH", WIDE_WH)
+    monkeypatch.setattr(companions, "WIDE_WH", WIDE_WH)
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def model(tmp_path):
     """``pico`` with a small input, and its companion."""
     checkpoint, model = read_onnx(shipped_path("pico")), tmp_path / "mine.onnx"
     export_onnx(checkpoint, model, size_wh=(128, 128), images=IMAGES[:1])
-    wide.export_wide(checkpoint, model, images=IMAGES[:1])
+    companions.export_companion(Companion.WIDE, checkpoint, model, size_wh=WIDE_WH, images=IMAGES[:1])
     return model
 
 
@@ -42,7 +43,7 @@ def test_the_app_uses_what_the_command_writes(tmp_path, export_cli):
     detector = OnnxDetector(out, provider=Provider.CPU)
     assert detector.metadata.input_wh == (128, 128)
     assert detector.wide.metadata.input_wh == detector.tile_wh == WIDE_WH
-    assert detector.wide.metadata.max_detections == wide.DETECTIONS
+    assert detector.wide.metadata.max_detections == companions.WIDE_DETECTIONS
 
 
 def test_a_model_of_a_large_input_needs_none(tmp_path, export_cli):
@@ -52,31 +53,57 @@ def test_a_model_of_a_large_input_needs_none(tmp_path, export_cli):
     assert "--wide: of no use to an input of 192x192" in err
 
 
+def test_a_narrow_companion_is_smaller_and_does_less(tmp_path, export_cli):
+    out = tmp_path / "mine.onnx"
+    code, printed, err = export_cli("onnx", "nano", "-o", out, "--size", "192x192", "--narrow")
+    assert (code, err) == (0, "")
+    assert printed.splitlines()[-1].startswith(f"{tmp_path / 'mine-narrow.onnx'}: ")
+    detector = OnnxDetector(out, provider=Provider.CPU)
+    assert detector.narrow_wh == detector.narrow.metadata.input_wh == (128, 128)
+    assert detector.narrow.metadata.class_names == detector.metadata.class_names
+    assert detector.tile_wh == (192, 192)  # there is no wide one
+
+
+def test_a_model_of_a_small_input_has_no_narrow_companion(tmp_path, export_cli):
+    code, _, err = export_cli("onnx", "pico", "-o", tmp_path / "mine.onnx", "--size", "160x160", "--narrow")
+    assert code == 1
+    assert "--narrow: of no use to an input of 160x160, which is not large enough" in err
+
+
+@pytest.mark.parametrize(
+    ("model_wh", "narrow_wh"), [((256, 256), (192, 192)), ((320, 320), (224, 224)), ((640, 480), (480, 352))]
+)
+def test_the_narrow_input_has_about_half_the_pixels(model_wh, narrow_wh):
+    assert companions.input_of(Companion.NARROW, model_wh) == narrow_wh
+
+
 def test_an_export_that_fails_leaves_no_companion_of_other_weights(model, monkeypatch):
     def refuse(*_args, **_options):
         raise ExportError("no")
 
-    monkeypatch.setattr(wide, "export_onnx", refuse)
+    monkeypatch.setattr(companions, "export_onnx", refuse)
     with pytest.raises(ExportError):
-        wide.export_wide(read_onnx(shipped_path("nano")), model, images=IMAGES[:1])
-    assert wide_file(model) is None
+        companions.export_companion(
+            Companion.WIDE, read_onnx(shipped_path("nano")), model, size_wh=WIDE_WH, images=IMAGES[:1]
+        )
+    assert companion_file(model, Companion.WIDE) is None
 
 
 def test_a_companion_takes_over_the_calibration_of_its_model(model):
     known = Calibration(0.7, 1.6, (0.2, 0.5, 0.3, 0.4, 0.6))
-    companion = wide_file(model)
+    companion = companion_file(model, Companion.WIDE)
     image = read_image(IMAGES[0])
-    proto, metadata = wide.read_model(model)
+    proto, metadata = companions.read_model(model)
     for path in (model, companion):  # as before any calibration
-        plain, _ = wide.read_model(path)
-        wide.put_calibration(plain, None)
+        plain, _ = companions.read_model(path)
+        companions.put_calibration(plain, None)
         onnx.save(plain, path)
     before = OnnxDetector(companion, provider=Provider.CPU).detect(image)
-    wide.put_calibration(proto, known)
+    companions.put_calibration(proto, known)
     onnx.helper.set_model_props(proto, replace(metadata, calibration=known.as_dict(), threshold=0.4).to_props())
     onnx.save(proto, model)
 
-    assert wide.calibrate_wide(companion, model) == companion
+    assert companions.calibrate_companion(companion, Companion.WIDE, model) == companion
 
     after = OnnxDetector(model, provider=Provider.CPU).wide
     assert (after.metadata.calibration, after.metadata.threshold) == (known.as_dict(), 0.4)

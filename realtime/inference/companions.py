@@ -1,27 +1,36 @@
-"""The wide companion of a model: the same weights in a file of its own, with a wider input, for tiles."""
+"""Companions of a model: the same weights in files of their own, with other inputs."""
 
+from enum import StrEnum
 from pathlib import Path
 
 from realtime.errors import ModelError, Remedy
 from realtime.inference.onnx_file import read_metadata_props
 from realtime.metadata import ModelMetadata
 
-SUFFIX = "-wide"
 TRAINING = ("train_sha256", "images_seen", "epoch")
 """Entries of ``ModelMetadata.training`` by which weights are known."""
 
 
-def wide_name(model: Path) -> Path:
+class Companion(StrEnum):
+    """What a companion is for; its value is the end of its file's name."""
+
+    WIDE = "wide"
+    """Tiles, in an input of four times the pixels."""
+    NARROW = "narrow"
+    """Near faces that are followed live, in a smaller input."""
+
+
+def companion_name(model: Path, kind: Companion) -> Path:
     """What the companion of a model is called: ``mine-wide.onnx`` beside ``mine.onnx``."""
-    return model.with_name(f"{model.stem}{SUFFIX}{model.suffix}")
+    return model.with_name(f"{model.stem}-{kind}{model.suffix}")
 
 
 def is_companion(model: Path) -> bool:
     """Whether a file has the name of a companion."""
-    return model.stem.endswith(SUFFIX)
+    return model.stem.endswith(tuple(f"-{kind}" for kind in Companion))
 
 
-def read_wide(path: Path, model: Path, metadata: ModelMetadata) -> ModelMetadata:
+def read_companion(path: Path, model: Path, metadata: ModelMetadata) -> ModelMetadata:
     """The metadata of the companion of a model.
 
     Args:
