@@ -97,6 +97,7 @@ def export_onnx(
         precision="float16" if half else "float32",
         batch=batch,
         calibration=calibration.as_dict() if calibration else None,
+        is_exact=budget == EVERYTHING and not short_tail,
     )
     proto = trace(static, batch)
     put_calibration(proto, calibration)

@@ -54,6 +54,8 @@ class ModelMetadata:
     calibration: dict[str, Any] | None = None
     """How the graph turns its softmax into the share of detections that are right: ``a``, ``b`` and ``factors``, one
     for each class, of ``train.models.calibration``. None: scores are the softmax."""
+    is_exact: bool = True
+    """Whether the graph computes all that the model does; else it has a short tail or a budget."""
 
     @property
     def levels(self) -> ScoreLevels:
@@ -67,6 +69,8 @@ class ModelMetadata:
             del values["batch"]
         if self.calibration is None:
             del values["calibration"]
+        if self.is_exact:
+            del values["is_exact"]
         return {KEY_PREFIX + key: json.dumps(value) for key, value in values.items()}
 
     @classmethod
@@ -192,9 +196,14 @@ _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that change the direction of the text after them. Joiners, which some scripts need, are allowed."""
 
-_FALLBACKS = {"precision": json.dumps("float32"), "batch": json.dumps(1), "calibration": json.dumps(None)}
+_FALLBACKS = {
+    "precision": json.dumps("float32"),
+    "batch": json.dumps(1),
+    "calibration": json.dumps(None),
+    "is_exact": "true",
+}
 """Values of keys that a file may lack: those from before half precision have no ``precision``, those for one image no
-``batch``, those whose scores are a softmax no ``calibration``."""
+``batch``, those whose scores are a softmax no ``calibration``, those that compute all no ``is_exact``."""
 
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "class_names": _are_names,
@@ -209,4 +218,5 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "schema_version": lambda v: _is_int(v, SCHEMA_VERSION, SCHEMA_VERSION),
     "batch": lambda v: _is_int(v, 1, MAX_BATCH),
     "calibration": _is_calibration,
+    "is_exact": lambda v: isinstance(v, bool),
 }

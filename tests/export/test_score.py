@@ -6,7 +6,10 @@ import pytest
 import torch
 from tiny_data import CLASS_NAMES, make_data_set
 
+from export.static import Budget
 from export.to_onnx import export_onnx
+from realtime.inference.onnx_file import read_metadata_props
+from realtime.metadata import ModelMetadata
 from train.data.data_yaml import load_data_config
 from train.data.dataset import load_split
 from train.evaluation.evaluate import evaluate
@@ -65,6 +68,32 @@ def test_verify_fails_if_the_checkpoint_scored_otherwise(export_cli, exported, d
 
     assert code == 1
     assert "at most 0.002 is allowed. Is this the validation data of its training (data.yaml)?" in err
+
+
+def test_verify_lets_a_file_that_computes_less_differ_and_says_by_how_much(export_cli, exported, data, tmp_path):
+    path = change_training(exported, tmp_path / "m.onnx", metrics={"map50": 0.9, "map50_95": 0.5})
+    proto = onnx.load(path)
+    proto.metadata_props.add(key="realtime.is_exact", value="false")
+    onnx.save(proto, path)
+
+    code, out, _ = export_cli("verify", path, data)
+
+    assert code == 0
+    last = out.splitlines()[-1]
+    assert last.startswith("against its checkpoint: mAP50 -")
+    assert last.endswith(", with a short tail or a smaller budget")
+
+
+@pytest.mark.parametrize(
+    ("options", "is_exact"),
+    [({}, True), ({"short_tail": True}, False), ({"budget": Budget(proposals=40)}, False), ({"batch": 2}, True)],
+)
+def test_a_file_says_whether_it_computes_all_that_the_model_does(lively_model, data, tmp_path, options, is_exact):
+    checkpoint = Checkpoint(ModelConfig("nano", CLASS_NAMES, 64), lively_model("nano").state_dict(), {})
+    path = tmp_path / "m.onnx"
+    images = [image.path for image in load_split(load_data_config(data), "val")]
+    export_onnx(checkpoint, path, size_wh=(64, 64), images=images, **options)
+    assert ModelMetadata.from_props(read_metadata_props(path), "m").is_exact is is_exact
 
 
 def test_verify_at_another_size_says_that_nothing_was_compared(export_cli, exported, data, tmp_path):
