@@ -1,6 +1,6 @@
-"""What it saves a camera to follow a near face by the narrow companion of its model, and how the boxes fare.
+"""What a camera saves by following a near face with the narrow companion of its model, and how the boxes fare.
 
-A real clip runs through the live path in two ways, in turns: with a look at each whole frame, and with the known faces
+A real clip runs through the live path in two modes, in turns: with a look at each whole frame, and with the known faces
 followed in a part of it.
 """
 
@@ -25,14 +25,14 @@ from realtime.sources.video_file import VideoFileSource
 from realtime.structures import FACE, Detections, Frame
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "astronaut.mp4"
-WAYS = {"whole": replace(Reach(), follows=False), "followed": Reach()}
+MODES = {"whole": replace(Reach(), follows=False), "followed": Reach()}
 WARM_FRAMES = 5
 """The first frames, in which networks are opened, are not timed."""
 
 
 @dataclass(slots=True)
 class Run:
-    """One way, over all rounds."""
+    """One mode, over all rounds."""
 
     ms: list[float] = field(default_factory=list)
     """Of the detection of each frame."""
@@ -60,11 +60,11 @@ class Run:
         }
 
 
-def play(frames: list[Frame], network: OnnxDetector, way: str, run: Run) -> None:
+def play(frames: list[Frame], network: OnnxDetector, mode: str, run: Run) -> None:
     """Run the frames through the live path, and add what it took and gave."""
     metadata = network.metadata
     frame_wh = (frames[0].image.shape[1], frames[0].image.shape[0])
-    detector = FrameDetector(network, WAYS[way], is_live=True, frame_wh=frame_wh)
+    detector = FrameDetector(network, MODES[mode], is_live=True, frame_wh=frame_wh)
     tracker = FaceTracker(metadata.class_names, levels=metadata.levels)
     run.shown, run.parts, cpu_s = [], 0, time.process_time()
     try:
@@ -91,7 +91,7 @@ def _shows_all(regions: np.ndarray, frame_wh: tuple[int, int]) -> bool:
 
 
 def agreement(one: list[Detections], other: list[Detections]) -> list[float]:
-    """IoU of the faces of frames in which both ways show a single one."""
+    """IoU of the faces of frames in which both modes show a single one."""
     faces = [[found.boxes[found.parts == FACE] for found in shown] for shown in (one, other)]
     return [float(iou(a[0], b[0])) for a, b in zip(*faces, strict=True) if len(a) == len(b) == 1]
 
@@ -100,21 +100,21 @@ def main(
     video: Annotated[Path, typer.Argument(metavar="[VIDEO]", help="Real clip; by default the sample clip.")] = SAMPLE,
     model: Annotated[str, typer.Option(help="Name of a shipped model, or an ONNX file.")] = "nano",
     frames: Annotated[int, typer.Option(min=10, help="Frames at most.")] = 300,
-    rounds: Annotated[int, typer.Option(min=1, help="Of both ways in turns.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Of both modes in turns.")] = 3,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
 ) -> None:
-    """Measure time, steadiness and agreement of both ways."""
+    """Measure time, steadiness and agreement of both modes."""
     network = OnnxDetector(find_model(model), provider=Provider.CPU)
     if network.narrow is None:
         raise typer.BadParameter(f"{model} has no narrow companion: export it with --narrow")
     with VideoFileSource(video) as source:
         clip = list(islice(iter(source.read, None), frames))
-    runs = {way: Run() for way in WAYS}
+    runs = {mode: Run() for mode in MODES}
     for _ in range(rounds):
-        for way, run in runs.items():
-            play(clip, network, way, run)
+        for mode, run in runs.items():
+            play(clip, network, mode, run)
     shared = agreement(*(run.shown for run in runs.values()))
-    report = {way: run.report() for way, run in runs.items()} | {
+    report = {mode: run.report() for mode, run in runs.items()} | {
         "frames": len(clip),
         "frame_wh": clip[0].image.shape[1::-1],
         "cpu_followed_to_whole": round(runs["followed"].cpu_ms[-1] / runs["whole"].cpu_ms[-1], 3),

@@ -39,8 +39,8 @@ MAX_SPEED = 1.0
 """Of a face, in its heights per second."""
 FACES = (0, 2, 4, 6)
 """Number of faces in the scenes, in turn."""
-WIDE_LOOKS = 2
-"""What a look at a wide input counts, by its time."""
+WIDE_LOOKS, NARROW_LOOKS = 2.0, 0.5
+"""What a look at a wide or a narrow input counts, by its time."""
 LOOK_MS = 12.0
 NOISE_LEVELS = 3.0
 """Standard deviation of the sensor's noise."""
@@ -117,21 +117,21 @@ def _actor(image: LabelledImage, row: int, rng: np.random.Generator) -> Actor:
 
 
 class CountingNetwork(OneAtATime):
-    """Counts its looks, and those of its wide companion as two each, whose time they take."""
+    """Counts its looks, and those of its companions by the time that they take."""
 
-    def __init__(self, network: OnnxDetector, counts_for: "CountingNetwork | None" = None) -> None:
+    def __init__(
+        self, network: OnnxDetector, counts_for: "CountingNetwork | None" = None, looks_each: float = 1.0
+    ) -> None:
         self.metadata, self.concurrency, self.is_thread_safe = network.metadata, 1, True
         self.preprocess = network.preprocess
-        self.looks = 0
-        self._network, self._counts_for = network, counts_for
-        self.wide = CountingNetwork(network.wide, self) if network.wide else None
+        self.looks = 0.0
+        self._network, self._counts_for, self._looks_each = network, counts_for or self, looks_each
+        self.wide = CountingNetwork(network.wide, self, WIDE_LOOKS) if network.wide else None
+        self.narrow = CountingNetwork(network.narrow, self, NARROW_LOOKS) if network.narrow else None
 
     def infer(self, network_input: np.ndarray, transform: LetterboxTransform) -> Detections:
         """As the network."""
-        if self._counts_for:
-            self._counts_for.looks += WIDE_LOOKS
-        else:
-            self.looks += 1
+        self._counts_for.looks += self._looks_each
         return self._network.infer(network_input, transform)
 
 
@@ -145,7 +145,7 @@ class Figures:
     delays_s: list[float] = field(default_factory=list)
     """Until each face was found for the first time; infinite for those that never were."""
 
-    def report(self, looks: int) -> dict[str, object]:
+    def report(self, looks: float) -> dict[str, object]:
         """Plain values."""
         delays_s = sorted(self.delays_s)
         quantiles = [round(delays_s[int(share * (len(delays_s) - 1))], 2) for share in (0.5, 0.9)] if delays_s else None
@@ -203,7 +203,8 @@ def _tracked(
             found = tracker.update(
                 detected.found, threshold=threshold, pts_s=frame.pts_s, side_px=max(SIZE_WH), looks=detected.looks
             )
-            taken_ms = LOOK_MS if network.looks - looks == 1 else 1.5 * LOOK_MS
+            taken = network.looks - looks
+            taken_ms = LOOK_MS * (taken if taken <= 1 else (1 + taken) / 2)
             looks = network.looks
             detector.note(replace(detected, preprocess_ms=0.0, infer_ms=taken_ms), tracker.known())
             yield frame, found.above_or_in_face(threshold)

@@ -142,6 +142,8 @@ def onnx_command(
     data_config = load_data_config(data) if data else None
     loaded, default_wh = _load(checkpoint)
     size_wh = _parse_size(size) if size else default_wh
+    if narrow and (half or batch > 1):
+        raise ExportError("--narrow: for one frame at a time on the CPU; leave out --half and --batch")
     companions = {kind: input_of(kind, size_wh) for kind in Companion if {"wide": wide, "narrow": narrow}[kind]}
     for kind, companion_wh in companions.items():
         if companion_wh is None:
@@ -208,7 +210,7 @@ def verify(
 ) -> None:
     """Score MODEL on labelled images, and fail if its mAP is not that of its checkpoint, to 0.002 (half: 0.003).
 
-    With a short tail or a smaller budget it may differ; then the difference is printed.
+    With a short tail or a smaller budget it may differ by 0.02.
     """
     metrics, metadata = score_onnx(model, load_data_config(data), split)
     typer.echo(metrics_table(metrics))

@@ -25,21 +25,26 @@ WIDE_WH = (640, 384)
 WIDE_BUDGET, WIDE_DETECTIONS = Budget(proposals=200), 200
 """A tile may show more faces than a near look. Twice as many proposals of nearly three times the candidates find one
 more face in twenty in photos of crowds, in nearly twice the time; smaller tiles find more in that."""
-LEAST_GAIN = 2.0
+MIN_GAIN = 2.0
 """The wide companion of a model whose input has more than this part of its pixels gains too little."""
 NARROW_SHARE = 0.75
 """Of each side of the model's input, rounded down to whole ``STEP_PX``; ``pico`` is this of ``nano``."""
 NARROW_BUDGET = Budget(proposals=48, pre_nms=96)
-STEP_PX, LEAST_PX = 32, 128
+STEP_PX, MIN_SIDE_PX = 32, 128
+
+
+def companion_inputs(model_wh: tuple[int, int]) -> dict[Companion, tuple[int, int]]:
+    """Width and height in pixels of the inputs of those companions by which a model with this input gains."""
+    return {kind: size_wh for kind in Companion if (size_wh := input_of(kind, model_wh))}
 
 
 def input_of(kind: Companion, model_wh: tuple[int, int]) -> tuple[int, int] | None:
     """Width and height in pixels of a companion's input; None if a model with this input gains nothing by it."""
     width, height = model_wh
     if kind is Companion.WIDE:
-        return WIDE_WH if width * height * LEAST_GAIN <= WIDE_WH[0] * WIDE_WH[1] else None
+        return WIDE_WH if width * height * MIN_GAIN <= WIDE_WH[0] * WIDE_WH[1] else None
     narrow_wh = (_narrower(width), _narrower(height))
-    return narrow_wh if min(narrow_wh) >= LEAST_PX else None
+    return narrow_wh if min(narrow_wh) >= MIN_SIDE_PX else None
 
 
 def _narrower(side: int) -> int:

@@ -203,7 +203,8 @@ _FALLBACKS = {
     "is_exact": "true",
 }
 """Values of keys that a file may lack: those from before half precision have no ``precision``, those for one image no
-``batch``, those whose scores are a softmax no ``calibration``, those that compute all no ``is_exact``."""
+``batch``, those whose scores are a softmax no ``calibration``, and those that compute all, or are older, no
+``is_exact``."""
 
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "class_names": _are_names,

@@ -1,4 +1,4 @@
-"""benchmarks/following.py: it runs both ways on the same frames, and refuses a model that cannot follow."""
+"""benchmarks/following.py: it runs both modes on the same frames, and refuses a model that cannot follow."""
 
 import json
 

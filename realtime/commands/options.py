@@ -52,7 +52,7 @@ LiveReach = Annotated[
         "--reach",
         metavar="auto|near|far|CxR",
         help="How far to look for faces: near looks at each whole frame; auto and far also at a tile or close-ups of "
-        "small faces, in turn, as far as time allows.",
+        "small faces, in turn, as far as time allows, and follow near faces in a part of the frame.",
         rich_help_panel=DETECTION,
     ),
 ]
@@ -221,7 +221,8 @@ def chosen_hiding(
 def chosen_reach(given: str | None, *, hides: bool) -> "Reach":
     """The reach that the user gave, or that of files.
 
-    Hiding looks as far as it can, and at all of each live frame: what is not found stays readable.
+    What is not found stays readable, so files whose faces are hidden are searched as far as can be by default, and live
+    frames as a whole.
 
     Raises:
         RegionError: there is no such reach.

@@ -46,6 +46,8 @@ class _Track:
         self.face_id = face_id
         self.smoother = BoxSmoother(1 + slots)
         self.lost_s = 0.0
+        self.is_missed = False
+        """A look that was close enough to show it did not: it is not there."""
         self.scores = np.zeros(1 + slots)
         """Of the face and its features, when each was last found."""
         self._close_px, self._close_s = height_px, 0.0  # height in the network's input when last seen, and since when
@@ -75,11 +77,13 @@ class _Track:
         """Correct the track by the box (4,) that was matched to it, of a face of this height in the network's input."""
         self._filter.update(box)
         self.lost_s = self._close_s = 0.0
+        self.is_missed = False
         self._close_px = height_px
 
     def is_hidden(self, height_px: float) -> bool:
         """Whether looks that show it at this height, at most, say less of the face than is known."""
-        return self.lost_s <= MAX_HELD_S and (height_px < FACE_PX or self.was_closer(height_px))
+        is_unseen = height_px < FACE_PX or self.was_closer(height_px)
+        return is_unseen and not self.is_missed and self.lost_s <= MAX_HELD_S
 
     def was_closer(self, height_px: float) -> bool:
         """Whether the face was just seen so much larger that this height would give a worse box."""
@@ -192,8 +196,13 @@ class FaceTracker:
     def _hidden_tracks(self, faces: Collection[_Track], looks: Looks) -> list[_Track]:
         """Tracks of faces that were not found, and that no look could show."""
         lost = [track for track in self._tracks if track not in faces]
-        heights_px = looks.heights_px(_boxes_of(lost))
-        return [track for track, height_px in zip(lost, heights_px.tolist(), strict=True) if track.is_hidden(height_px)]
+        hidden = []
+        for track, height_px in zip(lost, looks.heights_px(_boxes_of(lost)).tolist(), strict=True):
+            if track.is_hidden(height_px):
+                hidden.append(track)
+            else:
+                track.is_missed = True
+        return hidden
 
     def _is_coarse(self, detections: Detections, looks: Looks) -> np.ndarray:
         """Which detections (N,) bool are faces that were just seen much closer, or lie in them."""

@@ -16,7 +16,7 @@ from realtime.inference.batches import detect_in_batches
 from realtime.inference.timed import Detector
 from realtime.metadata import ModelMetadata
 from realtime.regions.close_ups import CloseUps, close_ups
-from realtime.regions.merge import Seen, merge
+from realtime.regions.merge import Seen, cut_off, merge
 from realtime.regions.tiles import Reach, regions_of, scale_of
 from realtime.structures import Detections
 
@@ -183,7 +183,7 @@ def detect_closer(network: Detector, image: np.ndarray, regions: np.ndarray, kno
     tiles_seen = all_seen(network.tile_wh, regions[1:], answers[1:])
     seen = all_seen(metadata.input_wh, regions[:1], answers[:1]) + tiles_seen
     small_px = SMALL * min(metadata.input_wh) if known is None else FEATURES_PX
-    found = merged(without_repeats(seen, metadata, small_px), size_of(image), metadata)
+    found = merged(without_repeats(seen, size_of(image), metadata, small_px), size_of(image), metadata)
     candidate = is_candidate(found, metadata)
     targets = _targets(found, candidate, looks_of(seen[:1]), known or KnownFaces.none(), small_px)
     if not len(targets.boxes):
@@ -244,7 +244,9 @@ def merged(seen: Sequence[Seen], frame_wh: tuple[int, int], metadata: ModelMetad
     return seen[0].found if len(seen) == 1 else merge(seen, frame_wh, metadata.max_detections * len(seen))
 
 
-def without_repeats(seen: Sequence[Seen], metadata: ModelMetadata, small_px: float = FEATURES_PX) -> list[Seen]:
+def without_repeats(
+    seen: Sequence[Seen], frame_wh: tuple[int, int], metadata: ModelMetadata, small_px: float = FEATURES_PX
+) -> list[Seen]:
     """The same without what the others show of faces that the first region shows well, ``small_px`` high or more.
 
     Otherwise the box of a near face would jump whenever a tile has its turn there, and what is larger in a tile than
@@ -253,6 +255,7 @@ def without_repeats(seen: Sequence[Seen], metadata: ModelMetadata, small_px: flo
     first = seen[0].found
     heights = looks_of(seen[:1]).heights_px(first.boxes)
     near = is_face(first) & (first.scores >= metadata.threshold) & (heights >= small_px)
+    near &= ~cut_off(seen[0], frame_wh)
     faces = first.boxes[near]
     return [seen[0], *(replace(one, found=one.found[~inside_any(one.found.boxes, faces)]) for one in seen[1:])]
 

@@ -8,7 +8,7 @@ from realtime.regions.tiles import scale_of
 SURROUNDINGS = 1.8
 """Side of the part in sides of a face: of the photos with one face in ``facial-features``, ``pico`` finds as much in it
 (mAP50-95 0.635, mean F1 0.972) as ``nano`` in the whole (0.640, 0.973); at 2.2, 0.628."""
-LEAST_SURROUNDINGS = 1.4
+MIN_SURROUNDINGS = 1.4
 """The same, within which the part must still be so that it is kept."""
 WHOLE_S = 0.3
 """Time after which the whole frame is looked at again, for new faces."""
@@ -27,7 +27,7 @@ class Follower:
             narrow_wh: of the input that the part goes through.
         """
         self._whole_wh, self._narrow_wh = whole_wh, narrow_wh
-        self._part = np.zeros(4, int)
+        self._part, self._frame_wh = np.zeros(4, int), (0, 0)
 
     def part(self, faces: np.ndarray, frame_wh: tuple[int, int]) -> np.ndarray | None:
         """The part around faces, if the narrow network shows them there as well as the whole frame would.
@@ -42,9 +42,9 @@ class Follower:
         sides = (faces[:, 2:] - faces[:, :2]).max(axis=1, initial=0.0)
         if not (sides >= 1).any():
             return None
-        least = _around(faces, LEAST_SURROUNDINGS, frame_wh)
-        is_whole = (self._part[:2] <= least[:2]).all() and (least[2:] <= self._part[2:]).all()
-        if not (is_whole and self._shows(self._part, sides, frame_wh)):
+        stays = frame_wh == self._frame_wh and contains(self._part, _around(faces, MIN_SURROUNDINGS, frame_wh)[None])
+        if not (stays and self._shows(self._part, sides, frame_wh)):
+            self._frame_wh = frame_wh
             self._part = _around(faces, SURROUNDINGS, frame_wh, min(self._narrow_wh) / MAX_ENLARGEMENT)
         return self._part if self._shows(self._part, sides, frame_wh) else None
 
@@ -55,6 +55,11 @@ class Follower:
         shown_px = sides * scale_of((width, height), self._narrow_wh)
         needed_px = np.minimum(sides * scale_of(frame_wh, self._whole_wh), ENOUGH_PX)
         return bool((shown_px >= needed_px).all())
+
+
+def contains(part: np.ndarray, boxes: np.ndarray) -> bool:
+    """Whether a part (4,) of a frame shows the whole of each of the boxes (N,4), all xyxy px."""
+    return bool((part[:2] <= boxes[:, :2]).all() and (boxes[:, 2:] <= part[2:]).all())
 
 
 def _around(faces: np.ndarray, surroundings: float, frame_wh: tuple[int, int], least_px: float = 0.0) -> np.ndarray:

@@ -15,8 +15,8 @@ from realtime.metadata import ModelMetadata
 from realtime.regions.budget import FrameBudget
 from realtime.regions.close_ups import COLUMNS
 from realtime.regions.cuts import CutDetector
-from realtime.regions.detector import is_candidate
-from realtime.regions.following import WHOLE_S, Follower
+from realtime.regions.detector import is_candidate, is_face
+from realtime.regions.following import WHOLE_S, Follower, contains
 from realtime.regions.rotation import LIVE_ROUND_S, TileRotation
 from realtime.regions.tiles import Reach, regions_of
 from realtime.structures import Frame
@@ -107,6 +107,8 @@ class LivePlanner:
         self.budget = FrameBudget()
         self._tracked = KnownFaces.none()
         self._candidates = KnownFaces.none()
+        self._elsewhere = np.zeros((0, 4), np.float32)
+        """What is in no face, such as other classes, at the last look at the whole frame: it must not be missed."""
         self._all_seen = False
         self._whole_s = -math.inf
         self._whole_was_last = False
@@ -144,7 +146,11 @@ class LivePlanner:
             return whole
         faces = self._tracked.at(frame.pts_s).boxes
         part = self._follower.part(faces, _size_wh(frame))
-        return whole if part is None else replace(whole, regions=part[None], followed=faces)
+        return (
+            whole
+            if part is None or not contains(part, self._elsewhere)
+            else replace(whole, regions=part[None], followed=faces)
+        )
 
     def _whole_is_due(self, pts_s: float) -> bool:
         """Not in two frames running, however far they are apart."""
@@ -178,6 +184,9 @@ class LivePlanner:
         boxes = found.boxes[fresh].astype(np.float64)
         self._tracked = tracked
         self._candidates = KnownFaces(boxes, np.zeros_like(boxes), found.scores[fresh], tracked.pts_s)
+        if plan.followed is None or len(plan.regions) > 1:
+            shown = found.scores >= self._metadata.levels.continuing * self._metadata.threshold
+            self._elsewhere = found.boxes[shown & ~is_face(found) & ~inside_any(found.boxes, tracked.boxes)]
         self._all_seen = bool(inside_any(tracked.boxes, found.boxes[candidate]).all())
 
     def _in_turn(self, known: KnownFaces) -> KnownFaces:

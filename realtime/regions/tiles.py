@@ -32,7 +32,7 @@ class Reach:
     """Columns and rows, in place of as many as ``min_scale`` needs."""
     follows: bool = True
     """Whether live frames may be looked at where the known faces are, and as a whole only now and then: then a new face
-    is found some tenths of a second later, too late for who hides faces."""
+    is found some tenths of a second later, too late for those who hide faces."""
 
     @classmethod
     def near(cls) -> "Reach":

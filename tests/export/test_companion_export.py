@@ -70,6 +70,14 @@ def test_a_model_of_a_small_input_has_no_narrow_companion(tmp_path, export_cli):
     assert "--narrow: of no use to an input of 160x160, which is not large enough" in err
 
 
+@pytest.mark.parametrize("option", ["--half", "--batch=2"])
+def test_a_narrow_companion_is_for_one_frame_at_a_time_on_the_cpu(tmp_path, export_cli, option):
+    code, _, err = export_cli("onnx", "nano", "-o", tmp_path / "mine.onnx", "--narrow", option)
+    assert code == 1
+    assert "--narrow: for one frame at a time on the CPU; leave out --half and --batch" in err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("model_wh", "narrow_wh"), [((256, 256), (192, 192)), ((320, 320), (224, 224)), ((640, 480), (480, 352))]
 )

@@ -1,22 +1,25 @@
 """Near faces of a camera: followed in a part of the frame by the narrow companion, with a look at the whole in time."""
 
+import time
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from fakes import metadata, stub_model
+from fakes import WAIT_S, metadata, stub_model
 from typer.testing import CliRunner
 
 from realtime.cli import app
+from realtime.errors import ModelError
 from realtime.faces.boxes import iou
 from realtime.faces.known import KnownFaces
+from realtime.faces.looks import Looks
 from realtime.faces.tracker import FaceTracker
 from realtime.inference.companions import Companion
 from realtime.inference.detector import OnnxDetector, companion_file, find_model
 from realtime.inference.providers import Provider
 from realtime.inference.timed import Detected
-from realtime.regions.following import LEAST_SURROUNDINGS, SURROUNDINGS, WHOLE_S, Follower
+from realtime.regions.following import MIN_SURROUNDINGS, SURROUNDINGS, WHOLE_S, Follower
 from realtime.regions.frames import FrameDetector, detect_together
 from realtime.regions.planner import LivePlanner, Plan
 from realtime.regions.tiles import Reach
@@ -85,11 +88,18 @@ def test_a_small_face_is_not_enlarged_without_bounds():
 def test_the_part_stays_while_the_face_is_well_within_it():
     follower = Follower(WHOLE_WH, NARROW_WH)
     first = follower.part(boxes_of(FACE), VGA)
-    room = (SURROUNDINGS - LEAST_SURROUNDINGS) / 2 * 170
+    room = (SURROUNDINGS - MIN_SURROUNDINGS) / 2 * 170
     for shift, stays in ((0.8 * room, True), (1.2 * room, False)):
         moved = follower.part(boxes_of(FACE) + shift, VGA)
         assert (moved.tolist() == first.tolist()) is stays
     assert follower.part(boxes_of((310, 220, 340, 254)), VGA).tolist() != first.tolist()  # it would be shown too small
+
+
+def test_another_size_of_the_frame_has_another_part():
+    follower = Follower(WHOLE_WH, NARROW_WH)
+    follower.part(boxes_of((400, 150, 800, 600)), (1280, 720))
+    part = follower.part(boxes_of((500, 200, 620, 330)), VGA)
+    assert (part <= [*VGA, *VGA]).all()
 
 
 # When
@@ -172,11 +182,26 @@ def test_without_a_narrow_network_or_where_faces_are_hidden_all_frames_are_looke
     network = OnnxDetector(find_model("nano"), provider=Provider.CPU)
     hiding = replace(Reach(), follows=False)
     assert hiding.is_auto
-    for planner in (
-        LivePlanner(CONTRACT, Reach()),
-        FrameDetector(network, hiding, is_live=True, frame_wh=VGA)._planner,
-    ):
+    detector = FrameDetector(network, hiding, is_live=True, frame_wh=VGA)
+    for planner in (LivePlanner(CONTRACT, Reach()), detector):
         assert run(planner, 20) == [None] * 20
+    detector.close()
+
+
+@pytest.mark.parametrize(("place", "follows"), [((300, 200, 340, 230), True), ((20, 20, 60, 60), False)])
+def test_what_is_in_no_face_and_outside_the_part_is_not_missed(place, follows):
+    """Other classes than those of a face: they would be seen in every tenth frame."""
+    names = ("face", "hand")
+    planner = LivePlanner(metadata(input_wh=WHOLE_WH, class_names=names), Reach(), NARROW_WH)
+    plans = []
+    for index in range(20):
+        this = frame(index)
+        plans.append(planner.plan(this))
+        found = Detections(
+            boxes_of(FACE, place).astype(np.float32), np.array([0, 1]), np.full(2, 0.9, np.float32), names
+        )
+        planner.note(Detected(this, found, 0.0, 0.0), tracked(FACE, pts_s=this.pts_s))
+    assert all((plan.followed is not None) is follows for plan in plans[1:])
 
 
 @pytest.mark.parametrize(("arguments", "follows"), [([], True), (["--blur"], False), (["--hide", "solid"], False)])
@@ -189,6 +214,32 @@ def test_a_camera_whose_faces_are_hidden_is_looked_at_as_a_whole(monkeypatch, ar
     result = CliRunner().invoke(app, ["cam", *arguments])
     assert result.exit_code == 0, result.output
     assert seen == [replace(Reach(), follows=follows)]
+
+
+def test_several_cameras_whose_faces_are_hidden_are_looked_at_as_a_whole(monkeypatch):
+    seen = []
+    monkeypatch.setattr("realtime.commands.cam._run_many", lambda *given: seen.append(given[3].reach.follows))
+    for arguments in ([], ["--blur"]):
+        result = CliRunner().invoke(app, ["cam", "--device", "0", "--device", "1", *arguments])
+        assert result.exit_code == 0, result.output
+    assert seen == [True, False]
+
+
+def test_a_small_face_that_leaves_does_not_come_back():
+    """The part shows it large enough to know that it left; the whole frame would not show it."""
+    small = boxes_of((300, 200, 336, 242)).astype(np.float32)
+    whole, part = np.array([[0, 0, *VGA]], float), np.array([[260, 160, 380, 280]], float)
+    tracker = FaceTracker(CONTRACT.class_names)
+    shown = []
+    for index in range(12):
+        is_there = index < 6
+        found = Detections(small, np.zeros(1, int), np.full(1, 0.9, np.float32), CONTRACT.class_names)
+        looks = Looks(part, np.array([1.6])) if index < 8 else Looks(whole, np.array([0.4]))
+        tracks = tracker.update(
+            found if is_there else found[:0], threshold=0.5, pts_s=index / RATE, side_px=640, looks=looks
+        )
+        shown.append(len(tracks.above_or_in_face(0.5).faces))
+    assert shown == [1] * 6 + [0] * 6
 
 
 # What is found
@@ -226,6 +277,28 @@ def test_a_followed_face_that_reaches_the_edge_is_kept(tmp_path):
 def test_the_whole_frame_adds_what_is_elsewhere(tmp_path):
     result = look(write_pair(tmp_path), [[320, 160, 480, 320], [0, 0, *VGA]], (360, 200, 440, 280))
     assert sorted(result.found.boxes[:, 0].tolist()) == pytest.approx([100, 360], abs=0.1)
+
+
+def test_a_face_that_the_part_cuts_off_is_the_whole_one_where_the_whole_frame_shows_it(tmp_path):
+    model = stub_model(tmp_path / "m.onnx", rows=[([26.0, 20, 40, 36], 0.8, 0)])
+    stub_model(tmp_path / "m-narrow.onnx", rows=[([0.0, 8, 16, 24], 0.9, 0)], contract=metadata(input_wh=(32, 32)))
+    network = OnnxDetector(model, provider=Provider.CPU)
+    result = look(network, [[320, 160, 480, 320], [0, 0, *VGA]], (260, 200, 400, 280))
+    assert len(result.found) == 1
+    assert result.found.boxes[0, 0] < 300
+
+
+def test_a_narrow_network_that_cannot_be_opened_ends_the_run_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("realtime.regions.frames.core_count", lambda: 2)
+    network = write_pair(tmp_path)
+    (tmp_path / "m-narrow.onnx").write_bytes(b"damaged")
+    detector = FrameDetector(network, Reach(), is_live=True, frame_wh=VGA)
+    deadline = time.monotonic() + WAIT_S
+    with pytest.raises(ModelError, match=r"m-narrow\.onnx"):
+        while time.monotonic() < deadline:
+            detector.plan(frame(0))
+            time.sleep(0.01)
+    detector.close()
 
 
 def test_the_face_in_the_part_is_the_one_of_the_whole_frame(tmp_path):

@@ -11,7 +11,13 @@ from tiny_data import CLASS_NAMES, make_data_set
 import train.evaluation.calibrate
 from train.data.data_yaml import load_data_config
 from train.data.dataset import load_split
-from train.evaluation.calibrate import CalibrationError, calibrated_metrics, fit_calibration, with_new_figures
+from train.evaluation.calibrate import (
+    CalibrationError,
+    EarlierCalibration,
+    calibrated_metrics,
+    fit_calibration,
+    with_new_figures,
+)
 from train.evaluation.evaluate import detect, evaluate
 from train.evaluation.matching import Boxes, ClassMatches
 from train.evaluation.metrics import evaluate_boxes
@@ -102,22 +108,30 @@ def test_too_few_detections_are_refused(right, wrong):
 
 def test_an_earlier_calibration_is_kept_where_little_speaks_against_it():
     few, many = drawn(TWO, 40, seed=1), drawn(TWO, 20_000, seed=1)
-    earlier = Calibration(1.1, 1.9, (0.5, 0.9))
+    before = Calibration(1.1, 1.9, (0.5, 0.9))
+    earlier = EarlierCalibration(before, (0, 1))
     scores = np.linspace(0.05, 0.95, 19)
 
     def off(found: Calibration, other: Calibration) -> float:
         return max(np.abs(of_class(found, scores, i) - of_class(other, scores, i)).max() for i in (0, 1))
 
-    assert off(fit_calibration([np.zeros((0, 2))] * 2, earlier), earlier) < 1e-6
+    assert off(fit_calibration([np.zeros((0, 2))] * 2, earlier), before) < 1e-6
     assert off(fit_calibration(many, earlier), TWO) < 0.02
-    assert off(fit_calibration(drawn(earlier, 40), earlier), earlier) < off(
-        fit_calibration(drawn(earlier, 40)), earlier
-    )
-    assert off(fit_calibration(few, earlier), earlier) < off(TWO, earlier)
+    assert off(fit_calibration(drawn(before, 40), earlier), before) < off(fit_calibration(drawn(before, 40)), before)
+    assert off(fit_calibration(few, earlier), before) < off(TWO, before)
 
 
-def test_a_calibration_follows_its_classes():
-    assert KNOWN.for_classes([2, 0]) == Calibration(0.7, 1.6, (0.15, 0.1))
+def test_an_earlier_calibration_follows_its_classes_and_says_little_of_new_ones():
+    nothing = np.zeros((0, 2))
+    kept = fit_calibration([nothing, nothing, nothing], EarlierCalibration(KNOWN, (2, None, 0)))
+    assert (kept.a, kept.b) == pytest.approx((KNOWN.a, KNOWN.b), rel=1e-4)
+    assert (kept.factors[0], kept.factors[2]) == pytest.approx((KNOWN.factors[2], KNOWN.factors[0]), rel=1e-4)
+    assert kept.factors[1] == pytest.approx((KNOWN.factors[2] * KNOWN.factors[0]) ** 0.5, rel=1e-4)
+
+    mostly_right = np.array([[0.4, 1.0]] * 60 + [[0.4, 0.0]] * 6)
+    found = fit_calibration([nothing, mostly_right, nothing], EarlierCalibration(KNOWN, (2, None, 0)))
+    assert of_class(found, np.array([0.4]), 1)[0] == pytest.approx(0.9, abs=0.05)
+    assert of_class(found, np.array([0.4]), 0)[0] < 0.5
 
 
 def test_the_gap_is_the_mean_over_bins_with_20_detections():

@@ -160,11 +160,10 @@ def _write_errors(worst: Sequence[Outcome], best: Checkpoint, out: Path) -> Path
 
 def _export(best: Checkpoint, start: Start, out: Path, reporter: LineReporter) -> None:
     """Write the ONNX file and its companions, verified on the user's images too."""
-    from export.companions import export_companion, input_of
+    from export.companions import companion_inputs, export_companion
     from export.errors import ExportError
     from export.to_onnx import export_onnx
     from export.verify import IMAGES
-    from realtime.inference.companions import Companion
 
     side = best.config.input_size
     images = [*IMAGES, *(image.path for image in start.val_images[:VERIFIED])]
@@ -172,10 +171,9 @@ def _export(best: Checkpoint, start: Start, out: Path, reporter: LineReporter) -
         export_onnx(best, out / MODEL, size_wh=(side, side), images=images)
     except ExportError as error:
         raise TrainError(f"{error}. The checkpoint is {out / WEIGHTS}") from error
-    for kind in Companion:
+    for kind, size_wh in companion_inputs((side, side)).items():
         try:
-            if size_wh := input_of(kind, (side, side)):
-                export_companion(kind, best, out / MODEL, size_wh=size_wh, images=images)
+            export_companion(kind, best, out / MODEL, size_wh=size_wh, images=images)
         except ExportError as error:  # of a model that is hardly trained; the other files are whole
             reporter.message(f"warning: no {kind} companion: {error}")
 

@@ -1,7 +1,7 @@
 """Fitting of ``Calibration`` to detections on labelled images."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,17 @@ class CalibrationError(TrainError):
     """There is too little to fit to."""
 
 
-def fit_calibration(classes: Sequence[np.ndarray], earlier: Calibration | None = None) -> Calibration:
+@dataclass(frozen=True, slots=True)
+class EarlierCalibration:
+    """That of a detector before it was trained on, perhaps for other classes."""
+
+    calibration: Calibration
+    rows: tuple[int | None, ...]
+    """For each class of the trained detector its index among the classes before; None for a new one, at least one is
+    not."""
+
+
+def fit_calibration(classes: Sequence[np.ndarray], earlier: EarlierCalibration | None = None) -> Calibration:
     """Fit to the detections of each class by maximum a posteriori.
 
     In the logarithms of scores and of their rests this is logistic regression, convex in its parameters. Its targets
@@ -46,8 +56,7 @@ def fit_calibration(classes: Sequence[np.ndarray], earlier: Calibration | None =
 
     Args:
         classes: for each class (D,2) or wider: a score, not calibrated, and whether it has a match, 0 or 1.
-        earlier: of the detector before it was trained on, for the same classes; the result stays near it where the
-            detections do not speak against it.
+        earlier: the result stays near it where the detections do not speak against it.
 
     Raises:
         CalibrationError: fewer than 20 detections are right, or wrong, and there is no earlier calibration.
@@ -69,21 +78,22 @@ def fit_calibration(classes: Sequence[np.ndarray], earlier: Calibration | None =
     return Calibration(round(a, 6), round(b, 6), tuple(round(float(np.exp(common + own)), 6) for own in of_classes))
 
 
-def _prior(class_count: int, earlier: Calibration | None) -> tuple[np.ndarray, np.ndarray]:
+def _prior(class_count: int, earlier: EarlierCalibration | None) -> tuple[np.ndarray, np.ndarray]:
     """Means and inverse variances of the normal priors: of both powers, the common log factor, and the classes' own."""
     if earlier is None:
         rows = [(1.0, SHAPE_PRIOR)] * 2 + [(0.0, 0.0)] + [(0.0, CLASS_PRIOR)] * class_count
     else:
-        logs = np.log(earlier.factors)
-        common = float(logs.mean())
-        shape = [(earlier.a, KEPT_SHAPE_PRIOR), (earlier.b, KEPT_SHAPE_PRIOR)]
-        own = [(float(each), KEPT_SHAPE_PRIOR) for each in logs - common]
+        before = earlier.calibration
+        logs = [None if row is None else float(np.log(before.factors[row])) for row in earlier.rows]
+        common = float(np.mean([each for each in logs if each is not None]))
+        shape = [(before.a, KEPT_SHAPE_PRIOR), (before.b, KEPT_SHAPE_PRIOR)]
+        own = [(0.0, CLASS_PRIOR) if each is None else (each - common, KEPT_SHAPE_PRIOR) for each in logs]
         rows = [*shape, (common, KEPT_FACTOR_PRIOR), *own]
     means, precisions = np.array(rows).T
     return means, precisions
 
 
-def fit_to_metrics(scored: Sequence[Metrics], earlier: Calibration | None = None) -> Calibration:
+def fit_to_metrics(scored: Sequence[Metrics], earlier: EarlierCalibration | None = None) -> Calibration:
     """Fit to all that was detected in some data sets, with scores that are not calibrated.
 
     Raises:
@@ -149,7 +159,7 @@ def calibrated_metrics(metrics: Metrics, calibration: Calibration) -> Metrics:
 
 
 def calibrated_if_possible(
-    metrics: Metrics, on_refusal: Callable[[str], None], earlier: Calibration | None = None
+    metrics: Metrics, on_refusal: Callable[[str], None], earlier: EarlierCalibration | None = None
 ) -> tuple[Calibration | None, Metrics]:
     """A calibration fitted to metrics, and the metrics with it; with too few detections None, and they as they are."""
     try:

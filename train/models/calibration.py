@@ -7,8 +7,7 @@ within a class, and with it AP, stays.
 It belongs after suppression and voting: these compare scores within a class alone, and their boxes stay what they were.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor
@@ -40,10 +39,6 @@ class Calibration:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self) | {"factors": list(self.factors)}
-
-    def for_classes(self, rows: Sequence[int]) -> "Calibration":
-        """The same for a selection of the classes, in the order of ``rows``."""
-        return replace(self, factors=tuple(self.factors[row] for row in rows))
 
     def __call__(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Calibrate scores (N,) float32, 0..1, of zero-based labels (N,) int64; 0 stays 0, and 1 stays 1."""

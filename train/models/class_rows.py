@@ -50,6 +50,26 @@ def rows_by_name(
     return found
 
 
+def with_rows_of(
+    state: dict[str, Any], other: Mapping[str, Any], class_ids: Sequence[int], count: int
+) -> dict[str, Any]:
+    """A state dict whose predictor has the rows of another for some classes.
+
+    Args:
+        state: of a model with ``count`` classes.
+        other: of a model of the same size.
+        class_ids: zero-based, those whose rows come from ``other``.
+        count: of all classes.
+    """
+    rows = [class_id + 1 for class_id in class_ids]
+    changed = {}
+    for name in (name for name in state if name.startswith(PREDICTOR)):
+        tensor = state[name].unflatten(0, (count + 1, -1)).clone()
+        tensor[rows] = other[name].unflatten(0, (count + 1, -1))[rows]
+        changed[name] = tensor.flatten(0, 1)
+    return state | changed
+
+
 def hasten_rows(model: FasterRCNN, class_ids: Sequence[int], gain: float) -> None:
     """Multiply the gradients of what predicts some classes, so that SGD learns them faster than the rest.
 

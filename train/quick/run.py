@@ -11,24 +11,23 @@ from train.data.data_yaml import DataConfig
 from train.data.dataset import LabelledImage, load_split
 from train.distributed import World
 from train.errors import TrainError
-from train.evaluation.calibrate import calibrated_if_possible
+from train.evaluation.calibrate import EarlierCalibration, calibrated_if_possible
 from train.evaluation.evaluate import evaluate
 from train.evaluation.predict import Outcome, outcome, worst_first
 from train.loop.options import FitOptions
 from train.loop.run import Run, resumed_run
 from train.models.averaging import average_weights
-from train.models.calibration import Calibration
 from train.models.checkpoint import Checkpoint, load_checkpoint
-from train.models.class_rows import shared_names
+from train.models.class_rows import shared_names, with_rows_of
 from train.quick.advice import what_would_help
 from train.quick.card import Forgetting, Result
 from train.quick.compare import Rated, agreement, rate, unlabelled
 
 BATCH = 16
 LR = 0.003
-"""Peak learning rate where all classes are known: three times that of ``fit``, since ``settled`` takes some back."""
+"""Peak learning rate where classes are known: three times that of ``fit``, since ``settled`` takes some back."""
 CROWD, SMALL_SHARE = 0.05, 0.2
-"""How often an example is a crowd, and how often a single image is made small, where all classes are known: a third and
+"""How often an example is a crowd, and how often a single image is made small, where classes are known: a third and
 half of what ``fit`` takes, since minutes are better spent on faces of the size that the photos have."""
 KEPT = 0.3
 """Share of the detector's own weights in what ``settled`` returns."""
@@ -60,18 +59,16 @@ class Start:
         return self.checkpoint.config.class_names
 
     @property
-    def knows_all_classes(self) -> bool:
-        """Whether the detector knows all classes of the data set."""
-        return set(self.shared.values()) == set(self.val.class_names)
+    def rows(self) -> tuple[int | None, ...]:
+        """For each class of the data set its index among those of the detector; None for a new one."""
+        known = {new: self.known.index(old) for old, new in self.shared.items()}
+        return tuple(known.get(name) for name in self.val.class_names)
 
     @property
-    def calibration(self) -> Calibration | None:
-        """That of the detector, for the classes of the data set; None if it has none, or does not know all of them."""
+    def calibration(self) -> EarlierCalibration | None:
+        """That of the detector; None if it has none, or does not know any class of the data set."""
         own = self.checkpoint.config.calibration
-        if own is None or not self.knows_all_classes:
-            return None
-        known = {new: self.known.index(old) for old, new in self.shared.items()}
-        return own.for_classes([known[name] for name in self.val.class_names])
+        return EarlierCalibration(own, self.rows) if own and self.shared else None
 
     @property
     def shared(self) -> dict[str, str]:
@@ -102,11 +99,11 @@ def build_run(start: Start, time: str, data: DataConfig, folder: Path, device: t
     """
     if resume:
         run = resumed_run(folder / "last.pt", data, device, World())
-        if not (run.new_classes or (folder / START).exists()):
+        if not (folder / START).exists():
             raise TrainError(f"{folder / START} is missing, with which the run began. Begin anew with another --out")
         return run
     images = len(load_split(data, "train"))
-    recipe = {"lr": LR, "crowd": CROWD, "small_share": SMALL_SHARE} if start.knows_all_classes else {}
+    recipe = {"lr": LR, "crowd": CROWD, "small_share": SMALL_SHARE} if start.shared else {}
     options = FitOptions.with_defaults(
         arch=start.name,
         weights=start.name,
@@ -124,14 +121,16 @@ def settled(run: Run, start: Start, device: torch.device) -> Checkpoint:
     """The best weights of a run, drawn back a part of the way to those of the detector that it began with.
 
     Wortsman et al., "Robust fine-tuning of zero-shot models" (2022): on the way from one to the other, most of what was
-    learnt comes before much is forgotten. Rows of new classes have no beginning that is worth anything, so that a
-    detector with some stays as it was trained. Its scores keep to what they meant in the beginning, unless val says
-    otherwise.
+    learnt comes before much is forgotten. What predicts new classes has no beginning that is worth anything, and stays
+    as it was trained, as does all if no class is known. Scores keep to what they meant in the beginning, unless val
+    says otherwise.
     """
     best = load_checkpoint(run.out / "best.pt")
-    if run.new_classes:
+    if not start.shared:
         return best
     mean = average_weights([load_checkpoint(run.out / START), best], (KEPT, 1 - KEPT))
+    new = [number for number, row in enumerate(start.rows) if row is None]
+    mean = with_rows_of(mean, best.model, new, len(start.rows))
     config = replace(best.config, calibration=None)
     metrics = evaluate(
         replace(best, config=config, model=mean).build().to(device),
