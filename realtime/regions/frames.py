@@ -56,7 +56,7 @@ class FrameDetector:
     def __init__(
         self, network: Detector, reach: Reach, *, is_live: bool, frame_wh: tuple[int, int], uses_helper: bool = True
     ) -> None:
-        """No thread runs yet, but one that opens the narrow network ahead.
+        """No thread runs yet.
 
         Args:
             network: looks.
@@ -78,10 +78,10 @@ class FrameDetector:
         cores = core_count() if is_live and network.is_thread_safe else network.concurrency
         spare = 0 if is_near or not uses_helper else min(1, cores - 1) if is_live else cores - LAG_FRAMES
         self._helpers = ThreadPoolExecutor(spare, thread_name_prefix="look") if spare > 0 else None
+        self._follower = self._planner if isinstance(self._planner, LivePlanner) and self._planner.may_follow else None
         self._opening: Future[Detector | None] | None = None
-        if self._helpers and isinstance(self._planner, LivePlanner) and self._planner.follows:
-            # Opened ahead: the first frame that needs it would wait.
-            self._opening = self._helpers.submit(lambda: network.narrow)
+        if self._follower:
+            self._follower.may_follow = False  # until the narrow network is open
         self._begin: Begin = partial(_beside, self._helpers) if self._helpers else here
         self._pool = OrderedPool(
             partial(_detect, network, self._begin),
@@ -107,9 +107,9 @@ class FrameDetector:
         Raises:
             ModelError: the narrow network cannot be opened.
         """
-        if self._opening and self._opening.done():
+        if self._follower and self._opening and self._opening.done():
             self._opening.result()
-            self._opening = None
+            self._follower.may_follow, self._opening, self._follower = True, None, None
         return self._planner.plan(frame)
 
     def detect(self, frame: Frame, plan: Plan | None) -> Detected:
@@ -134,6 +134,16 @@ class FrameDetector:
     def note(self, detected: Detected, tracked: KnownFaces) -> None:
         """Plan from now on with the faces that are known after a frame."""
         self._planner.note(detected, tracked)
+        if self._follower and not self._opening and len(tracked):
+            self._opening = self._opened_beside(lambda: self._network.narrow)
+
+    def _opened_beside(self, open_it: Callable[[], Detector | None]) -> "Future[Detector | None]":
+        """Open a network while whole frames are looked at, or here if there is no other core."""
+        if self._helpers:
+            return self._helpers.submit(open_it)
+        opened: Future[Detector | None] = Future()
+        opened.set_result(open_it())
+        return opened
 
     def close(self) -> None:
         """End all threads. May be called twice."""

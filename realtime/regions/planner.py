@@ -104,6 +104,8 @@ class LivePlanner:
         self._metadata = metadata
         self._input_wh = metadata.input_wh
         self._follower = Follower(metadata.input_wh, narrow_wh) if narrow_wh else None
+        self.may_follow = narrow_wh is not None
+        """Whether it may plan looks through the narrow network."""
         self.budget = FrameBudget()
         self._tracked = KnownFaces.none()
         self._candidates = KnownFaces.none()
@@ -115,11 +117,6 @@ class LivePlanner:
         self._next_face = 0
         self._tile_was_last = False
         self._current: Plan | None = None
-
-    @property
-    def follows(self) -> bool:
-        """Whether it may plan looks through the narrow network."""
-        return self._follower is not None
 
     def plan(self, frame: Frame) -> Plan | None:
         """What to look at in the next frame."""
@@ -142,7 +139,7 @@ class LivePlanner:
     def _first(self, frame: Frame) -> Plan:
         """The first look: at the part with the known faces, if they all were there in the last frame."""
         whole = _whole_plan(frame)
-        if self._follower is None or not self._all_seen:
+        if self._follower is None or not self.may_follow or not self._all_seen:
             return whole
         faces = self._tracked.at(frame.pts_s).boxes
         part = self._follower.part(faces, _size_wh(frame))

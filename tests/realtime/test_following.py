@@ -1,8 +1,10 @@
 """Near faces of a camera: followed in a part of the frame by the narrow companion, with a look at the whole in time."""
 
+import threading
 import time
+from contextlib import closing
 from dataclasses import replace
-from itertools import pairwise
+from itertools import count, pairwise
 
 import numpy as np
 import pytest
@@ -116,9 +118,9 @@ def tracked(*faces, pts_s):
     return KnownFaces(boxes, np.zeros_like(boxes), np.full(len(boxes), 0.9), pts_s)
 
 
-def run(planner, count, seen=lambda _: [FACE], known=None, rate=RATE, ms=0.0, size_wh=VGA):
+def run(planner, frames, seen=lambda _: [FACE], known=None, rate=RATE, ms=0.0, size_wh=VGA):
     plans = []
-    for index in range(count):
+    for index in range(frames):
         this = frame(index, rate=rate, size_wh=size_wh)
         plans.append(planner.plan(this))
         faces = seen(index)
@@ -288,17 +290,36 @@ def test_a_face_that_the_part_cuts_off_is_the_whole_one_where_the_whole_frame_sh
     assert result.found.boxes[0, 0] < 300
 
 
-def test_a_narrow_network_that_cannot_be_opened_ends_the_run_at_once(tmp_path, monkeypatch):
+def test_a_narrow_network_that_cannot_be_opened_ends_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr("realtime.regions.frames.core_count", lambda: 2)
     network = write_pair(tmp_path)
     (tmp_path / "m-narrow.onnx").write_bytes(b"damaged")
-    detector = FrameDetector(network, Reach(), is_live=True, frame_wh=VGA)
-    deadline = time.monotonic() + WAIT_S
     with pytest.raises(ModelError, match=r"m-narrow\.onnx"):
-        while time.monotonic() < deadline:
-            detector.plan(frame(0))
+        play(FrameDetector(network, Reach(), is_live=True, frame_wh=VGA))
+
+
+def play(detector):
+    """Give a detector frames with a face until it follows that."""
+    deadline = time.monotonic() + WAIT_S
+    numbers = count()
+    with closing(detector):
+        while (plan := detector.plan(this := frame(next(numbers)))).followed is None and time.monotonic() < deadline:
+            detector.note(detected(this, FACE), tracked(FACE, pts_s=this.pts_s))
             time.sleep(0.01)
-    detector.close()
+    return plan
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_narrow_network_is_opened_once_there_is_a_face_and_used_once_it_is_open(tmp_path, monkeypatch, cores):
+    monkeypatch.setattr("realtime.regions.frames.core_count", lambda: cores)
+    network = write_pair(tmp_path)
+    opened = []
+    monkeypatch.setattr(OnnxDetector, "narrow", property(lambda _: opened.append(threading.current_thread().name)))
+    detector = FrameDetector(network, Reach(), is_live=True, frame_wh=VGA)
+    detector.note(detected(frame(0)), tracked(pts_s=0.0))
+    assert not opened
+    assert play(detector).followed is not None
+    assert opened == [threading.current_thread().name if cores == 1 else "look_0"]
 
 
 def test_the_face_in_the_part_is_the_one_of_the_whole_frame(tmp_path):
@@ -329,6 +350,7 @@ def test_a_batch_has_no_narrow_companion(tmp_path):
 
 def test_a_face_of_a_real_clip_is_shown_where_a_look_at_each_whole_frame_shows_it(clip):
     network = OnnxDetector(find_model("nano"), provider=Provider.CPU)
+    assert network.narrow  # opened now, not beside the first frames
     shown, looks = {}, {}
     for name, reach in (("followed", Reach()), ("whole", Reach.near())):
         detector = FrameDetector(network, reach, is_live=True, frame_wh=VGA)
