@@ -119,13 +119,12 @@ class LivePlanner:
         self._current: Plan | None = None
 
     def plan(self, frame: Frame) -> Plan | None:
-        """What to look at in the next frame."""
+        """What to look at in the next frame; None if the whole of it shows all that there is to see."""
         self.budget.begin(frame)
-        has_tiles = len(self._rotation.tiles(_size_wh(frame))) > 0
-        self._current = self._plan(frame, has_tiles=has_tiles) if has_tiles or self._follower else None
+        self._current = self._plan(frame, has_tiles=len(self._rotation.tiles(_size_wh(frame))) > 0)
         return self._current
 
-    def _plan(self, frame: Frame, *, has_tiles: bool) -> Plan:
+    def _plan(self, frame: Frame, *, has_tiles: bool) -> Plan | None:
         first = self._first(frame)
         if first.followed is not None and self._whole_is_due(frame.pts_s):
             self._note_whole(frame.pts_s)
@@ -134,7 +133,9 @@ class LivePlanner:
         self._whole_was_last = first.followed is None
         if self._whole_was_last:
             self._note_whole(frame.pts_s)
-        return self._closer(frame, first) if has_tiles and self.budget.allows_more else first
+        if not has_tiles:
+            return None if first.followed is None else first
+        return self._closer(frame, first) if self.budget.allows_more else first
 
     def _first(self, frame: Frame) -> Plan:
         """The first look: at the part with the known faces, if they all were there in the last frame."""
@@ -168,9 +169,7 @@ class LivePlanner:
 
     def note(self, detected: Detected, tracked: KnownFaces) -> None:
         """Learn from a frame: faces that may be there are known too, but for those that close-ups did not confirm."""
-        plan, found = self._current, detected.found
-        if plan is None:
-            return
+        plan, found = self._current or _whole_plan(detected.frame), detected.found
         self.budget.end(
             (detected.preprocess_ms + detected.infer_ms) / 1000,
             looked_closer=len(plan.regions) > 1 or len(plan.known) > 0,
