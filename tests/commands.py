@@ -9,8 +9,10 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+SMALL = "--size 64 --batch-size 4 --workers 0"
 SMALLER = [
-    ("fit data.yaml --arch nano", "fit data.yaml --arch nano --size 64 --batch-size 4 --workers 0"),
+    ("fit data.yaml --arch nano", f"fit data.yaml --arch nano {SMALL}"),
+    ("fit data.yaml --weights nano", f"fit data.yaml --weights nano {SMALL}"),
     ("--time 10m --out mine", "--time 60s --size 64 --workers 0 --out mine"),
     ("--epochs 100", "--epochs 1"),
     ("--epochs 30", "--epochs 1"),

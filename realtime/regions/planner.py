@@ -144,11 +144,9 @@ class LivePlanner:
             return whole
         faces = self._tracked.at(frame.pts_s).boxes
         part = self._follower.part(faces, _size_wh(frame))
-        return (
-            whole
-            if part is None or not contains(part, self._elsewhere)
-            else replace(whole, regions=part[None], followed=faces)
-        )
+        if part is None or not contains(part, self._elsewhere):
+            return whole
+        return replace(whole, regions=part[None], followed=faces)
 
     def _whole_is_due(self, pts_s: float) -> bool:
         """Not in two frames running, however far they are apart."""
