@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from export.calibration import calibrate_onnx
-from export.companions import calibrate_companion, export_companion, input_of
+from export.companions import calibrate_companion, companion_inputs, export_companion
 from export.errors import ExportError
 from export.score import compare_with_checkpoint, differences_to_checkpoint, score_onnx
 from export.static import Budget
@@ -31,7 +31,7 @@ from train.models.onnx_weights import read_onnx
 from train.models.weights import shipped_path
 
 BUDGET = "Less work"
-TOO = {Companion.WIDE: "not small enough", Companion.NARROW: "not large enough"}
+UNSUITABLE = {Companion.WIDE: "not small enough", Companion.NARROW: "not large enough"}
 """What the input of a model is for which a companion is of no use."""
 
 
@@ -144,10 +144,12 @@ def onnx_command(
     size_wh = _parse_size(size) if size else default_wh
     if narrow and (half or batch > 1):
         raise ExportError("--narrow: for one frame at a time on the CPU; leave out --half and --batch")
-    companions = {kind: input_of(kind, size_wh) for kind in Companion if {"wide": wide, "narrow": narrow}[kind]}
-    for kind, companion_wh in companions.items():
-        if companion_wh is None:
-            raise ExportError(f"--{kind}: of no use to an input of {size_wh[0]}x{size_wh[1]}, which is {TOO[kind]}")
+    companions = [Companion.WIDE] * wide + [Companion.NARROW] * narrow
+    inputs = companion_inputs(size_wh)
+    for kind in companions:
+        if kind not in inputs:
+            given = f"{size_wh[0]}x{size_wh[1]}"
+            raise ExportError(f"--{kind}: of no use to an input of {given}, which is {UNSUITABLE[kind]}")
     is_short = tail is Tail.SHORT
     differences = export_onnx(
         loaded, out, size_wh=size_wh, images=_photos(images), half=half, batch=batch, short_tail=is_short,
@@ -156,10 +158,9 @@ def onnx_command(
     what = [f"{out.stat().st_size / 1e6:.1f} MB", f"input {size_wh[0]}x{size_wh[1]}"]
     what += ["half precision"] * half + [f"{batch} images in a run"] * (batch > 1) + ["short tail"] * is_short
     typer.echo(f"{out}: {', '.join(what)}; verified: {differences}")
-    for kind, companion_wh in companions.items():
-        assert companion_wh
+    for kind in companions:
         written, its_differences = export_companion(
-            kind, loaded, out, size_wh=companion_wh, images=_photos(images), half=half
+            kind, loaded, out, size_wh=inputs[kind], images=_photos(images), half=half
         )
         typer.echo(f"{written}: {written.stat().st_size / 1e6:.1f} MB; verified: {its_differences}")
     if not differences.detections:

@@ -35,11 +35,10 @@ STEP_PX, MIN_SIDE_PX = 32, 128
 
 def companion_inputs(model_wh: tuple[int, int]) -> dict[Companion, tuple[int, int]]:
     """Width and height in pixels of the inputs of those companions by which a model with this input gains."""
-    return {kind: size_wh for kind in Companion if (size_wh := input_of(kind, model_wh))}
+    return {kind: size_wh for kind in Companion if (size_wh := _input_of(kind, model_wh))}
 
 
-def input_of(kind: Companion, model_wh: tuple[int, int]) -> tuple[int, int] | None:
-    """Width and height in pixels of a companion's input; None if a model with this input gains nothing by it."""
+def _input_of(kind: Companion, model_wh: tuple[int, int]) -> tuple[int, int] | None:
     width, height = model_wh
     if kind is Companion.WIDE:
         return WIDE_WH if width * height * MIN_GAIN <= WIDE_WH[0] * WIDE_WH[1] else None
@@ -66,7 +65,7 @@ def export_companion(
         kind: which.
         checkpoint: what the model was exported from.
         model: ONNX file of the model; the companion is written beside it, with its name.
-        size_wh: of the companion, see ``input_of``.
+        size_wh: of the companion, see ``companion_inputs``.
         images: photos to verify on.
         half: layers with weights in float16.
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 from functools import partial
 from itertools import islice
 from typing import Protocol, TypeVar
@@ -13,6 +12,7 @@ from realtime.faces.boxes import grown, inside_any, iou
 from realtime.faces.known import KnownFaces
 from realtime.faces.looks import FEATURES_PX, Looks
 from realtime.inference.batches import detect_in_batches
+from realtime.inference.companions import Companion
 from realtime.inference.timed import Detector
 from realtime.metadata import ModelMetadata
 from realtime.regions.close_ups import CloseUps, close_ups
@@ -79,22 +79,14 @@ class CloserDetector:
         return found
 
 
-class Through(Enum):
-    """Which network an image goes through: the model, or a companion with the same weights and another input."""
-
-    MODEL = "model"
-    WIDE = "wide"
-    NARROW = "narrow"
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
     """One image that goes through a network."""
 
     image: np.ndarray
     """uint8 (H,W,3), BGR."""
-    through: Through = Through.MODEL
-    """Or the model in its place, where there is no such companion."""
+    companion: Companion | None = None
+    """Of the model, which it goes through in place of the model, if there is one."""
 
 
 Steps = Generator[Sequence[Look], Sequence[Detections], tuple[Detections, Looks | None]]
@@ -147,9 +139,9 @@ def _in_batches(network: Detector, looks: Sequence[Look]) -> list[Detections]:
 
 def _chosen(network: Detector, look: Look) -> Detector:
     """What an image goes through."""
-    if look.through is Through.MODEL:
+    if look.companion is None:
         return network
-    return (network.wide if look.through is Through.WIDE else network.narrow) or network
+    return (network.wide if look.companion is Companion.WIDE else network.narrow) or network
 
 
 def _look(network: Detector, image: np.ndarray) -> Detections:
@@ -179,7 +171,7 @@ def detect_closer(network: Detector, image: np.ndarray, regions: np.ndarray, kno
     """
     metadata = network.metadata
     whole, *tiles = cut_out(image, regions)
-    answers = yield [Look(whole), *(Look(tile, Through.WIDE) for tile in tiles)]
+    answers = yield [Look(whole), *(Look(tile, Companion.WIDE) for tile in tiles)]
     tiles_seen = all_seen(network.tile_wh, regions[1:], answers[1:])
     seen = all_seen(metadata.input_wh, regions[:1], answers[:1]) + tiles_seen
     small_px = SMALL * min(metadata.input_wh) if known is None else FEATURES_PX

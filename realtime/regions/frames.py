@@ -13,6 +13,7 @@ import numpy as np
 from realtime.faces.boxes import inside_any
 from realtime.faces.known import KnownFaces
 from realtime.faces.looks import Looks
+from realtime.inference.companions import Companion
 from realtime.inference.cores import core_count
 from realtime.inference.ordered_pool import OrderedPool
 from realtime.inference.timed import Detected, Detector, detect_in
@@ -23,7 +24,6 @@ from realtime.regions.detector import (
     Done,
     Look,
     Steps,
-    Through,
     all_seen,
     cut_out,
     detect_closer,
@@ -276,8 +276,8 @@ def _detect_at_once(network: Detector, image: np.ndarray, plan: Plan) -> Steps:
     metadata = network.metadata
     packs = close_ups(image, plan.known.boxes, metadata.input_wh)
     first, *others = cut_out(image, plan.regions)
-    through = Through.MODEL if plan.followed is None else Through.NARROW
-    answers = yield [Look(first, through), *map(Look, others), *(Look(pack.image) for pack in packs)]
+    companion = None if plan.followed is None else Companion.NARROW
+    answers = yield [Look(first, companion), *map(Look, others), *(Look(pack.image) for pack in packs)]
     count = len(plan.regions)
     seen = _first_seen(network, image, plan, answers[:1])
     seen += all_seen(metadata.input_wh, plan.regions[1:], answers[1:count])
@@ -292,5 +292,5 @@ def _first_seen(network: Detector, image: np.ndarray, plan: Plan, answers: Seque
     if plan.followed is None or network.narrow_wh is None:
         return all_seen(network.metadata.input_wh, plan.regions[:1], answers)
     (seen,) = all_seen(network.narrow_wh, plan.regions[:1], answers)
-    whole = ~cut_off(seen, size_of(image)) | inside_any(seen.found.boxes, plan.followed)
-    return [replace(seen, found=seen.found[whole])]
+    kept = ~cut_off(seen, size_of(image)) | inside_any(seen.found.boxes, plan.followed)
+    return [replace(seen, found=seen.found[kept])]

@@ -15,7 +15,7 @@ from realtime.metadata import ModelMetadata
 from realtime.regions.budget import FrameBudget
 from realtime.regions.close_ups import COLUMNS
 from realtime.regions.cuts import CutDetector
-from realtime.regions.detector import is_candidate, is_face
+from realtime.regions.detector import is_candidate, is_face, size_of
 from realtime.regions.following import WHOLE_S, Follower, contains
 from realtime.regions.rotation import LIVE_ROUND_S, TileRotation
 from realtime.regions.tiles import Reach, regions_of
@@ -79,7 +79,7 @@ class FilePlanner:
         """What to look at in the next frame."""
         known = self._known.popleft().at(frame.pts_s)
         is_cut = self._cuts.begins_shot(frame)
-        tiles = self._rotation.tiles(_size_wh(frame))
+        tiles = self._rotation.tiles(size_of(frame.image))
         if not len(tiles):
             return None
         if self._in_turn and not is_cut:
@@ -121,7 +121,7 @@ class LivePlanner:
     def plan(self, frame: Frame) -> Plan | None:
         """What to look at in the next frame; None if the whole of it shows all that there is to see."""
         self.budget.begin(frame)
-        self._current = self._plan(frame, has_tiles=len(self._rotation.tiles(_size_wh(frame))) > 0)
+        self._current = self._plan(frame, has_tiles=len(self._rotation.tiles(size_of(frame.image))) > 0)
         return self._current
 
     def _plan(self, frame: Frame, *, has_tiles: bool) -> Plan | None:
@@ -143,7 +143,7 @@ class LivePlanner:
         if self._follower is None or not self.may_follow or not self._all_seen:
             return whole
         faces = self._tracked.at(frame.pts_s).boxes
-        part = self._follower.part(faces, _size_wh(frame))
+        part = self._follower.part(faces, size_of(frame.image))
         if part is None or not contains(part, self._elsewhere):
             return whole
         return replace(whole, regions=part[None], followed=faces)
@@ -204,7 +204,7 @@ def _together(some: KnownFaces, others: KnownFaces) -> KnownFaces:
 
 def _small(known: KnownFaces, frame: Frame, input_wh: tuple[int, int]) -> KnownFaces:
     """Those in the frame that are too small to be seen well in the whole of it."""
-    size_wh = np.array(_size_wh(frame))
+    size_wh = np.array(size_of(frame.image))
     scale = float(np.min(np.array(input_wh) / size_wh))
     heights = known.boxes[:, 3] - known.boxes[:, 1]
     centres = (known.boxes[:, :2] + known.boxes[:, 2:]) / 2
@@ -212,12 +212,8 @@ def _small(known: KnownFaces, frame: Frame, input_wh: tuple[int, int]) -> KnownF
     return known[(scale * heights < FEATURES_PX) & is_inside]
 
 
-def _size_wh(frame: Frame) -> tuple[int, int]:
-    return frame.image.shape[1], frame.image.shape[0]
-
-
 def _whole(frame: Frame) -> np.ndarray:
-    return np.array([[0, 0, *_size_wh(frame)]])
+    return np.array([[0, 0, *size_of(frame.image)]])
 
 
 def _whole_plan(frame: Frame) -> Plan:

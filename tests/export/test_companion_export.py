@@ -82,7 +82,7 @@ def test_a_narrow_companion_is_for_one_frame_at_a_time_on_the_cpu(tmp_path, expo
     ("model_wh", "narrow_wh"), [((256, 256), (192, 192)), ((320, 320), (224, 224)), ((640, 480), (480, 352))]
 )
 def test_the_narrow_input_has_about_half_the_pixels(model_wh, narrow_wh):
-    assert companions.input_of(Companion.NARROW, model_wh) == narrow_wh
+    assert companions.companion_inputs(model_wh)[Companion.NARROW] == narrow_wh
 
 
 def test_an_export_that_fails_leaves_no_companion_of_other_weights(model, monkeypatch):

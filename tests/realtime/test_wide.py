@@ -7,9 +7,10 @@ from fakes import metadata, stub_model
 from realtime.commands.batching import conditions_for
 from realtime.commands.opening import model_files
 from realtime.errors import ModelError
+from realtime.inference.companions import Companion
 from realtime.inference.detector import OnnxDetector, find_model, shipped_models
 from realtime.inference.providers import Provider
-from realtime.regions.detector import CloserDetector, Look, Through, look_at
+from realtime.regions.detector import CloserDetector, Look, look_at
 from realtime.regions.frames import detect_together
 from realtime.regions.planner import FilePlanner, LivePlanner
 from realtime.regions.tiles import Reach
@@ -46,7 +47,7 @@ def image_of(width, height):
 def test_tiles_go_through_the_companion_and_all_else_through_the_model(tmp_path):
     network = open_model(write_pair(tmp_path))
     image = image_of(320, 192)
-    looks = [Look(image), Look(image, through=Through.WIDE), Look(image)]
+    looks = [Look(image), Look(image, companion=Companion.WIDE), Look(image)]
     whole, tile, again = look_at(network, looks)
     assert (len(whole), len(again)) == (0, 0)
     np.testing.assert_allclose(tile.boxes, [[80, 80, 120, 120]])
@@ -71,7 +72,7 @@ def test_the_companion_is_opened_by_the_first_tile(tmp_path):
 def test_a_model_alone_looks_at_its_tiles_itself(tmp_path):
     network = open_model(stub_model(tmp_path / "m.onnx"))
     assert (network.tile_wh, network.wide) == ((64, 64), None)
-    looks = look_at(network, [Look(image_of(64, 64), through=Through.WIDE)])
+    looks = look_at(network, [Look(image_of(64, 64), companion=Companion.WIDE)])
     assert len(looks[0]) == 2
 
 
@@ -123,7 +124,7 @@ def test_several_images_in_a_run_and_tiles_one_by_one_keep_their_order(tmp_path)
     stub_model(tmp_path / "m-wide.onnx", rows=[(FAR_FACE, 0.9, 0)], contract=metadata(input_wh=WIDE_WH))
     network = open_model(tmp_path / "m.onnx")
     image = image_of(320, 192)
-    looks = [Look(image), Look(image, through=Through.WIDE), Look(image), Look(image, through=Through.WIDE)]
+    looks = [Look(image), Look(image, companion=Companion.WIDE), Look(image), Look(image, companion=Companion.WIDE)]
     assert [len(found) for found in look_at(network, looks)] == [2, 1, 2, 1]
 
 
