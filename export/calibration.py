@@ -153,7 +153,7 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
 
 
 def move(file: Path, out: Path) -> None:
-    """Put a file in the place of another, all at once.
+    """Put the content of a file in the place of another, all at once.
 
     Raises:
         ExportError: it cannot be written.

@@ -2,7 +2,6 @@
 
 import re
 import sys
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,13 @@ from typing import Annotated
 import typer
 
 from export.calibration import calibrate_onnx
-from export.companions import calibrate_companion, companion_inputs, export_companion
+from export.companions import (
+    calibrate_companion,
+    checkpoint_of_companion,
+    companion_inputs,
+    export_companion,
+    read_exported,
+)
 from export.errors import ExportError
 from export.score import compare_with_checkpoint, differences_to_checkpoint, score_onnx
 from export.static import Budget
@@ -18,7 +23,6 @@ from export.to_onnx import export_onnx
 from export.verify import IMAGES
 from realtime.inference.companions import Companion
 from realtime.inference.detector import companion_file
-from realtime.inference.onnx_file import read_metadata_props
 from realtime.metadata import MAX_BATCH, ModelMetadata
 from realtime.standard_streams import accept_any_text
 from train.data.data_yaml import load_data_config
@@ -27,7 +31,6 @@ from train.evaluation.metrics import Metrics
 from train.evaluation.tables import metrics_table
 from train.models.calibration import CALIBRATED_THRESHOLD
 from train.models.checkpoint import Checkpoint, load_checkpoint
-from train.models.onnx_weights import read_onnx
 from train.models.weights import shipped_path
 
 BUDGET = "Less work"
@@ -85,8 +88,9 @@ def onnx_command(
         bool,
         typer.Option(
             "--wide",
-            help="Write OUT-wide.onnx too: the same weights with an input of 640x384, by which the app looks at the "
-            "tiles of large images and videos. It takes one image in a run and has the exact tail.",
+            help="Write OUT-wide.onnx too, with an input of 640x384, by which the app looks at the tiles of large "
+            "images and videos: the same weights, or those of the specialist that CHECKPOINT has. It takes one image "
+            "in a run and has the exact tail.",
         ),
     ] = False,
     narrow: Annotated[
@@ -150,6 +154,8 @@ def onnx_command(
         if kind not in inputs:
             given = f"{size_wh[0]}x{size_wh[1]}"
             raise ExportError(f"--{kind}: of no use to an input of {given}, which is {UNSUITABLE[kind]}")
+    source = shipped_path(checkpoint) or Path(checkpoint)
+    checkpoints = {kind: checkpoint_of_companion(kind, source, loaded) for kind in companions}
     is_short = tail is Tail.SHORT
     differences = export_onnx(
         loaded, out, size_wh=size_wh, images=_photos(images), half=half, batch=batch, short_tail=is_short,
@@ -158,9 +164,9 @@ def onnx_command(
     what = [f"{out.stat().st_size / 1e6:.1f} MB", f"input {size_wh[0]}x{size_wh[1]}"]
     what += ["half precision"] * half + [f"{batch} images in a run"] * (batch > 1) + ["short tail"] * is_short
     typer.echo(f"{out}: {', '.join(what)}; verified: {differences}")
-    for kind in companions:
+    for kind, its_checkpoint in checkpoints.items():
         written, its_differences = export_companion(
-            kind, loaded, out, size_wh=inputs[kind], images=_photos(images), half=half
+            kind, its_checkpoint, out, size_wh=inputs[kind], images=_photos(images), half=half
         )
         typer.echo(f"{written}: {written.stat().st_size / 1e6:.1f} MB; verified: {its_differences}")
     if not differences.detections:
@@ -200,7 +206,8 @@ def calibrate(
     typer.echo(f"{out}: scores calibrated, default threshold {CALIBRATED_THRESHOLD}")
     for kind in Companion:
         if companion := companion_file(path, kind):
-            typer.echo(f"{calibrate_companion(companion, kind, out)}: calibrated likewise")
+            written, is_calibrated = calibrate_companion(companion, kind, out)
+            typer.echo(f"{written}: {'calibrated likewise' if is_calibrated else 'a detector of its own, as it was'}")
 
 
 @app.command()
@@ -224,10 +231,8 @@ def _load(name: str) -> tuple[Checkpoint, tuple[int, int]]:
     if path.suffix != ".onnx":
         loaded = load_checkpoint(path)
         return loaded, (loaded.config.input_size, loaded.config.input_size)
-    loaded = read_onnx(path)
-    metadata = ModelMetadata.from_props(read_metadata_props(path), str(path))
-    config = replace(loaded.config, model_options={"box_score_thresh": metadata.min_score})
-    return replace(loaded, config=config), metadata.input_wh
+    loaded, metadata = read_exported(path)
+    return loaded, metadata.input_wh
 
 
 def _check_budget(tail: Tail, *, pre_nms: int | None, candidates: int | None) -> None:

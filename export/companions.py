@@ -1,4 +1,4 @@
-"""Companions of a model: the same weights with other inputs.
+"""Companions of a model: the same weights with other inputs, or for tiles those of a specialist.
 
 The wide one has four times the pixels, for tiles of large images. A network of this size costs less for each pixel than
 several small looks, since the work after the convolutions hardly grows. The narrow one has half the pixels, for faces
@@ -16,9 +16,13 @@ from export.calibration import move, put_calibration, read_model
 from export.static import Budget
 from export.to_onnx import export_onnx
 from export.verify import Differences
-from realtime.inference.companions import Companion, companion_name
+from realtime.errors import ModelError
+from realtime.inference.companions import Companion, companion_name, is_specialist, read_companion
+from realtime.inference.detector import companion_file
+from realtime.metadata import ModelMetadata
 from train.models.calibration import Calibration
 from train.models.checkpoint import Checkpoint
+from train.models.onnx_weights import read_onnx
 
 WIDE_WH = (640, 384)
 """Width and height in pixels of the wide input."""
@@ -50,6 +54,40 @@ def _narrower(side: int) -> int:
     return int(side * NARROW_SHARE) // STEP_PX * STEP_PX
 
 
+def checkpoint_of_companion(kind: Companion, source: Path, checkpoint: Checkpoint) -> Checkpoint:
+    """What the companion of an export of a model is made of.
+
+    Args:
+        kind: of the companion.
+        source: the file of the model, a checkpoint or an ONNX file.
+        checkpoint: that was read from it.
+
+    Returns:
+        The specialist beside an ONNX file that has one, else the model itself.
+
+    Raises:
+        ExportError: a file cannot be read.
+        TrainError: the specialist has no float32 weights.
+    """
+    path = companion_file(source, kind) if source.suffix == ".onnx" else None
+    if path is None or not is_specialist(read_model(path)[1], kind, read_model(source)[1]):
+        return checkpoint
+    return read_exported(path)[0]
+
+
+def read_exported(path: Path) -> tuple[Checkpoint, ModelMetadata]:
+    """A detector from an ONNX file, to be exported with the same least score, and the metadata of the file.
+
+    Raises:
+        ExportError: the file cannot be read, or is not of this project.
+        TrainError: it has no float32 weights.
+    """
+    _, metadata = read_model(path)
+    checkpoint = read_onnx(path)
+    config = replace(checkpoint.config, model_options={"box_score_thresh": metadata.min_score})
+    return replace(checkpoint, config=config), metadata
+
+
 def export_companion(
     kind: Companion,
     checkpoint: Checkpoint,
@@ -63,7 +101,7 @@ def export_companion(
 
     Args:
         kind: which.
-        checkpoint: what the model was exported from.
+        checkpoint: of the companion, see ``checkpoint_of_companion``.
         model: ONNX file of the model; the companion is written beside it, with its name.
         size_wh: of the companion, see ``companion_inputs``.
         images: photos to verify on.
@@ -76,7 +114,10 @@ def export_companion(
         ExportError: as ``export_onnx``.
     """
     out = companion_name(model, kind)
-    out.unlink(missing_ok=True)  # if this fails, none is better than one of other weights, which the app refuses
+    try:
+        read_companion(out, kind, model, read_model(model)[1])
+    except ModelError:  # if the export fails, none is better than one of other weights, which the app refuses
+        out.unlink(missing_ok=True)
     budget = NARROW_BUDGET
     if kind is Companion.WIDE:
         budget = WIDE_BUDGET
@@ -85,25 +126,31 @@ def export_companion(
     return out, export_onnx(checkpoint, out, size_wh=size_wh, images=images, half=half, budget=budget)
 
 
-def calibrate_companion(companion: Path, kind: Companion, model: Path) -> Path:
-    """Write a companion of a model again with the calibration of the model.
+def calibrate_companion(companion: Path, kind: Companion, model: Path) -> tuple[Path, bool]:
+    """Write a companion of a model again with the calibration of the model, or as it is if it is a specialist.
 
     Args:
         companion: to be read.
         kind: which it is.
         model: ONNX file; the companion is written beside it.
 
+    Returns:
+        The file, and whether it was calibrated.
+
     Raises:
         ExportError: a file cannot be read or written.
     """
+    out = companion_name(model, kind)
     _, metadata = read_model(model)
     proto, old = read_model(companion)
+    if is_specialist(old, kind, metadata):
+        move(companion, out)
+        return out, False
     calibration = Calibration.from_dict(metadata.calibration) if metadata.calibration else None
     put_calibration(proto, calibration)
     updated = replace(old, calibration=metadata.calibration, threshold=metadata.threshold, training=metadata.training)
     onnx.helper.set_model_props(proto, updated.to_props())
-    out = companion_name(model, kind)
     with tempfile.TemporaryDirectory() as folder:
         onnx.save(proto, new := Path(folder) / out.name)
         move(new, out)
-    return out
+    return out, True

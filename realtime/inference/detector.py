@@ -18,8 +18,10 @@ from realtime.metadata import OUTPUT_NAMES
 from realtime.structures import Detections
 
 MODELS_FOLDER = Path(__file__).parents[1] / "models"
-SHARED = {("pico", Companion.WIDE): "nano-wide", ("nano", Companion.NARROW): "pico"}
-"""Companions of models that come with the app which are files of others: ``pico`` has the weights of ``nano``."""
+FACES = "faces-wide"
+SHARED = {(name, Companion.WIDE): FACES for name in ("pico", "nano", "mobile")} | {("nano", Companion.NARROW): "pico"}
+"""Companions of models that come with the app which are no files of their own: tiles go through a network that knows
+faces alone, and ``pico`` has the weights of ``nano``."""
 
 
 class OnnxDetector:
@@ -67,6 +69,7 @@ class OnnxDetector:
             self.provider = Provider.CPU
             network = open_network(model, self.provider, settings, threads)
         self._session, self._run, self.metadata = network.session, network.run, network.metadata
+        self._class_names, self._labels = self.metadata.class_names, np.arange(len(self.metadata.class_names))
         self.cuda_graph_error = network.cuda_graph_error
         """Why the GPU runs without the CUDA graph that was asked for, in one line."""
         self.node_counts = network.node_counts
@@ -80,7 +83,8 @@ class OnnxDetector:
         self._letterbox = ThreadLocalLetterbox(self.metadata.input_wh, self.metadata.padding_value, self.max_batch)
         self._companion_files = self._find_companions()
         inputs = {
-            kind: read_companion(path, model, self.metadata).input_wh for kind, path in self._companion_files.items()
+            kind: read_companion(path, kind, model, self.metadata).input_wh
+            for kind, path in self._companion_files.items()
         }
         self.tile_wh = inputs.get(Companion.WIDE, self.metadata.input_wh)
         """Width and height in pixels of the input that tiles go through: that of ``wide``, else its own."""
@@ -97,7 +101,9 @@ class OnnxDetector:
 
     @property
     def wide(self) -> "OnnxDetector | None":
-        """The same weights with a wider input, which looks at tiles; None if the model has no such companion.
+        """A network with a wider input, which looks at tiles; None if the model has no such companion.
+
+        It has the same weights, or was trained for faces alone; its labels are those of the model.
 
         It is opened by the first call, since a frame that is looked at once needs none.
 
@@ -117,10 +123,18 @@ class OnnxDetector:
             return None
         with self._opening_companion:
             if kind not in self._companions:
-                self._companions[kind] = OnnxDetector(
+                companion = OnnxDetector(
                     path, provider=self.provider, settings=self._settings, concurrency=self.concurrency
                 )
+                if companion.metadata.class_names != self.metadata.class_names:
+                    companion._label_as(self.metadata.class_names)
+                self._companions[kind] = companion
         return self._companions[kind]
+
+    def _label_as(self, class_names: tuple[str, ...]) -> None:
+        """Give labels that are indices into ``class_names``, its own among them."""
+        self._labels = np.array([class_names.index(name) for name in self.metadata.class_names])
+        self._class_names = class_names
 
     def detect(self, image: np.ndarray) -> Detections:
         """Find objects.
@@ -189,9 +203,10 @@ class OnnxDetector:
     ) -> Detections:
         """The rows (D,) of an image that are used, boxes in its pixels."""
         named = _meaningful(boxes, scores, labels, len(self.metadata.class_names))
-        boxes, labels, scores = transform.to_frame(boxes[named]), labels[named], np.minimum(scores[named], 1)
+        boxes, scores = transform.to_frame(boxes[named]), np.minimum(scores[named], 1)
+        labels = self._labels[labels[named]]
         seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # neither inverted nor wholly in the letterbox's border
-        return Detections(boxes[seen], labels[seen], scores[seen], self.metadata.class_names)
+        return Detections(boxes[seen], labels[seen], scores[seen], self._class_names)
 
 
 def shipped_models() -> list[str]:
@@ -201,7 +216,8 @@ def shipped_models() -> list[str]:
 
 def companion_file(model: Path, kind: Companion) -> Path | None:
     """The companion of a model, if there is one: ``mine-wide.onnx`` beside ``mine.onnx``."""
-    shared = SHARED.get((model.stem, kind)) if model.parent == MODELS_FOLDER else None
+    is_shipped = model.resolve().parent == MODELS_FOLDER.resolve()
+    shared = SHARED.get((model.stem, kind)) if is_shipped else None
     path = model.with_stem(shared) if shared else companion_name(model, kind)
     return path if path.is_file() and not is_companion(model) else None
 

@@ -30,7 +30,7 @@ class Detector(Protocol):
 
     @property
     def wide(self) -> "Detector | None":
-        """The same weights with a wider input, which looks at tiles, if there are such."""
+        """What looks at tiles, if there is such a network: with a wider input, and for some of the classes at least."""
 
     @property
     def narrow_wh(self) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""Detection that looks closer: the whole frame, tiles of it, and close-ups of the small faces that were found."""
+"""Detection that looks closer: the whole frame, tiles of it, and close-ups of the faces that it does not show well."""
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
@@ -155,10 +155,11 @@ def detect_whole(image: np.ndarray) -> Steps:
 
 
 def detect_closer(network: Detector, image: np.ndarray, regions: np.ndarray, known: KnownFaces | None = None) -> Steps:
-    """Look at regions of an image, then at close-ups of the small faces that were found there or known before.
+    """Look at regions of an image, then at close-ups of faces, found there or known before, that need it.
 
-    A face is small by its height in the whole image. Those that only a tile shows well get a close-up too: a second
-    opinion. In moving images, whether a tile showed a face differs from frame to frame, and so would its box.
+    Those are the faces that are small in the whole image, and those that only a tile showed, whose network may know no
+    parts: the close-up is a second opinion. In moving images, whether a tile showed a face differs from frame to frame,
+    and so would its box.
 
     Args:
         network: that will look.
@@ -177,7 +178,9 @@ def detect_closer(network: Detector, image: np.ndarray, regions: np.ndarray, kno
     small_px = SMALL * min(metadata.input_wh) if known is None else FEATURES_PX
     found = merged(without_repeats(seen, size_of(image), metadata, small_px), size_of(image), metadata)
     candidate = is_candidate(found, metadata)
-    targets = _targets(found, candidate, looks_of(seen[:1]), known or KnownFaces.none(), small_px)
+    is_small = looks_of(seen[:1]).heights_px(found.boxes) < small_px
+    doubtful = candidate & (is_small | _shown_by_tiles_alone(found, seen, metadata))
+    targets = _targets(found, candidate, doubtful, is_small, known or KnownFaces.none())
     if not len(targets.boxes):
         return found, looks_of(seen)
     packs = close_ups(image, targets.boxes, metadata.input_wh)
@@ -197,12 +200,14 @@ class Targets:
     """(F,) float, by which share their boxes are grown to be compared with those in the close-up."""
     rows: np.ndarray
     """(N,) bool, which detections of the first look are among them."""
+    are_small: np.ndarray
+    """(F,) bool, which are too small to be seen in the whole image: what was found in them is left to the close-up."""
 
 
 def targets_of(known: KnownFaces, found: Detections) -> Targets:
     """Known faces as targets, and with them the detections that are probably the same faces."""
     rows = is_face(found) & inside_any(found.boxes, known.boxes)
-    return Targets(known.boxes, known.scores, np.full(len(known), BUFFER), rows)
+    return Targets(known.boxes, known.scores, np.full(len(known), BUFFER), rows, np.ones(len(known), bool))
 
 
 def cut_out(image: np.ndarray, regions: np.ndarray) -> list[np.ndarray]:
@@ -262,7 +267,10 @@ def looks_of(seen: Sequence[Seen], packs: Sequence[CloseUps] = ()) -> Looks:
 def replace_by_views(
     metadata: ModelMetadata, found: Detections, targets: Targets, views: Sequence[Detections]
 ) -> Detections:
-    """Replace targets, and all that lies in them, by what their close-ups show."""
+    """Replace targets, and all that lies in them, by what their close-ups show.
+
+    Of a large one that its close-up does not show, the face alone is dropped: the rest was seen in the whole image.
+    """
     confirmed = [
         _confirmed(view, face, score, buffer)
         for view, face, score, buffer in zip(
@@ -270,7 +278,8 @@ def replace_by_views(
         )
     ]
     others = found.boxes[is_candidate(found, metadata) & ~targets.rows]
-    replaced = inside_any(found.boxes, targets.boxes) & ~inside_any(found.boxes, others)
+    is_emptied = targets.are_small | np.array([len(face) > 0 for face in confirmed], bool)
+    replaced = inside_any(found.boxes, targets.boxes[is_emptied]) & ~inside_any(found.boxes, others)
     together = Detections.concatenate([found[~targets.rows & ~replaced], *confirmed])
     together = together[np.argsort(-together.scores, kind="stable")]
     everywhere = Seen(together, np.zeros(4), 1.0)
@@ -288,23 +297,40 @@ def is_candidate(found: Detections, metadata: ModelMetadata) -> np.ndarray:
     return candidate
 
 
-def _targets(found: Detections, candidate: np.ndarray, looks: Looks, known: KnownFaces, small_px: float) -> Targets:
-    """Known faces, and those among the candidates (N,) bool that no look showed ``small_px`` high.
+def _shown_by_tiles_alone(found: Detections, seen: Sequence[Seen], metadata: ModelMetadata) -> np.ndarray:
+    """Which boxes (N,) bool are those of faces in a tile that the whole image, the first region, does not show."""
+    whole, *tiles = (one.found[is_candidate(one.found, metadata)] for one in seen)
+    in_tiles = np.concatenate([np.zeros((0, 4), np.float32), *(faces.boxes for faces in tiles)])
+    in_whole = whole.above(metadata.threshold).boxes
+    alone: np.ndarray = _is_among(found.boxes, in_tiles) & ~_is_among(found.boxes, in_whole)
+    return alone
+
+
+def _is_among(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which boxes (N,4) are about the same as one of the others (M,4): (N,) bool."""
+    is_among: np.ndarray = iou(boxes[:, None], others[None]).max(axis=1, initial=0.0) >= MIN_IOU
+    return is_among
+
+
+def _targets(
+    found: Detections, candidate: np.ndarray, doubtful: np.ndarray, is_small: np.ndarray, known: KnownFaces
+) -> Targets:
+    """Known faces, and the candidates (N,) bool that are ``doubtful`` (N,) bool.
 
     A known face is looked at where it is expected, though it may have been found elsewhere: the same view in each frame
     gives the steadiest boxes.
     """
-    small = looks.heights_px(found.boxes) < small_px
-    large = found.boxes[candidate & ~small]
+    large = found.boxes[candidate & ~doubtful]
     known = known[~inside_any(known.boxes, large)][:MAX_CLOSE_UPS]
-    again = candidate & small & inside_any(found.boxes, known.boxes)
-    fresh = candidate & small & ~again & ~inside_any(found.boxes, large)
+    again = doubtful & inside_any(found.boxes, known.boxes)
+    fresh = doubtful & ~again & ~inside_any(found.boxes, large)
     fresh[np.flatnonzero(fresh)[MAX_CLOSE_UPS - len(known) :]] = False
     return Targets(
         np.concatenate([found.boxes[fresh], known.boxes.astype(np.float32)]),
         np.concatenate([found.scores[fresh], known.scores]),
         np.concatenate([np.zeros(fresh.sum()), np.full(len(known), BUFFER)]),
         fresh | again,
+        np.concatenate([is_small[fresh], np.ones(len(known), bool)]),
     )
 
 

@@ -37,7 +37,7 @@ def merge(seen: Sequence[Seen], frame_wh: tuple[int, int], max_detections: int) 
     threshold (see ``train.models.voting``).
 
     Args:
-        seen: of one frame, the same model in all.
+        seen: of one frame, all with the labels of one model.
         frame_wh: width and height in pixels of the frame.
         max_detections: of the result, the best of each.
     """

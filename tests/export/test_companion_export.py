@@ -19,11 +19,16 @@ from train.models.onnx_weights import read_onnx
 from train.models.weights import shipped_path
 
 WIDE_WH = (256, 160)
+SPECIALIST = shipped_path("pico").with_stem("faces-wide")
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(companions, "WIDE_WH", WIDE_WH)
+
+
+def refuse(*_args, **_options):
+    raise ExportError("no")
 
 
 @pytest.fixture
@@ -85,10 +90,43 @@ def test_the_narrow_input_has_about_half_the_pixels(model_wh, narrow_wh):
     assert companions.companion_inputs(model_wh)[Companion.NARROW] == narrow_wh
 
 
-def test_an_export_that_fails_leaves_no_companion_of_other_weights(model, monkeypatch):
-    def refuse(*_args, **_options):
-        raise ExportError("no")
+def test_a_shipped_detector_is_exported_with_its_specialist(tmp_path, export_cli):
+    assert export_cli("onnx", "pico", "-o", tmp_path / "mine.onnx", "--size", "128x128", "--wide")[0] == 0
+    found, shipped = (companions.read_model(path)[1] for path in (tmp_path / "mine-wide.onnx", SPECIALIST))
+    assert found.class_names == shipped.class_names == ("face",)
+    assert (found.training, found.calibration) == (shipped.training, shipped.calibration)
+    assert found.min_score == shipped.min_score
+    states = [read_onnx(path).model for path in (tmp_path / "mine-wide.onnx", SPECIALIST)]
+    torch.testing.assert_close(*states)
 
+
+def test_a_specialist_keeps_its_own_calibration(model):
+    for companion in (SPECIALIST, companion_file(model, Companion.WIDE)):  # the second time, it is in its place
+        written, is_calibrated = companions.calibrate_companion(companion, Companion.WIDE, model)
+        assert (written.name, is_calibrated) == ("mine-wide.onnx", False)
+        assert written.read_bytes() == SPECIALIST.read_bytes()
+    assert OnnxDetector(model, provider=Provider.CPU).wide.metadata.class_names == ("face",)
+
+
+def test_an_export_that_fails_leaves_a_specialist_where_it_is(model, monkeypatch):
+    companions.calibrate_companion(SPECIALIST, Companion.WIDE, model)
+    monkeypatch.setattr(companions, "export_onnx", refuse)
+    with pytest.raises(ExportError):
+        companions.export_companion(Companion.WIDE, read_onnx(SPECIALIST), model, size_wh=WIDE_WH, images=IMAGES[:1])
+    assert companion_file(model, Companion.WIDE).read_bytes() == SPECIALIST.read_bytes()
+
+
+def test_a_specialist_that_cannot_be_exported_is_named_before_anything_is_written(model, tmp_path, export_cli):
+    model.with_stem("mine-wide").write_bytes(b"damaged")
+    code, _, err = export_cli("onnx", model, "-o", tmp_path / "new.onnx", "--wide")
+    assert (code, "mine-wide.onnx: not a readable ONNX file" in err) == (1, True)
+    assert not (tmp_path / "new.onnx").exists()
+
+
+def test_an_export_that_fails_leaves_no_companion_of_other_weights(model, monkeypatch):
+    proto, metadata = companions.read_model(model)
+    onnx.helper.set_model_props(proto, replace(metadata, training={"epoch": 99}).to_props())
+    onnx.save(proto, model)  # as exported from another checkpoint
     monkeypatch.setattr(companions, "export_onnx", refuse)
     with pytest.raises(ExportError):
         companions.export_companion(
@@ -111,7 +149,7 @@ def test_a_companion_takes_over_the_calibration_of_its_model(model):
     onnx.helper.set_model_props(proto, replace(metadata, calibration=known.as_dict(), threshold=0.4).to_props())
     onnx.save(proto, model)
 
-    assert companions.calibrate_companion(companion, Companion.WIDE, model) == companion
+    assert companions.calibrate_companion(companion, Companion.WIDE, model) == (companion, True)
 
     after = OnnxDetector(model, provider=Provider.CPU).wide
     assert (after.metadata.calibration, after.metadata.threshold) == (known.as_dict(), 0.4)

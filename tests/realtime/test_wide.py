@@ -1,5 +1,7 @@
 """The wide companion of a model: found by its name, opened when it is needed, and used for tiles alone."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from fakes import metadata, stub_model
@@ -7,8 +9,8 @@ from fakes import metadata, stub_model
 from realtime.commands.batching import conditions_for
 from realtime.commands.opening import model_files
 from realtime.errors import ModelError
-from realtime.inference.companions import Companion
-from realtime.inference.detector import OnnxDetector, find_model, shipped_models
+from realtime.inference.companions import Companion, is_specialist
+from realtime.inference.detector import MODELS_FOLDER, OnnxDetector, companion_file, find_model, shipped_models
 from realtime.inference.providers import Provider
 from realtime.regions.detector import CloserDetector, Look, look_at
 from realtime.regions.frames import detect_together
@@ -17,15 +19,15 @@ from realtime.regions.tiles import Reach
 from realtime.structures import Frame
 
 WIDE_WH = (160, 96)
-FAR_FACE = [40.0, 40.0, 60.0, 60.0]
+FAR_FACE, NEAR_FACE = [40.0, 40.0, 60.0, 60.0], [40.0, 10.0, 120.0, 90.0]
 """In the wide input."""
 
 
-def write_pair(folder, *, training=None, class_names=("face", "eye")):
+def write_pair(folder, *, training=None, class_names=("face", "eye"), face=FAR_FACE):
     """A model that finds nothing and its companion, which finds a face."""
     model = stub_model(folder / "m.onnx", rows=())
     contract = metadata(input_wh=WIDE_WH, training=training or {}, class_names=class_names)
-    stub_model(folder / "m-wide.onnx", rows=[(FAR_FACE, 0.9, 0)], contract=contract)
+    stub_model(folder / "m-wide.onnx", rows=[(face, 0.9, 0)], contract=contract)
     return model
 
 
@@ -53,8 +55,28 @@ def test_tiles_go_through_the_companion_and_all_else_through_the_model(tmp_path)
     np.testing.assert_allclose(tile.boxes, [[80, 80, 120, 120]])
 
 
-def test_what_only_a_tile_shows_is_looked_at_again_and_dropped_if_the_close_up_does_not_show_it(tmp_path):
-    network = open_model(write_pair(tmp_path))
+@pytest.mark.parametrize("score", [0.35, 0.9])
+def test_a_large_face_that_the_whole_image_hardly_shows_gets_a_close_up_if_a_tile_shows_it(tmp_path, score):
+    model = write_pair(tmp_path, face=NEAR_FACE)
+    stub_model(model, rows=[([16.0, 17.0, 48.0, 49.0], score, 0)])  # the same place in the smaller input
+    network = open_model(model)
+    seen = count_runs(network)
+    CloserDetector(network, Reach.parse("1x1")).detect(image_of(320, 192))
+    assert len(seen) == (2 if score < network.metadata.threshold else 1)
+
+
+def test_what_the_whole_image_shows_stays_where_a_close_up_does_not_show_a_large_face_of_a_tile(tmp_path):
+    model = write_pair(tmp_path, face=NEAR_FACE)
+    stub_model(model, rows=[([28.0, 28.0, 36.0, 36.0], 0.8, 1)])
+    network = open_model(model)
+    seen = count_runs(network)
+    found = CloserDetector(network, Reach.parse("1x1")).detect(image_of(320, 192))
+    assert (len(seen), found.names) == (2, ["eye"])
+
+
+@pytest.mark.parametrize("face", [FAR_FACE, NEAR_FACE])
+def test_what_only_a_tile_shows_is_looked_at_again_and_dropped_if_the_close_up_does_not_show_it(tmp_path, face):
+    network = open_model(write_pair(tmp_path, face=face))
     seen = count_runs(network)
     assert len(CloserDetector(network, Reach.parse("1x1")).detect(image_of(320, 192))) == 0
     assert len(seen) == 2  # the whole image and a close-up
@@ -76,12 +98,50 @@ def test_a_model_alone_looks_at_its_tiles_itself(tmp_path):
     assert len(looks[0]) == 2
 
 
-@pytest.mark.parametrize("change", [{"training": {"images_seen": 5}}, {"class_names": ("face", "nose")}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"training": {"images_seen": 5}},
+        {"class_names": ("face", "nose")},
+        {"class_names": ("eye",)},
+    ],
+)
 def test_a_companion_with_other_weights_is_refused(tmp_path, change):
     model = write_pair(tmp_path, **change)
     with pytest.raises(ModelError, match=r"m-wide\.onnx: holds other weights than m\.onnx") as raised:
         open_model(model)
     assert "export both together" in str(raised.value.remedy)
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "expected"),
+    [
+        (Companion.WIDE, ("face",), True),
+        (Companion.WIDE, ("face", "eye"), False),
+        (Companion.WIDE, ("eye",), False),
+        (Companion.NARROW, ("face",), False),
+    ],
+)
+def test_a_specialist_is_for_tiles_and_knows_faces_alone(kind, own, expected):
+    model = metadata(class_names=("face", "eye", "glasses"))
+    assert is_specialist(metadata(class_names=own), kind, model) == expected
+
+
+def test_the_companion_of_a_model_of_faces_has_its_weights(tmp_path):
+    stub_model(tmp_path / "m.onnx", contract=metadata(class_names=("face",), training={"epoch": 1}), rows=())
+    stub_model(tmp_path / "m-wide.onnx", contract=metadata(class_names=("face",), training={"epoch": 2}), rows=())
+    with pytest.raises(ModelError, match="holds other weights"):
+        open_model(tmp_path / "m.onnx")
+
+
+def test_a_specialist_has_weights_and_a_list_of_classes_of_its_own(tmp_path):
+    contract = metadata(class_names=("eye", "nose", "face"), training={"epoch": 1})
+    model = stub_model(tmp_path / "m.onnx", rows=[], contract=contract)
+    of_faces = metadata(class_names=("face",), training={"epoch": 9}, input_wh=WIDE_WH)
+    stub_model(tmp_path / "m-wide.onnx", rows=[(FAR_FACE, 0.9, 0)], contract=of_faces)
+    whole, tile = look_at(open_model(model), [Look(image_of(320, 192)), Look(image_of(320, 192), Companion.WIDE)])
+    assert tile.class_names == whole.class_names == ("eye", "nose", "face")
+    assert (tile.names, tile.labels.tolist()) == (["face"], [2])
 
 
 def test_a_companion_that_is_no_model_is_refused(tmp_path):
@@ -96,14 +156,21 @@ def test_the_shipped_detectors_have_companions_which_are_no_models_of_their_own(
     for name in shipped_models():
         network = open_model(find_model(name))
         assert network.wide.metadata.input_wh == network.tile_wh == (640, 384)
+        assert (network.wide.metadata.class_names, network.wide.metadata.max_detections) == (("face",), 200)
+        assert network.wide.detect(image_of(64, 64)).class_names == network.metadata.class_names
         assert network.wide.wide is None
     with pytest.raises(ModelError, match="neither a file nor a model"):
-        find_model("nano-wide")
+        find_model("faces-wide")
+
+
+def test_a_shipped_detector_has_its_companion_however_its_file_is_named(monkeypatch):
+    monkeypatch.chdir(MODELS_FOLDER.parent)
+    assert companion_file(Path("models/nano.onnx"), Companion.WIDE).name == "faces-wide.onnx"
 
 
 def test_a_model_called_pico_elsewhere_has_a_companion_of_its_own_alone(tmp_path):
     model = stub_model(tmp_path / "pico.onnx")
-    stub_model(tmp_path / "nano-wide.onnx", contract=metadata(training={"epoch": 3}))
+    stub_model(tmp_path / "faces-wide.onnx", contract=metadata(class_names=("face",)))
     assert open_model(model).wide is None
 
 
