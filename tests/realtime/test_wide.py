@@ -204,3 +204,23 @@ def test_batches_depend_on_the_companion_and_take_it_to_other_machines(tmp_path)
     assert conditions_for(str(model), {}) != with_companion
     assert list(model_files(str(model))) == ["model.onnx"]
     assert model_files("nano") is None
+
+
+def test_a_shipped_detector_is_sent_by_its_path_with_its_specialist(tmp_path):
+    for name, content in model_files(str(find_model("mobile"))).items():
+        (tmp_path / name).write_bytes(content)
+    network = open_model(tmp_path / "model.onnx")
+    assert network.metadata.input_wh == (320, 320)
+    assert network.wide.metadata.class_names == ("face",)
+
+
+def test_batches_of_a_shipped_detector_depend_on_its_specialist(tmp_path, monkeypatch):
+    with_specialist = conditions_for("pico", {})
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for name in ("pico", "faces-wide"):
+        (folder / f"{name}.onnx").write_bytes((MODELS_FOLDER / f"{name}.onnx").read_bytes())
+    monkeypatch.setattr("realtime.inference.detector.MODELS_FOLDER", folder)
+    assert conditions_for("pico", {}) == with_specialist
+    stub_model(folder / "faces-wide.onnx")
+    assert conditions_for("pico", {}) != with_specialist
