@@ -216,7 +216,7 @@ def shipped_models() -> list[str]:
 
 def companion_file(model: Path, kind: Companion) -> Path | None:
     """The companion of a model, if there is one: ``mine-wide.onnx`` beside ``mine.onnx``."""
-    is_shipped = model.resolve().parent == MODELS_FOLDER.resolve()
+    is_shipped = model.parent.resolve() == MODELS_FOLDER.resolve()
     shared = SHARED.get((model.stem, kind)) if is_shipped else None
     path = model.with_stem(shared) if shared else companion_name(model, kind)
     return path if path.is_file() and not is_companion(model) else None

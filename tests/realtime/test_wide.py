@@ -165,7 +165,14 @@ def test_the_shipped_detectors_have_companions_which_are_no_models_of_their_own(
 
 def test_a_shipped_detector_has_its_companion_however_its_file_is_named(monkeypatch):
     monkeypatch.chdir(MODELS_FOLDER.parent)
-    assert companion_file(Path("models/nano.onnx"), Companion.WIDE).name == "faces-wide.onnx"
+    assert companion_file(Path("models/nano.onnx"), Companion.WIDE) == Path("models/faces-wide.onnx")
+
+
+def test_shipped_files_may_be_links_as_some_installers_make_them(tmp_path, monkeypatch):
+    for name in ("nano", "faces-wide"):
+        (tmp_path / f"{name}.onnx").symlink_to(MODELS_FOLDER / f"{name}.onnx")
+    monkeypatch.setattr("realtime.inference.detector.MODELS_FOLDER", tmp_path)
+    assert companion_file(find_model("nano"), Companion.WIDE) == tmp_path / "faces-wide.onnx"
 
 
 def test_a_model_called_pico_elsewhere_has_a_companion_of_its_own_alone(tmp_path):
