@@ -262,16 +262,32 @@ def test_best_checkpoint_is_not_lost_when_killed_beside_its_write(tiny_yaml, tmp
     assert load_checkpoint(tmp_path / "best.pt").info["epoch"] == 1
 
 
-@pytest.mark.slow
-def test_run_ends_early_once_nothing_is_gained_for_so_long(tiny_yaml, tmp_path, monkeypatch):
+def score_epochs(monkeypatch, *shifts_px):
+    """Let each epoch find the one object of val, with a box that is so far from where it should be."""
     box = np.array([[8, 8, 40, 40]], np.float32)
     truth = [Boxes(box, np.array([1]), np.ones(1, np.float32))]
-    shifts = iter([12, 4, 8, 6, 5, 0])  # the second epoch is the best of the first five
+    shifts = iter(shifts_px)
 
     def evaluate(*_args, **_options):
         return evaluate_boxes(truth, [Boxes(box + next(shifts), np.array([1]), np.ones(1, np.float32))], CLASS_NAMES)
 
     monkeypatch.setattr(train.loop.run, "evaluate", evaluate)
+
+
+def test_each_checkpoint_has_the_figures_of_its_own_weights(tiny_yaml, tmp_path, monkeypatch):
+    score_epochs(monkeypatch, 2, 6)
+
+    assert fit(tiny_yaml, tmp_path, "--epochs", "2").exit_code == 0
+
+    logged = [float(row["map50_95"]) for row in rows(tmp_path / "metrics.csv")]
+    assert logged[0] > logged[1]
+    for name, expected in zip(("best.pt", "last.pt"), logged, strict=True):
+        assert load_checkpoint(tmp_path / name).info["metrics"]["map50_95"] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_run_ends_early_once_nothing_is_gained_for_so_long(tiny_yaml, tmp_path, monkeypatch):
+    score_epochs(monkeypatch, 12, 4, 8, 6, 5, 0)  # the second epoch is the best of the first five
 
     result = fit(tiny_yaml, tmp_path, "--epochs", "6", "--patience", "3")
 

@@ -26,6 +26,8 @@ class Progress:
     """Steps since the last line of the log."""
     best: dict[str, Any] | None = None
     """Metrics of the best epoch, in the form of ``Metrics.as_dict``."""
+    latest: dict[str, Any] | None = None
+    """Those of the last validation, likewise."""
     best_epoch: int = 0
     validated_epoch: int = 0
     """The epoch of the last validation: a run that is limited in time has some without."""
@@ -42,6 +44,7 @@ class Progress:
         names = ("epoch", "step", "images_seen", "best", "best_epoch")
         values = {name: state[name] for name in names}
         values |= {"validated_epoch": state.get("validated_epoch", state["epoch"]), "share": state.get("share", 0.0)}
+        values["latest"] = state.get("latest")
         return cls(**values, window=[Step(**step) for step in state["window"]])
 
     def add(self, step: Step) -> None:
@@ -59,9 +62,10 @@ class Progress:
         """Count an epoch, or what was begun of it; True if its metrics are the best so far."""
         self.epoch, self.step = self.epoch + (self.step > 0), 0
         self.validated_epoch = self.epoch
+        self.latest = metrics.as_dict()
         is_best = self.best is None or (metrics.map50_95 or 0) > (self.best["map50_95"] or 0)
         if is_best:
-            self.best, self.best_epoch = metrics.as_dict(), self.epoch
+            self.best, self.best_epoch = self.latest, self.epoch
         return is_best
 
     def is_window_complete(self, steps_per_epoch: int) -> bool:

@@ -136,7 +136,7 @@ class Run:
             "train_sha256": self.images.train_sha256,
             "images_seen": self.progress.images_seen,
             "epoch": self.progress.epoch,
-            "metrics": self.progress.best,
+            "metrics": self.progress.latest,
             "options": asdict(self.options),
             "versions": versions(),
         }
@@ -229,11 +229,12 @@ class Run:
     def _keep_best(self, metrics: Metrics, recorder: RunRecorder) -> None:
         """Write ``best.pt``, its scores calibrated on val where that has enough detections."""
         calibration, metrics = calibrated_if_possible(metrics, lambda _: None)
-        self.progress.best = metrics.as_dict()
+        self.progress.best = figures = metrics.as_dict()
 
         def best() -> Checkpoint:
             checkpoint = self.checkpoint(with_resume=False)
-            return replace(checkpoint, config=replace(checkpoint.config, calibration=calibration))
+            config, info = replace(checkpoint.config, calibration=calibration), checkpoint.info | {"metrics": figures}
+            return replace(checkpoint, config=config, info=info)
 
         recorder.best(self.progress, metrics, best)
 
