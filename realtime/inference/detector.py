@@ -18,8 +18,10 @@ from realtime.metadata import OUTPUT_NAMES
 from realtime.structures import Detections
 
 MODELS_FOLDER = Path(__file__).parents[1] / "models"
-FACES = "faces-wide"
-SHARED = {(name, Companion.WIDE): FACES for name in ("pico", "nano", "mobile")} | {("nano", Companion.NARROW): "pico"}
+SHARED = {
+    **{(name, Companion.WIDE): "faces-wide" for name in ("pico", "nano", "mobile")},
+    ("nano", Companion.NARROW): "pico",
+}
 """Companions of models that come with the app which are no files of their own: tiles go through a network that knows
 faces alone, and ``pico`` has the weights of ``nano``."""
 
