@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from realtime.faces.boxes import grown, inside_any, iou
+from realtime.faces.boxes import inside_any
 from realtime.faces.known import KnownFaces
 from realtime.faces.looks import FEATURES_PX, Looks
 from realtime.inference.batches import detect_in_batches
@@ -17,17 +17,12 @@ from realtime.inference.timed import Detector
 from realtime.metadata import ModelMetadata
 from realtime.regions.close_ups import CloseUps, close_ups
 from realtime.regions.merge import Seen, cut_off, merge
+from realtime.regions.targets import is_candidate, is_face, replace_by_views, shown_by_tiles_alone, targets_among
 from realtime.regions.tiles import Reach, regions_of, scale_of
 from realtime.structures import Detections
 
 SMALL = 0.25
 """Faces lower than this share of the network's input get a close-up: a quarter of their parts are missed there."""
-MIN_IOU = 0.3
-"""Of a face in its close-up with the face as it was found: small boxes are coarse."""
-BUFFER = 0.4
-"""A face that is known from earlier frames may have moved: then both boxes are grown by this share on each side."""
-MAX_CLOSE_UPS = 64
-"""Of the best candidates, so that a crowd takes bounded time."""
 
 
 Done = TypeVar("Done")
@@ -179,35 +174,13 @@ def detect_closer(network: Detector, image: np.ndarray, regions: np.ndarray, kno
     found = merged(without_repeats(seen, size_of(image), metadata, small_px), size_of(image), metadata)
     candidate = is_candidate(found, metadata)
     is_small = looks_of(seen[:1]).heights_px(found.boxes) < small_px
-    doubtful = candidate & (is_small | _shown_by_tiles_alone(found, seen, metadata))
-    targets = _targets(found, candidate, doubtful, is_small, known or KnownFaces.none())
+    doubtful = candidate & (is_small | shown_by_tiles_alone(found, seen, metadata))
+    targets = targets_among(found, candidate, doubtful, is_small, known or KnownFaces.none())
     if not len(targets.boxes):
         return found, looks_of(seen)
     packs = close_ups(image, targets.boxes, metadata.input_wh)
     views = split_views(packs, (yield [Look(pack.image) for pack in packs]))
     return replace_by_views(metadata, found, targets, views), looks_of(seen, packs)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Targets:
-    """Faces that get a close-up."""
-
-    boxes: np.ndarray
-    """(F,4) float, xyxy px."""
-    scores: np.ndarray
-    """(F,) float, 0..1, of the first look, or of earlier frames."""
-    buffers: np.ndarray
-    """(F,) float, by which share their boxes are grown to be compared with those in the close-up."""
-    rows: np.ndarray
-    """(N,) bool, which detections of the first look are among them."""
-    are_small: np.ndarray
-    """(F,) bool, which are too small to be seen in the whole image: what was found in them is left to the close-up."""
-
-
-def targets_of(known: KnownFaces, found: Detections) -> Targets:
-    """Known faces as targets, and with them the detections that are probably the same faces."""
-    rows = is_face(found) & inside_any(found.boxes, known.boxes)
-    return Targets(known.boxes, known.scores, np.full(len(known), BUFFER), rows, np.ones(len(known), bool))
 
 
 def cut_out(image: np.ndarray, regions: np.ndarray) -> list[np.ndarray]:
@@ -262,92 +235,3 @@ def looks_of(seen: Sequence[Seen], packs: Sequence[CloseUps] = ()) -> Looks:
     regions = [one.region[None] for one in seen] + [pack.regions for pack in packs]
     scales = [np.array([one.scale]) for one in seen] + [pack.scales for pack in packs]
     return Looks(np.concatenate(regions), np.concatenate(scales))
-
-
-def replace_by_views(
-    metadata: ModelMetadata, found: Detections, targets: Targets, views: Sequence[Detections]
-) -> Detections:
-    """Replace targets, and all that lies in them, by what their close-ups show.
-
-    Of a large one that its close-up does not show, the face alone is dropped: the rest was seen in the whole image.
-    """
-    confirmed = [
-        _confirmed(view, face, score, buffer)
-        for view, face, score, buffer in zip(
-            views, targets.boxes, targets.scores.tolist(), targets.buffers.tolist(), strict=True
-        )
-    ]
-    others = found.boxes[is_candidate(found, metadata) & ~targets.rows]
-    is_emptied = targets.are_small | np.array([len(face) > 0 for face in confirmed], bool)
-    replaced = inside_any(found.boxes, targets.boxes[is_emptied]) & ~inside_any(found.boxes, others)
-    together = Detections.concatenate([found[~targets.rows & ~replaced], *confirmed])
-    together = together[np.argsort(-together.scores, kind="stable")]
-    everywhere = Seen(together, np.zeros(4), 1.0)
-    return merge([everywhere], (0, 0), len(together))
-
-
-def is_face(found: Detections) -> np.ndarray:
-    """Which detections are faces: (N,) bool."""
-    return np.array([name.lower() == "face" for name in found.names], bool)
-
-
-def is_candidate(found: Detections, metadata: ModelMetadata) -> np.ndarray:
-    """Which detections are faces that a close-up may confirm: (N,) bool."""
-    candidate: np.ndarray = is_face(found) & (found.scores >= metadata.levels.candidate)
-    return candidate
-
-
-def _shown_by_tiles_alone(found: Detections, seen: Sequence[Seen], metadata: ModelMetadata) -> np.ndarray:
-    """Which boxes (N,) bool are those of faces in a tile that the whole image, the first region, does not show."""
-    whole, *tiles = (one.found[is_candidate(one.found, metadata)] for one in seen)
-    in_tiles = np.concatenate([np.zeros((0, 4), np.float32), *(faces.boxes for faces in tiles)])
-    in_whole = whole.above(metadata.threshold).boxes
-    alone: np.ndarray = _is_among(found.boxes, in_tiles) & ~_is_among(found.boxes, in_whole)
-    return alone
-
-
-def _is_among(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Which boxes (N,4) are about the same as one of the others (M,4): (N,) bool."""
-    is_among: np.ndarray = iou(boxes[:, None], others[None]).max(axis=1, initial=0.0) >= MIN_IOU
-    return is_among
-
-
-def _targets(
-    found: Detections, candidate: np.ndarray, doubtful: np.ndarray, is_small: np.ndarray, known: KnownFaces
-) -> Targets:
-    """Known faces, and the candidates (N,) bool that are ``doubtful`` (N,) bool.
-
-    A known face is looked at where it is expected, though it may have been found elsewhere: the same view in each frame
-    gives the steadiest boxes.
-    """
-    large = found.boxes[candidate & ~doubtful]
-    known = known[~inside_any(known.boxes, large)][:MAX_CLOSE_UPS]
-    again = doubtful & inside_any(found.boxes, known.boxes)
-    fresh = doubtful & ~again & ~inside_any(found.boxes, large)
-    fresh[np.flatnonzero(fresh)[MAX_CLOSE_UPS - len(known) :]] = False
-    return Targets(
-        np.concatenate([found.boxes[fresh], known.boxes.astype(np.float32)]),
-        np.concatenate([found.scores[fresh], known.scores]),
-        np.concatenate([np.zeros(fresh.sum()), np.full(len(known), BUFFER)]),
-        fresh | again,
-        np.concatenate([is_small[fresh], np.ones(len(known), bool)]),
-    )
-
-
-def _confirmed(view: Detections, face: np.ndarray, score: float, buffer: float) -> Detections:
-    """A face (4,) as its close-up shows it, with its parts; nothing if the close-up does not show it.
-
-    Its score is the mean of ``score``, that of the first look, and that of the close-up: two opinions. A part that is
-    seen in a face is more likely than by itself, 1 - (1 - part)², but never more likely than the face.
-    """
-    faces = is_face(view)
-    overlap = np.where(faces, iou(grown(view.boxes, buffer), grown(face[None], buffer)), 0.0)
-    if not len(view) or overlap.max() < MIN_IOU:
-        return view[:0]
-    best = int(np.argmax(overlap * view.scores))
-    mean = (score + float(view.scores[best])) / 2
-    scores = np.minimum(1 - (1 - view.scores) ** 2, mean)
-    scores[best] = mean
-    part_of_it = ~faces & inside_any(view.boxes, view.boxes[best : best + 1])
-    part_of_it[best] = True
-    return replace(view, scores=scores.astype(np.float32))[part_of_it]

@@ -32,15 +32,14 @@ from realtime.regions.detector import (
     look_at,
     looks_of,
     merged,
-    replace_by_views,
     run_together,
     size_of,
     split_views,
-    targets_of,
     without_repeats,
 )
 from realtime.regions.merge import Seen, cut_off
 from realtime.regions.planner import LAG_FRAMES, LivePlanner, NearPlanner, Plan, planner_for
+from realtime.regions.targets import replace_by_views, targets_of
 from realtime.regions.tiles import Reach
 from realtime.structures import Detections, Frame
 

@@ -15,9 +15,10 @@ from realtime.metadata import ModelMetadata
 from realtime.regions.budget import FrameBudget
 from realtime.regions.close_ups import COLUMNS
 from realtime.regions.cuts import CutDetector
-from realtime.regions.detector import is_candidate, is_face, size_of
+from realtime.regions.detector import size_of
 from realtime.regions.following import WHOLE_S, Follower, contains
 from realtime.regions.rotation import LIVE_ROUND_S, TileRotation
+from realtime.regions.targets import is_candidate, is_face
 from realtime.regions.tiles import Reach, regions_of
 from realtime.structures import Frame
 

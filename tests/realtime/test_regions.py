@@ -13,8 +13,9 @@ from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
 from realtime.inference.timed import OneAtATime
 from realtime.regions.close_ups import COLUMNS, close_ups
-from realtime.regions.detector import CloserDetector, is_candidate
+from realtime.regions.detector import CloserDetector
 from realtime.regions.merge import Seen, cut_off, merge
+from realtime.regions.targets import is_candidate
 from realtime.regions.tiles import MAX_TILES, MAX_WIDE_TILES, OVERLAP, Reach, grid_for, regions_of
 from realtime.structures import Detections
 
