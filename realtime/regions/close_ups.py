@@ -1,6 +1,6 @@
 """Close-ups of small faces, several in one input of the network."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -12,6 +12,8 @@ COLUMNS = 2
 """Columns and rows of close-ups in an input: of 2x2, nine in ten faces show all their parts; of 3x3, seven in ten."""
 SURROUNDINGS = 2.2
 """Side of a close-up in sides of the face: hair and shoulders tell a face from a wheel."""
+MIRRORED_SURROUNDINGS = 3.0
+"""Likewise where the close-up is mirrored: what is another picture to the network gives another opinion."""
 MAX_ENLARGEMENT = 2.5
 
 
@@ -24,7 +26,9 @@ class CloseUps:
     cells: np.ndarray
     """(K,4) int64, where each lies in ``image``, xyxy px."""
     matrices: np.ndarray
-    """(K,2,3) float64, from pixels of the frame to pixels of ``image``, without rotation."""
+    """(K,2,3) float64, from pixels of the frame to pixels of ``image`` as it is without mirror, without rotation."""
+    is_mirrored: bool = False
+    """Whether ``image`` as a whole is mirrored, left for right; cells and matrices are those without mirror."""
 
     @property
     def scales(self) -> np.ndarray:
@@ -39,6 +43,8 @@ class CloseUps:
 
     def split(self, found: Detections) -> list[Detections]:
         """What was found in each close-up, K of them, boxes in pixels of the frame; by the centres of the boxes."""
+        if self.is_mirrored:
+            found = found.with_boxes(mirrored(found.boxes, self.image.shape[1]))
         centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
         parts = []
         for cell, matrix in zip(self.cells, self.matrices, strict=True):
@@ -50,28 +56,41 @@ class CloseUps:
         return parts
 
 
-def close_ups(image: np.ndarray, faces: np.ndarray, input_wh: tuple[int, int]) -> list[CloseUps]:
+def mirrored(boxes: np.ndarray, width: int) -> np.ndarray:
+    """Boxes (N,4) xyxy px where they are once an image of this width in pixels is mirrored, left for right."""
+    x1, y1, x2, y2 = boxes.T
+    return np.stack([width - x2, y1, width - x1, y2], axis=1)
+
+
+def close_ups(
+    image: np.ndarray, faces: np.ndarray, input_wh: tuple[int, int], *, are_mirrored: bool = False
+) -> list[CloseUps]:
     """Cut close-ups of faces out of a frame and lay four at a time side by side.
 
     Args:
         image: uint8 (H,W,3) BGR.
         faces: (F,4) float, xyxy in pixels of ``image``.
         input_wh: width and height in pixels of the network's input.
+        are_mirrored: mirror them, with wider surroundings, for a further opinion.
 
     Returns:
         As many as are needed; together they have F cells, in the order of ``faces``.
     """
     per_image = COLUMNS**2
-    return [_lay_out(image, faces[i : i + per_image], input_wh) for i in range(0, len(faces), per_image)]
+    groups = [faces[i : i + per_image] for i in range(0, len(faces), per_image)]
+    if not are_mirrored:
+        return [_lay_out(image, group, input_wh, SURROUNDINGS) for group in groups]
+    packs = [_lay_out(image, group, input_wh, MIRRORED_SURROUNDINGS) for group in groups]
+    return [replace(pack, image=np.ascontiguousarray(pack.image[:, ::-1]), is_mirrored=True) for pack in packs]
 
 
-def _lay_out(image: np.ndarray, faces: np.ndarray, input_wh: tuple[int, int]) -> CloseUps:
+def _lay_out(image: np.ndarray, faces: np.ndarray, input_wh: tuple[int, int], surroundings: float) -> CloseUps:
     canvas = np.full((input_wh[1], input_wh[0], 3), PADDING_VALUE, np.uint8)
     cell_wh = np.array(input_wh) // COLUMNS
     cells, matrices = [], []
     for i, face in enumerate(faces):
         corner = np.array([i % COLUMNS, i // COLUMNS]) * cell_wh
-        side = float((face[2:] - face[:2]).max()) * SURROUNDINGS
+        side = float((face[2:] - face[:2]).max()) * surroundings
         scale = min(float(cell_wh.min()) / max(side, 1.0), MAX_ENLARGEMENT)
         shift = cell_wh / 2 - scale * (face[:2] + face[2:]) / 2
         x, y = corner

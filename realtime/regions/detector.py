@@ -17,7 +17,15 @@ from realtime.inference.timed import Detector
 from realtime.metadata import ModelMetadata
 from realtime.regions.close_ups import CloseUps, close_ups
 from realtime.regions.merge import Seen, cut_off, merge
-from realtime.regions.targets import is_candidate, is_face, replace_by_views, shown_by_tiles_alone, targets_among
+from realtime.regions.targets import (
+    are_undecided,
+    is_candidate,
+    is_face,
+    replace_by_views,
+    scores_in_views,
+    shown_by_tiles_alone,
+    targets_among,
+)
 from realtime.regions.tiles import Reach, regions_of, scale_of
 from realtime.structures import Detections
 
@@ -180,7 +188,15 @@ def detect_closer(network: Detector, image: np.ndarray, regions: np.ndarray, kno
         return found, looks_of(seen)
     packs = close_ups(image, targets.boxes, metadata.input_wh)
     views = split_views(packs, (yield [Look(pack.image) for pack in packs]))
-    return replace_by_views(metadata, found, targets, views), looks_of(seen, packs)
+    in_views = scores_in_views(targets.boxes, targets.buffers, views)
+    scores = (targets.scores + in_views) / 2
+    undecided = np.flatnonzero(are_undecided(scores, in_views, metadata.threshold))
+    if len(undecided):
+        boxes, buffers = targets.boxes[undecided], targets.buffers[undecided]
+        again = close_ups(image, boxes, metadata.input_wh, are_mirrored=True)
+        mirrored_views = split_views(again, (yield [Look(pack.image) for pack in again]))
+        scores[undecided] += (scores_in_views(boxes, buffers, mirrored_views) - scores[undecided]) / 3
+    return replace_by_views(metadata, found, targets, views, scores), looks_of(seen, packs)
 
 
 def cut_out(image: np.ndarray, regions: np.ndarray) -> list[np.ndarray]:

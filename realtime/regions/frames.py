@@ -39,7 +39,7 @@ from realtime.regions.detector import (
 )
 from realtime.regions.merge import Seen, cut_off
 from realtime.regions.planner import LAG_FRAMES, LivePlanner, NearPlanner, Plan, planner_for
-from realtime.regions.targets import replace_by_views, targets_of
+from realtime.regions.targets import replace_by_views, scores_in_views, targets_of
 from realtime.regions.tiles import Reach
 from realtime.structures import Detections, Frame
 
@@ -282,7 +282,9 @@ def _detect_at_once(network: Detector, image: np.ndarray, plan: Plan) -> Steps:
     seen += all_seen(metadata.input_wh, plan.regions[1:], answers[1:count])
     found = merged(without_repeats(seen, size_of(image), metadata), size_of(image), metadata)
     if packs:
-        found = replace_by_views(metadata, found, targets_of(plan.known, found), split_views(packs, answers[count:]))
+        targets, views = targets_of(plan.known, found), split_views(packs, answers[count:])
+        scores = (targets.scores + scores_in_views(targets.boxes, targets.buffers, views)) / 2
+        found = replace_by_views(metadata, found, targets, views, scores)
     return found, looks_of(seen, packs)
 
 

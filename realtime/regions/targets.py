@@ -89,17 +89,44 @@ def targets_among(
     )
 
 
+def scores_in_views(boxes: np.ndarray, buffers: np.ndarray, views: Sequence[Detections]) -> np.ndarray:
+    """The score of each target in its close-up, 0 where that does not show it.
+
+    Args:
+        boxes: (F,4) float, xyxy px, of the targets.
+        buffers: (F,) float, theirs.
+        views: what their close-ups show.
+
+    Returns:
+        (F,) float64.
+    """
+    rows = [_row_of(face, view, buffer) for face, buffer, view in zip(boxes, buffers.tolist(), views, strict=True)]
+    return np.array([0.0 if row is None else view.scores[row] for row, view in zip(rows, views, strict=True)])
+
+
+def are_undecided(scores: np.ndarray, in_views: np.ndarray, threshold: float) -> np.ndarray:
+    """Which faces a third opinion may move across the threshold: (F,) bool.
+
+    Args:
+        scores: (F,) float, the mean of two opinions.
+        in_views: (F,) float, the second of them; what a close-up does not show is no face.
+        threshold: least score of a face.
+    """
+    undecided: np.ndarray = (in_views > 0) & (scores > (3 * threshold - 1) / 2) & (scores < 3 * threshold / 2)
+    return undecided
+
+
 def replace_by_views(
-    metadata: ModelMetadata, found: Detections, targets: Targets, views: Sequence[Detections]
+    metadata: ModelMetadata, found: Detections, targets: Targets, views: Sequence[Detections], scores: np.ndarray
 ) -> Detections:
-    """Replace targets, and all that lies in them, by what their close-ups show.
+    """Replace targets, and all that lies in them, by what their close-ups show, with these scores (F,) float.
 
     Of a large one that its close-up does not show, the face alone is dropped: the rest was seen in the whole image.
     """
     confirmed = [
         _confirmed(view, face, score, buffer)
         for view, face, score, buffer in zip(
-            views, targets.boxes, targets.scores.tolist(), targets.buffers.tolist(), strict=True
+            views, targets.boxes, scores.tolist(), targets.buffers.tolist(), strict=True
         )
     ]
     others = found.boxes[is_candidate(found, metadata) & ~targets.rows]
@@ -114,17 +141,22 @@ def replace_by_views(
 def _confirmed(view: Detections, face: np.ndarray, score: float, buffer: float) -> Detections:
     """A face (4,) as its close-up shows it, with its parts; nothing if the close-up does not show it.
 
-    Its score is the mean of ``score``, that of the first look, and that of the close-up: two opinions. A part that is
-    seen in a face is more likely than by itself, 1 - (1 - part)², but never more likely than the face.
+    The face gets this score. A part that is seen in a face is more likely than by itself, 1 - (1 - part)², but never
+    more likely than the face.
     """
-    faces = is_face(view)
-    overlap = np.where(faces, iou(grown(view.boxes, buffer), grown(face[None], buffer)), 0.0)
-    if not len(view) or overlap.max() < MIN_IOU:
+    best = _row_of(face, view, buffer)
+    if best is None:
         return view[:0]
-    best = int(np.argmax(overlap * view.scores))
-    mean = (score + float(view.scores[best])) / 2
-    scores = np.minimum(1 - (1 - view.scores) ** 2, mean)
-    scores[best] = mean
-    part_of_it = ~faces & inside_any(view.boxes, view.boxes[best : best + 1])
+    scores = np.minimum(1 - (1 - view.scores) ** 2, score)
+    scores[best] = score
+    part_of_it = ~is_face(view) & inside_any(view.boxes, view.boxes[best : best + 1])
     part_of_it[best] = True
     return replace(view, scores=scores.astype(np.float32))[part_of_it]
+
+
+def _row_of(face: np.ndarray, view: Detections, buffer: float) -> int | None:
+    """Which detection in its close-up is a face (4,); None if the close-up does not show it."""
+    overlap = np.where(is_face(view), iou(grown(view.boxes, buffer), grown(face[None], buffer)), 0.0)
+    if overlap.max(initial=0.0) < MIN_IOU:
+        return None
+    return int(np.argmax(overlap * view.scores))

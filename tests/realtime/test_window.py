@@ -40,6 +40,8 @@ from realtime.ui.window import WindowSink
 
 RUN = [sys.executable, "-c", "from realtime.cli import run_cli; run_cli()"]
 in_ci = os.environ.get("CI") == "true"
+LOST_S = WAIT_S / 4
+"""A key that has no effect for longer is lost."""
 BLACK_S = 5.0
 """A window that is black for longer has missed what lets it draw."""
 needs_display = pytest.mark.skipif(
@@ -140,6 +142,7 @@ class User:
         self.captures = captures
         self.window = xdotool(environment, "search", "--sync", "--onlyvisible", "--name", "^realtime$")[0]
         xdotool(environment, "windowfocus", "--sync", self.window)
+        self._lost_keys = 0
         self._connection = Xlib.display.Display(environment["DISPLAY"])
         self._drawable = self._connection.create_resource_object("window", int(self.window))
         self._wait_for_a_frame()
@@ -156,7 +159,7 @@ class User:
         def is_shown():
             nonlocal since
             try:
-                if np.ptp(self.render()) > 0:
+                if not is_grey(self.render()):  # as the ground of a window is that is still being built
                     return True
             except Xlib.error.BadMatch:  # it was resized after it had told its size
                 return False
@@ -171,6 +174,23 @@ class User:
     def press(self, key):
         xdotool(self.environment, "key", key)
 
+    def press_until(self, key, is_done):
+        """Press a key and wait for what comes of it.
+
+        On a machine under heavy load one key in some thousand is lost before it reaches the app, which the user would
+        press again; so is it here, once in a test.
+        """
+        self.press(key)
+        deadline = time.monotonic() + LOST_S
+        while time.monotonic() < deadline:
+            if is_done():
+                return
+            time.sleep(0.01)
+        self._lost_keys += 1
+        assert self._lost_keys == 1, f"{key} does nothing"
+        self.press(key)
+        wait_until(is_done)
+
     def size_wh(self):
         geometry = self._drawable.get_geometry()
         return geometry.width, geometry.height
@@ -183,8 +203,7 @@ class User:
 
     def pause(self):
         """The image, once it says that it stands still."""
-        self.press("space")
-        wait_until(lambda: (self.render() == SKY).all(axis=2).any())
+        self.press_until("space", lambda: (self.render() == SKY).all(axis=2).any())
         return self.render()
 
     def press_and_see(self, key):
@@ -193,15 +212,13 @@ class User:
         OpenCV keeps one key only, so that each must be seen to work before the next.
         """
         before = self.render()
-        self.press(key)
-        wait_until(lambda: not np.array_equal(self.render(), before))
+        self.press_until(key, lambda: not np.array_equal(self.render(), before))
         return self.render()
 
     def snapshot(self):
         """What the description says that the key for a snapshot writes."""
         before = self.files(".json")
-        self.press("s")
-        wait_until(lambda: len(self.files(".json")) > len(before))
+        self.press_until("s", lambda: len(self.files(".json")) > len(before))
         (path,) = self.files(".json") - before
         return json.loads(path.read_text()) | {"path": path}
 
@@ -274,21 +291,20 @@ def test_what_is_seen_is_turned_on_and_off(user, key):
     before = user.pause()
     during = user.press_and_see(key)
     assert during.shape == before.shape
-    user.press(key)
-    wait_until(lambda: np.array_equal(user.render(), before))
+    user.press_until(key, lambda: np.array_equal(user.render(), before))
 
 
 @needs_display
 def test_recordings_begin_and_end_with_the_key_and_with_the_run(user):
-    user.press("r")
-    wait_until(lambda: any(path.name.startswith(".") for path in user.captures.glob(".*.mp4")))
+    def is_recording():
+        return any(user.captures.glob(".*.mp4"))
+
+    user.press_until("r", is_recording)
     start = user.snapshot()["frame"]
     wait_until(lambda: user.snapshot()["frame"] > start + 5)
-    user.press("r")
-    wait_until(lambda: user.files(".mp4"))
+    user.press_until("r", lambda: user.files(".mp4"))
     (first,) = user.files(".mp4")
-    user.press("r")
-    wait_until(lambda: any(path.name.startswith(".") for path in user.captures.glob(".*.mp4")))
+    user.press_until("r", is_recording)
     user.press("q")
     _, errors = user.process.communicate(timeout=WAIT_S)
     assert user.process.returncode == 0, errors
