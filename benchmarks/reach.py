@@ -1,7 +1,8 @@
 """How small a face may be and still be found: recall by height, precision, false faces, parts and time.
 
-On the validation images of a YOLO data set and on composites of its faces in its images without faces, for each shipped
-model, beside OpenCV's YuNet if its file is given, and MediaPipe FaceMesh if an environment with it is.
+On the validation images of a YOLO data set, on composites of its faces in its images without faces, and on images of
+lettering, in which all faces are false; for each shipped model, beside OpenCV's YuNet if its file is given, and
+MediaPipe FaceMesh if an environment with it is.
 """
 
 import json
@@ -19,6 +20,7 @@ import numpy as np
 import typer
 from composites import Scene, composites
 from detectors import Contender, saved
+from lettering import lettering
 from machine import describe
 from matplotlib.figure import Figure
 
@@ -42,6 +44,8 @@ YUNET_SCORE = 0.8
 FACEMESH = "facemesh:20"
 """As ``contenders.py`` calls it, with as many faces as it may find."""
 PEER_SCORE = 0.5
+LETTERING = "lettering"
+"""Name of the set without faces, which has no recall to draw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +204,7 @@ def main(
     model: Annotated[list[str] | None, typer.Option(help="Shipped models or ONNX files; by default all three.")] = None,
     reach: Annotated[list[str] | None, typer.Option(help="near, auto, far or a grid such as 3x2; several.")] = None,
     count: Annotated[int, typer.Option("--composites", min=0, help="Composites to make.")] = 60,
+    letterings: Annotated[int, typer.Option("--lettering", min=0, help="Images of lettering to make.")] = 60,
     yunet_file: Annotated[Path | None, typer.Option("--yunet", help="YuNet's ONNX file.")] = None,
     peer_python: Annotated[
         Path | None, typer.Option(help="Python of an environment with mediapipe 0.10.21: adds FaceMesh.")
@@ -218,6 +223,7 @@ def main(
             for rgb in [read_image(image.path)]
         ],
         "composites": list(composites(images, config.class_names.index("face"), count)),
+        LETTERING: [(image, np.zeros((0, 4), np.float32), np.zeros(0, np.int64)) for image in lettering(letterings)],
     }
     finders = {
         f"{Path(name).stem} {how_far}": ours(name, how_far)
@@ -239,7 +245,7 @@ def main(
         content = {"machine": describe(), "data": data.name, "match_iou": MATCH_IOU, "results": report}
         json_out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     if plot:
-        draw(report, plot)
+        draw({name: results for name, results in report.items() if name != LETTERING}, plot)
 
 
 def draw(report: dict[str, dict[str, dict[str, object]]], path: Path) -> None:

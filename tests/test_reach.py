@@ -103,9 +103,11 @@ def test_a_peer_in_a_process_of_its_own_is_measured_like_the_others():
 def test_the_script_runs_through(tmp_path):
     data = make_data_set(tmp_path, names=NAMES, val=4)
     outputs = ["--json", tmp_path / "r.json", "--plot", tmp_path / "r.png"]
-    arguments = [data, "--model", "pico", "--composites", "2", *outputs]
+    arguments = [data, "--model", "pico", "--composites", "2", "--lettering", "1", *outputs]
     done = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "r.json").read_text())["results"]
     assert "recall_by_height" in results["val"]["pico near"]
+    assert results["lettering"]["pico near"]["faces"] == 0
+    assert results["lettering"]["pico near"]["false_faces_per_empty_image"] is not None
     assert (tmp_path / "r.png").exists()

@@ -1,6 +1,7 @@
 """Looking closer: tiles, close-ups, and one set of detections from all of them."""
 
 import itertools
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
 from realtime.inference.timed import OneAtATime
 from realtime.regions.close_ups import COLUMNS, close_ups
-from realtime.regions.detector import CloserDetector
+from realtime.regions.detector import CloserDetector, detect_closer
 from realtime.regions.merge import Seen, cut_off, merge
 from realtime.regions.targets import is_candidate
 from realtime.regions.tiles import MAX_TILES, MAX_WIDE_TILES, OVERLAP, Reach, grid_for, regions_of
@@ -176,6 +177,52 @@ def test_close_ups_are_four_to_an_image_and_none_spills_into_the_next():
     assert (outside == 114).all()
     assert (cells.image[y1:y2, x1:x2] == 7).any()
     assert len(close_ups(image, np.tile([0, 0, 9, 9], (COLUMNS**2 + 1, 1)), INPUT_WH)) == 2
+
+
+def test_mirrored_close_ups_show_more_around_the_face_and_give_its_place_without_mirror():
+    image = np.zeros((400, 600, 3), np.uint8)
+    image[100:124, 100:120] = 255
+    image[100:124, 120:140] = 128  # on its right
+    face = np.array([[100.0, 100.0, 120.0, 124.0]])
+    (plain,) = close_ups(image, face, INPUT_WH)
+    (mirrored,) = close_ups(image, face, INPUT_WH, are_mirrored=True)
+    assert mirrored.scales < plain.scales
+    ys, xs = np.nonzero(mirrored.image[..., 0] > 180)
+    greys = np.nonzero((mirrored.image[..., 0] > 116) & (mirrored.image[..., 0] < 140))[1]
+    assert greys.min() < xs.min()
+    (view,) = mirrored.split(found((0, 0.9, [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])))
+    np.testing.assert_allclose(view.boxes, face, atol=1.2)
+
+
+@pytest.mark.parametrize(
+    ("opinions", "score"),
+    [
+        ((0.4, 0.5, 0.9), 0.6),
+        ((0.6, 0.6, 0.0), 0.4),  # the mirrored close-up shows no face
+        ((0.8, 0.8), 0.8),
+        ((0.1, 0.3), 0.2),
+        ((0.9, 0.0), None),  # the close-up shows none
+    ],
+)
+def test_a_third_look_is_asked_for_where_it_may_move_the_mean_across_the_threshold(opinions, score):
+    face = np.array([300.0, 200.0, 312.0, 214.0])
+    image = np.zeros((480, 640, 3), np.uint8)
+    contract = metadata(input_wh=INPUT_WH, calibration={"a": 1.0, "b": 1.0, "factors": [1.0, 1.0]})
+    steps = detect_closer(SimpleNamespace(metadata=contract, tile_wh=None), image, np.array([[0, 0, 640, 480]]))
+    next(steps)
+    answers = [found((0, opinions[0], face))]
+    for opinion, are_mirrored in zip(opinions[1:], (False, True), strict=False):
+        (look,) = steps.send(answers)
+        (pack,) = close_ups(image, face[None], INPUT_WH, are_mirrored=are_mirrored)
+        assert (look.image == pack.image).all()
+        shown = face * pack.scales + np.tile(pack.matrices[0, :, 2], 2)
+        if are_mirrored:
+            shown = np.array([INPUT_WH[0] - shown[2], shown[1], INPUT_WH[0] - shown[0], shown[3]])
+        answers = [found((0, opinion, shown)) if opinion else found()]
+    with pytest.raises(StopIteration) as end:
+        steps.send(answers)
+    detections, _ = end.value.value
+    assert detections.scores.tolist() == pytest.approx([] if score is None else [score])
 
 
 # With a real network
