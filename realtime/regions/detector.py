@@ -162,7 +162,8 @@ def detect_closer(network: Detector, image: np.ndarray, regions: np.ndarray, kno
 
     Those are the faces that are small in the whole image, and those that only a tile showed, whose network may know no
     parts: the close-up is a second opinion. In moving images, whether a tile showed a face differs from frame to frame,
-    and so would its box.
+    and so would its box. Of still images, what two opinions leave undecided gets a third; of moving ones, later frames
+    decide.
 
     Args:
         network: that will look.
@@ -190,8 +191,8 @@ def detect_closer(network: Detector, image: np.ndarray, regions: np.ndarray, kno
     views = split_views(packs, (yield [Look(pack.image) for pack in packs]))
     in_views = scores_in_views(targets.boxes, targets.buffers, views)
     scores = (targets.scores + in_views) / 2
-    undecided = np.flatnonzero(are_undecided(scores, in_views, metadata.threshold))
-    if len(undecided):
+    undecided = are_undecided(scores, in_views, metadata.threshold) & (known is None)
+    if undecided.any():
         boxes, buffers = targets.boxes[undecided], targets.buffers[undecided]
         again = close_ups(image, boxes, metadata.input_wh, are_mirrored=True)
         mirrored_views = split_views(again, (yield [Look(pack.image) for pack in again]))

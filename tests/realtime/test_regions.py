@@ -9,6 +9,7 @@ import pytest
 from fakes import metadata
 
 from realtime.errors import RegionError
+from realtime.faces.known import KnownFaces
 from realtime.image_io import read_image
 from realtime.inference.detector import OnnxDetector, find_model
 from realtime.inference.providers import Provider
@@ -194,6 +195,29 @@ def test_mirrored_close_ups_show_more_around_the_face_and_give_its_place_without
     np.testing.assert_allclose(view.boxes, face, atol=1.2)
 
 
+FAR_FACE = np.array([300.0, 200.0, 312.0, 214.0])
+
+
+def scores_after(opinions, known=None):
+    """Of one face, whose scores in one look after the other are given, 0 for none; no look more must be asked for."""
+    image = np.zeros((480, 640, 3), np.uint8)
+    contract = metadata(input_wh=INPUT_WH, calibration={"a": 1.0, "b": 1.0, "factors": [1.0, 1.0]})
+    network = SimpleNamespace(metadata=contract, tile_wh=None)
+    steps = detect_closer(network, image, np.array([[0, 0, 640, 480]]), known)
+    next(steps)
+    answers = [found((0, opinions[0], FAR_FACE))]
+    for opinion, are_mirrored in zip(opinions[1:], (False, True), strict=False):
+        (look,) = steps.send(answers)
+        (pack,) = close_ups(image, FAR_FACE[None], INPUT_WH, are_mirrored=are_mirrored)
+        assert (look.image == pack.image).all()
+        x1, y1, x2, y2 = FAR_FACE * pack.scales + np.tile(pack.matrices[0, :, 2], 2)
+        shown = [INPUT_WH[0] - x2, y1, INPUT_WH[0] - x1, y2] if are_mirrored else [x1, y1, x2, y2]
+        answers = [found((0, opinion, shown)) if opinion else found()]
+    with pytest.raises(StopIteration) as end:
+        steps.send(answers)
+    return end.value.value[0].scores.tolist()
+
+
 @pytest.mark.parametrize(
     ("opinions", "score"),
     [
@@ -205,24 +229,11 @@ def test_mirrored_close_ups_show_more_around_the_face_and_give_its_place_without
     ],
 )
 def test_a_third_look_is_asked_for_where_it_may_move_the_mean_across_the_threshold(opinions, score):
-    face = np.array([300.0, 200.0, 312.0, 214.0])
-    image = np.zeros((480, 640, 3), np.uint8)
-    contract = metadata(input_wh=INPUT_WH, calibration={"a": 1.0, "b": 1.0, "factors": [1.0, 1.0]})
-    steps = detect_closer(SimpleNamespace(metadata=contract, tile_wh=None), image, np.array([[0, 0, 640, 480]]))
-    next(steps)
-    answers = [found((0, opinions[0], face))]
-    for opinion, are_mirrored in zip(opinions[1:], (False, True), strict=False):
-        (look,) = steps.send(answers)
-        (pack,) = close_ups(image, face[None], INPUT_WH, are_mirrored=are_mirrored)
-        assert (look.image == pack.image).all()
-        shown = face * pack.scales + np.tile(pack.matrices[0, :, 2], 2)
-        if are_mirrored:
-            shown = np.array([INPUT_WH[0] - shown[2], shown[1], INPUT_WH[0] - shown[0], shown[3]])
-        answers = [found((0, opinion, shown)) if opinion else found()]
-    with pytest.raises(StopIteration) as end:
-        steps.send(answers)
-    detections, _ = end.value.value
-    assert detections.scores.tolist() == pytest.approx([] if score is None else [score])
+    assert scores_after(opinions) == pytest.approx([] if score is None else [score])
+
+
+def test_in_moving_images_later_frames_are_the_further_opinions():
+    assert scores_after((0.4, 0.5), KnownFaces.none()) == pytest.approx([0.45])
 
 
 # With a real network
