@@ -43,7 +43,7 @@ JPEG_QUALITY = 92
 
 
 def lettering(
-    count: int, seed: int = 0, *, fonts: Sequence[Path] = (), photos: Sequence[Path] = ()
+    count: int, seed: int = 0, *, fonts: Sequence[Path] = (), photos: Sequence[Path] = (), max_zoom: float = 1.0
 ) -> Iterator[np.ndarray]:
     """Make images, the same for the same arguments.
 
@@ -52,6 +52,7 @@ def lettering(
         seed: of the random draws.
         fonts: TrueType or OpenType files; by default those of matplotlib.
         photos: every second image has one of them as its ground, if there are any; else it is plain.
+        max_zoom: cut out a part at random, whose sides are up to so many times shorter, as a close-up shows it.
 
     Yields:
         uint8 (H,W,3) RGB.
@@ -64,7 +65,8 @@ def lettering(
         image = Image.fromarray(ground)
         for _ in range(_between(rng, BLOCKS)):
             _write_block(image, chosen[rng.integers(len(chosen))], rng)
-        yield _as_seen(np.array(image), rng)
+        seen = _as_seen(np.array(image), rng)
+        yield _cut(seen, float(np.exp(rng.uniform(0, np.log(max_zoom)))), rng) if max_zoom > 1 else seen
 
 
 def _matplotlib_fonts() -> list[Path]:
@@ -147,6 +149,12 @@ def _as_seen(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return image
 
 
+def _cut(image: np.ndarray, zoom: float, rng: np.random.Generator) -> np.ndarray:
+    width, height = (round(side / zoom) for side in SIZE_WH)
+    x, y = (int(rng.integers(spare + 1)) for spare in (SIZE_WH[0] - width, SIZE_WH[1] - height))
+    return image[y : y + height, x : x + width]
+
+
 def _between(rng: np.random.Generator, range_: tuple[int, int]) -> int:
     return int(rng.integers(range_[0], range_[1] + 1))
 
@@ -158,6 +166,7 @@ def main(
     fonts: Annotated[
         Path | None, typer.Option(help="Folder with .ttf and .otf files; by default matplotlib's.")
     ] = None,
+    max_zoom: Annotated[float, typer.Option(min=1, help="Cut out parts with sides up to so many times shorter.")] = 1.0,
     photos: Annotated[Path | None, typer.Option(help="DATA.yaml; its photos without objects are grounds.")] = None,
 ) -> None:
     """Write images of lettering as a YOLO data set without objects."""
@@ -169,7 +178,7 @@ def main(
     )
     for folder in ("images", "labels"):
         (out / folder).mkdir(parents=True)
-    for number, image in enumerate(lettering(count, seed, fonts=files, photos=grounds)):
+    for number, image in enumerate(lettering(count, seed, fonts=files, photos=grounds, max_zoom=max_zoom)):
         name = f"lettering_{seed}_{number:05d}"
         cv2.imwrite(str(out / "images" / f"{name}.jpg"), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         (out / "labels" / f"{name}.txt").touch()

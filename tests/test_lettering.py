@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pytest
 from composites import SIZE_WH
 from lettering import fonts_in, lettering
 from tiny_data import make_data_set
@@ -25,6 +26,14 @@ def test_the_images_are_the_same_each_time_and_something_is_written_in_them():
     steps = [np.abs(np.diff(image.astype(int), axis=1)).max() for image in made]
     assert sorted(steps)[1] > 20, steps  # now and then one has letters of the colour of its ground
     assert not np.array_equal(made[0], next(lettering(1, seed=4)))
+
+
+def test_with_a_zoom_parts_of_the_images_are_cut_out():
+    sizes = [image.shape[1::-1] for image in lettering(8, max_zoom=4.0)]
+    assert len(set(sizes)) == 8
+    for width, height in sizes:
+        assert SIZE_WH[0] / 4 - 1 <= width <= SIZE_WH[0]
+        assert width / height == pytest.approx(SIZE_WH[0] / SIZE_WH[1], rel=0.01)
 
 
 def test_fonts_without_letters_are_left_out_and_the_others_write_what_they_have(tmp_path):
