@@ -15,6 +15,10 @@ MIN_IOU = 0.3
 """Of a face in its close-up with the face as it was found: small boxes are coarse."""
 BUFFER = 0.4
 """A face that is known from earlier frames may have moved: then both boxes are grown by this share on each side."""
+FEATURELESS_PX = 16
+"""A close-up of a face lower than this may show none of its parts."""
+SURE_OF_PARTS = 0.4
+"""Where some part of a face is less likely than this, so is the face: letters and wheels look like faces, but have none."""
 MAX_CLOSE_UPS = 64
 """Of the best candidates, so that a crowd takes bounded time."""
 
@@ -141,17 +145,28 @@ def replace_by_views(
 def _confirmed(view: Detections, face: np.ndarray, score: float, buffer: float) -> Detections:
     """A face (4,) as its close-up shows it, with its parts; nothing if the close-up does not show it.
 
-    The face gets this score. A part that is seen in a face is more likely than by itself, 1 - (1 - part)², but never
-    more likely than the face.
+    The face gets this score; one that is new, not known from earlier frames, less if none of its parts is seen. A part
+    that is seen in a face is more likely than by itself, 1 - (1 - part)², but never more likely than the face.
     """
     best = _row_of(face, view, buffer)
     if best is None:
         return view[:0]
+    part_of_it = ~is_face(view) & inside_any(view.boxes, view.boxes[best : best + 1])
+    if not buffer and face[3] - face[1] > FEATURELESS_PX and _knows_parts(view):
+        score *= min(1.0, _any_of(view.scores[part_of_it]) / SURE_OF_PARTS)
     scores = np.minimum(1 - (1 - view.scores) ** 2, score)
     scores[best] = score
-    part_of_it = ~is_face(view) & inside_any(view.boxes, view.boxes[best : best + 1])
     part_of_it[best] = True
     return replace(view, scores=scores.astype(np.float32))[part_of_it]
+
+
+def _knows_parts(view: Detections) -> bool:
+    return {"eye", "nose", "mouth"} <= {name.lower() for name in view.class_names}
+
+
+def _any_of(scores: np.ndarray) -> float:
+    """How likely at least one of some detections (N,) is right."""
+    return float(1 - np.prod(1 - scores))
 
 
 def _row_of(face: np.ndarray, view: Detections, buffer: float) -> int | None:

@@ -17,7 +17,7 @@ from realtime.inference.timed import OneAtATime
 from realtime.regions.close_ups import COLUMNS, close_ups
 from realtime.regions.detector import CloserDetector, detect_closer
 from realtime.regions.merge import Seen, cut_off, merge
-from realtime.regions.targets import is_candidate
+from realtime.regions.targets import Targets, is_candidate, replace_by_views
 from realtime.regions.tiles import MAX_TILES, MAX_WIDE_TILES, OVERLAP, Reach, grid_for, regions_of
 from realtime.structures import Detections
 
@@ -234,6 +234,30 @@ def test_a_third_look_is_asked_for_where_it_may_move_the_mean_across_the_thresho
 
 def test_in_moving_images_later_frames_are_the_further_opinions():
     assert scores_after((0.4, 0.5), KnownFaces.none()) == pytest.approx([0.45])
+
+
+ALL_NAMES = ("face", "eye", "eyebrow", "nose", "mouth")
+
+
+@pytest.mark.parametrize(
+    ("height", "buffer", "names", "nose", "score"),
+    [
+        (40, 0.0, ALL_NAMES, 0.1, 0.2),  # a quarter of 0.4
+        (40, 0.0, ALL_NAMES, 0.0, 0.0),
+        (40, 0.0, ALL_NAMES, 0.6, 0.8),
+        (15, 0.0, ALL_NAMES, 0.1, 0.8),  # too small to show its parts
+        (40, 0.4, ALL_NAMES, 0.1, 0.8),  # known from earlier frames: it may have turned away
+        (40, 0.0, ("face", "eye", "cap", "nose", "glasses"), 0.1, 0.8),  # a model that does not know a face's parts
+    ],
+)
+def test_a_new_face_without_parts_is_less_likely(height, buffer, names, nose, score):
+    face = np.array([100.0, 100.0, 100.0 + height, 100.0 + height])
+    part = [100 + 0.4 * height, 100 + 0.4 * height, 100 + 0.6 * height, 100 + 0.7 * height]
+    first = Detections(face[None].astype(np.float32), np.array([0]), np.array([0.7], np.float32), names)
+    view = Detections(np.array([face, part], np.float32), np.array([0, 3]), np.array([0.9, nose], np.float32), names)
+    targets = Targets(first.boxes, first.scores, np.array([buffer]), np.ones(1, bool), np.ones(1, bool))
+    shown = replace_by_views(metadata(class_names=names), first, targets, [view], np.array([0.8]))
+    assert shown.scores[shown.labels == 0].tolist() == pytest.approx([score])
 
 
 # With a real network
