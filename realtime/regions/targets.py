@@ -18,8 +18,8 @@ BUFFER = 0.4
 FEATURELESS_PX = 16
 """A close-up of a face lower than this may show none of its parts."""
 SURE_OF_PARTS = 0.4
-"""Where all parts of a face together are less likely than this, the face is less likely too: letters and wheels look like
-faces, but have no parts."""
+"""Where all parts of a face together are less likely than this, the face is less likely too: letters and wheels look
+like faces, but have no parts."""
 MAX_CLOSE_UPS = 64
 """Of the best candidates, so that a crowd takes bounded time."""
 
