@@ -114,9 +114,8 @@ def _alphabets(font_file: Path) -> tuple[list[str], np.ndarray]:
     weights = {
         alphabet: weight
         for alphabet, weight in [*WEIGHTS.items(), (others, OTHER_SCRIPTS)]
-        if known.issuperset(alphabet)
+        if alphabet and known.issuperset(alphabet)
     }
-    weights.pop("", None)
     shares = np.array([*weights.values()])
     return [*weights], shares / shares.sum()
 

@@ -220,9 +220,9 @@ class RecordingSink:
         self._log.append(self._name)
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Let other threads run until something is so that nobody announces."""
-    deadline = time.monotonic() + WAIT_S
+def wait_until(condition: Callable[[], bool], timeout_s: float = WAIT_S) -> None:
+    """Let other threads run until something is so that nobody announces; AssertionError if it does not come."""
+    deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)  # 0 would take the interpreter back before the other thread wakes up

@@ -138,7 +138,7 @@ def replace_by_views(
     is_emptied = targets.are_small | np.array([len(face) > 0 for face in confirmed], bool)
     replaced = inside_any(found.boxes, targets.boxes[is_emptied]) & ~inside_any(found.boxes, others)
     together = Detections.concatenate([found[~targets.rows & ~replaced], *confirmed])
-    together = together[np.argsort(-together.scores, kind="stable")]
+    together = together[np.argsort(-together.scores, kind="stable")].above(metadata.min_score)
     everywhere = Seen(together, np.zeros(4), 1.0)
     return merge([everywhere], (0, 0), len(together))
 
